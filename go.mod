@@ -1,0 +1,3 @@
+module github.com/keyhold/kms
+
+go 1.26

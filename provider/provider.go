@@ -1,0 +1,72 @@
+// Package provider is the contract between the key management service and what does
+// its cryptography: a software library, a hardware security module. It is for those
+// who write a provider. Programs that use keys import package kms.
+//
+// A Provider makes key material, opens it and destroys it. It decides nothing about a
+// key's life: whether a key may be used was settled before it is called. The service
+// seals material before it stores it, so that material may be a bare key; a hardware
+// provider returns a reference to the object that stays inside. Package providertest
+// proves a provider.
+package provider
+
+import (
+	"context"
+	"errors"
+)
+
+// What a Provider answers. It may wrap them; callers match with errors.Is. No text of
+// an error may hold a byte of a key, a plaintext, a ciphertext or a PIN.
+var (
+	// ErrCiphertext is Decrypt's one answer for whatever is not a ciphertext of this
+	// key under this associated data.
+	ErrCiphertext = errors.New("provider: not a ciphertext of this key and associated data")
+
+	// ErrNoKey means that the material is not one that this provider made for that id,
+	// or that the key behind a reference is surely gone.
+	ErrNoKey = errors.New("provider: no such key")
+
+	// ErrUnavailable means that the provider cannot tell now; the call may be repeated.
+	ErrUnavailable = errors.New("provider: unavailable")
+
+	// ErrUnsupported means that the provider does not offer this spec or operation.
+	ErrUnsupported = errors.New("provider: unsupported")
+)
+
+// Spec names what kind of key it is, in the terms of the field.
+type Spec string
+
+// AES256 is a symmetric key of 256 bits that encrypts and decrypts.
+const AES256 Spec = "AES_256"
+
+// Provider makes, opens and destroys keys. All methods may be called by many
+// goroutines at once. An id names one key version; it is 1 to 128 bytes of printable
+// ASCII and is never used for two keys.
+type Provider interface {
+	// Generate makes a key and returns its material: at most 64 KiB.
+	Generate(ctx context.Context, id string, spec Spec) (material []byte, err error)
+
+	// Open returns the key of that material, ready for use. Material that was made for
+	// another id or spec, or is damaged, is ErrNoKey.
+	Open(ctx context.Context, id string, spec Spec, material []byte) (Key, error)
+
+	// Destroy ends the key of that material and returns nil only when it is surely
+	// gone. It may be repeated. Where the material is the key there is nothing to do:
+	// the service has forgotten the material already.
+	Destroy(ctx context.Context, id string, material []byte) error
+}
+
+// Key is one opened key. The service keeps it, calls it from many goroutines and drops
+// it without a word: whatever is scarce behind it is the Provider's to reclaim.
+//
+// A Key must commit: a ciphertext that one Key opens is opened by no other, whatever
+// the material of the two. It must choose nonces itself and hold for at least 2^31
+// messages. It may not modify its inputs, nor keep them.
+type Key interface {
+	// Encrypt appends the ciphertext of plaintext (at most 8 KiB) to dst and returns
+	// the extended slice. The capacity of dst must not overlap the inputs.
+	Encrypt(ctx context.Context, dst, plaintext, associatedData []byte) ([]byte, error)
+
+	// Decrypt appends the plaintext to dst and returns the extended slice, or nil and
+	// ErrCiphertext.
+	Decrypt(ctx context.Context, dst, ciphertext, associatedData []byte) ([]byte, error)
+}
