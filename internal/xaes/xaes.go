@@ -1,0 +1,167 @@
+// Package xaes is XAES-256-GCM on the standard library alone: an AEAD with a 256-bit key
+// and a random 192-bit nonce, of which one key may seal 2^80 messages. It is for the
+// packages of this module that seal bytes.
+//
+// The construction is https://c2sp.org/XAES-256-GCM. The layout is that of a Tink
+// XAES-256-GCM key without prefix and with a salt of 12 bytes:
+//
+//	salt (12) || iv (12) || ciphertext (as long as the plaintext) || tag (16)
+//
+// The package chooses every nonce itself. It runs with GODEBUG=fips140=only, where
+// Tink's implementation is refused. It does not commit to its key: a ciphertext can be
+// made that opens under two keys, and whom that may hurt has to add a commitment.
+package xaes
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+const (
+	// KeySize is the size of a key in bytes.
+	KeySize = 32
+
+	// SaltSize is the size in bytes of the salt at the start of a ciphertext, from which
+	// the message's own key is derived.
+	SaltSize = 12
+
+	// Overhead is how many bytes a ciphertext is longer than its plaintext: salt, iv, tag.
+	Overhead = SaltSize + ivSize + tagSize
+
+	ivSize  = 12
+	tagSize = 16
+)
+
+var (
+	// ErrKeySize is New's answer to a key that is not KeySize bytes long.
+	ErrKeySize = errors.New("xaes: the key is not 32 bytes long")
+
+	// ErrOpen is Open's one answer to whatever was not sealed by this key under this
+	// associated data.
+	ErrOpen = errors.New("xaes: not sealed by this key under this associated data")
+)
+
+// Key seals and opens under one key. Many goroutines may use it at once. It is made by
+// New; the zero Key is of no use.
+//
+// No printer reaches the bytes of the key: they are held by a closure, where reflection
+// cannot follow.
+type Key struct {
+	expanded func() *expanded
+}
+
+// New returns the Key of these 32 bytes. It keeps no reference to them.
+//
+// New fails also where the Go toolchain has no AES-GCM with random nonces for its AES, so
+// that Seal and Open cannot fail of that later.
+func New(key []byte) (*Key, error) {
+	if len(key) != KeySize {
+		return nil, ErrKeySize
+	}
+	e, err := expand(key)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.messageAEAD(make([]byte, SaltSize)); err != nil {
+		return nil, fmt.Errorf("xaes: AES-GCM: %w", err)
+	}
+	return &Key{expanded: func() *expanded { return e }}, nil
+}
+
+// Seal appends the ciphertext of plaintext to dst and returns the extended slice, which
+// is Overhead+len(plaintext) bytes longer than dst. It allocates nothing for the result
+// if dst has that much capacity to spare.
+//
+// The spare capacity of dst may not overlap the inputs, with one exception that saves a
+// copy: the plaintext may lie exactly at dst[len(dst)+SaltSize:]. As everywhere in
+// crypto/cipher, other overlaps and plaintexts of more than 64 GiB panic.
+func (k *Key) Seal(dst, plaintext, associatedData []byte) []byte {
+	out := slices.Grow(dst, Overhead+len(plaintext))[:len(dst)+SaltSize]
+	salt := out[len(dst):]
+	// Read never fails: where there is no randomness, it ends the program.
+	_, _ = rand.Read(salt)
+	gcm, err := k.expanded().messageAEAD(salt)
+	if err != nil {
+		return nil // cannot be: New has done the same
+	}
+	return gcm.Seal(out, nil, plaintext, associatedData)
+}
+
+// Open appends the plaintext of ciphertext to dst and returns the extended slice, or nil
+// and ErrOpen. The spare capacity of dst may not overlap the inputs; after a failure it
+// holds nothing of the plaintext.
+func (k *Key) Open(dst, ciphertext, associatedData []byte) ([]byte, error) {
+	if len(ciphertext) < Overhead {
+		return nil, ErrOpen
+	}
+	gcm, err := k.expanded().messageAEAD(ciphertext[:SaltSize])
+	if err != nil {
+		return nil, ErrOpen // cannot be: New has done the same
+	}
+	out, err := gcm.Open(dst, nil, ciphertext[SaltSize:], associatedData)
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return out, nil
+}
+
+// expanded is a key made ready: its AES, and K1, the first CMAC subkey of that AES
+// (NIST SP 800-38B, 6.1).
+type expanded struct {
+	block   cipher.Block
+	k1      [aes.BlockSize]byte
+	scratch sync.Pool // of *[KeySize]byte, all zero
+}
+
+func expand(key []byte) (*expanded, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("xaes: AES: %w", err)
+	}
+	e := &expanded{block: block}
+	e.scratch.New = func() any { return new([KeySize]byte) }
+	block.Encrypt(e.k1[:], e.k1[:])
+	doubled(&e.k1)
+	return e, nil
+}
+
+// doubled multiplies b by x in GF(2^128), without a branch that depends on b.
+func doubled(b *[aes.BlockSize]byte) {
+	var carry byte
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i], carry = b[i]<<1|carry, b[i]>>7
+	}
+	b[len(b)-1] ^= 0b10000111 & -carry
+}
+
+// messageAEAD is the AES-GCM, with random nonces, of the message with that salt.
+func (e *expanded) messageAEAD(salt []byte) (cipher.AEAD, error) {
+	key := e.scratch.Get().(*[KeySize]byte)
+	e.messageKey(key, salt)
+	block, err := aes.NewCipher(key[:])
+	clear(key[:])
+	e.scratch.Put(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// messageKey derives the key of the message with that salt: CMAC-AES of two blocks of
+// input, which is one AES call for each half.
+func (e *expanded) messageKey(key *[KeySize]byte, salt []byte) {
+	for i := range 2 {
+		half := key[i*aes.BlockSize:][:aes.BlockSize]
+		copy(half, []byte{0, byte(1 + i), 'X', 0})
+		copy(half[4:], salt)
+		for j := range half {
+			half[j] ^= e.k1[j]
+		}
+		e.block.Encrypt(half, half)
+	}
+}
