@@ -1,0 +1,227 @@
+package kms
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// Alias is a name of a key.
+type Alias struct {
+	Name  string // "alias/…"
+	KeyID string
+}
+
+// MaxAlias is the longest alias, in characters, "alias/" included.
+const MaxAlias = 255
+
+// reservedAliases begin the aliases of service keys, which no caller may name.
+const reservedAliases = "alias/acs"
+
+// aliasRecord is the item of an alias. A deleted alias has the zero Key.
+type aliasRecord struct {
+	Key keyID  `json:"key"`
+	Seq uint64 `json:"seq"`
+}
+
+// An aliasEntry is an alias as it was read. The zero id: there is no such alias.
+type aliasEntry struct {
+	id      keyID
+	text    string
+	seq     uint64
+	version keystore.Version
+	readAt  time.Time
+}
+
+// CreateAlias gives a key a further name: "alias/" and 1 to 249 characters out of
+// a-z A-Z 0-9 / _ -, not beginning with "alias/acs". It is refused with ErrExists where
+// the alias is taken and with ErrState where the key is PendingDeletion. The alias of a
+// key that was deleted is free again.
+func (m *Manager) CreateAlias(ctx context.Context, alias, ref string) error {
+	return m.pointAlias(ctx, OpCreateAlias, alias, ref)
+}
+
+// UpdateAlias makes an alias the name of another key. It is refused with ErrNotFound
+// where there is no such alias, and as its new key's state says.
+func (m *Manager) UpdateAlias(ctx context.Context, alias, ref string) error {
+	return m.pointAlias(ctx, OpUpdateAlias, alias, ref)
+}
+
+func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err error) {
+	c := m.begin(op)
+	defer c.end(&err)
+	if err := c.checkAlias(alias); err != nil {
+		return err
+	}
+	id, err := m.resolve(ctx, c, ref)
+	if err != nil {
+		return err
+	}
+	e, err := m.load(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	if err := e.record.allow(op, c.now); err != nil {
+		return err
+	}
+	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+		switch {
+		case op == OpCreateAlias && alive:
+			return keyID{}, refuse(op, "", ErrExists)
+		case op == OpUpdateAlias && !alive:
+			return keyID{}, aliasNotFound(op)
+		default:
+			return id, c.authorize(ctx, Request{KeyID: current.text, Alias: alias})
+		}
+	})
+}
+
+// DeleteAlias takes a name from its key, in whatever state that is. The key stays.
+func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
+	c := m.begin(OpDeleteAlias)
+	defer c.end(&err)
+	if err := c.checkAlias(alias); err != nil {
+		return err
+	}
+	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+		c.keyID = current.text
+		if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias}); err != nil {
+			return keyID{}, err
+		}
+		if !alive {
+			return keyID{}, aliasNotFound(c.op)
+		}
+		return keyID{}, nil
+	})
+}
+
+// Aliases yields the aliases of a key, or with an empty ref those of all keys, ascending
+// by name. Aliases of deleted keys are gone with them. An alias whose record was changed
+// behind the service's back is yielded with ErrTampered, and the loop goes on.
+func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, error] {
+	return func(yield func(Alias, error) bool) {
+		var err error
+		c := m.begin(OpListAliases)
+		defer c.end(&err)
+		var of keyID
+		if ref == "" {
+			err = c.authorize(ctx, Request{})
+		} else {
+			of, err = m.resolve(ctx, c, ref)
+		}
+		if err != nil {
+			yield(Alias{}, err)
+			return
+		}
+		for item, failed := range m.store.List(ctx, aliasSegment, "") {
+			if failed != nil {
+				err = unavailable(c.op, "", "the key store", failed)
+				yield(Alias{}, err)
+				return
+			}
+			a, err := m.readAlias(c, item)
+			if err == nil {
+				alive := false
+				if alive, err = m.alive(ctx, c, a.id); err == nil && (!alive || ref != "" && a.id != of) {
+					continue
+				}
+			}
+			if !yield(Alias{Name: item.Name, KeyID: a.text}, err) {
+				return
+			}
+		}
+	}
+}
+
+// changeAlias reads an alias, lets decide say which key it is to name (the zero ID: none),
+// and writes that, from the start again if somebody else was quicker.
+func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyID, error)) error {
+	for {
+		current, err := m.loadAlias(ctx, c, alias)
+		if err != nil {
+			return err
+		}
+		alive, err := m.alive(ctx, c, current.id)
+		if err != nil {
+			return err
+		}
+		id, err := decide(current, alive)
+		if err != nil {
+			return err
+		}
+		err = m.writeAlias(ctx, c, alias, current, id)
+		if !errors.Is(err, keystore.ErrConflict) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
+	value, err := m.instance.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
+	if err != nil {
+		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: an alias that cannot be encoded")
+	}
+	_, err = m.store.Put(ctx, alias, current.version, value)
+	m.aliases.drop(alias)
+	if err != nil && !errors.Is(err, keystore.ErrConflict) {
+		return outcomeUnknown(c.op, "", err)
+	}
+	return err
+}
+
+// alive tells whether the key of an alias is still there.
+func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
+	if id == (keyID{}) {
+		return false, nil
+	}
+	probe := &call{m: m, op: OpDescribeKey, now: c.now}
+	_, err := m.find(ctx, probe, id)
+	if errors.Is(err, ErrUnavailable) {
+		return false, err
+	}
+	return !errors.Is(err, ErrNotFound), nil
+}
+
+// aliasTarget is what an alias names, from memory where that is fresh enough.
+func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	if err := m.aliasChanges.follow(ctx, c.now); err != nil {
+		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
+	}
+	a, ok := m.aliases.get(alias)
+	if ok && (m.aliasChanges.feed != nil || m.aliasChanges.within(&a.readAt, c.now)) {
+		return a, nil
+	}
+	mark := m.aliases.mark(alias)
+	a, err := m.loadAlias(ctx, c, alias)
+	if err == nil && a.id != (keyID{}) {
+		m.aliases.put(alias, a, mark)
+	}
+	return a, err
+}
+
+// loadAlias reads an alias from the store.
+func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	item, err := m.store.Get(ctx, alias)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return aliasEntry{}, nil
+	case err != nil:
+		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
+	}
+	item.Name = alias
+	return m.readAlias(c, item)
+}
+
+func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
+	var rec aliasRecord
+	if m.instance.decodeItem(item.Name, item.Value, &rec) != nil {
+		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	}
+	return aliasEntry{id: rec.Key, text: rec.Key.String(), seq: rec.Seq, version: item.Version, readAt: c.now}, nil
+}

@@ -1,0 +1,54 @@
+package kms
+
+import (
+	"context"
+	"time"
+)
+
+// Request is what Config.Authorize decides on.
+type Request struct {
+	Op    Op
+	KeyID string // the key concerned, also where the caller named an alias; "" where there is none
+	Alias string // the alias, where the caller named one or the call is about one
+
+	// EncryptionContext is what the caller gave, for uses of a key. Do not change it.
+	EncryptionContext EncryptionContext
+}
+
+// Event is what Config.Observe is told when a call is over.
+type Event struct {
+	Time       time.Time // when the call began
+	Op         Op
+	KeyID      string // "" where there is no key, or none was found
+	KeyVersion int    // the version that was used, for uses of a key
+	Err        error  // nil if the call did what it was asked
+}
+
+// A call is one call of the service: what it does, when it began, what it concerns.
+type call struct {
+	m       *Manager
+	op      Op
+	now     time.Time
+	keyID   string
+	version uint32
+}
+
+func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
+
+// end tells Observe. It is deferred.
+func (c *call) end(err *error) {
+	if c.m.tell != nil {
+		c.m.tell(Event{Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Err: *err})
+	}
+}
+
+func (c *call) authorize(ctx context.Context, r Request) error {
+	if c.m.ask == nil {
+		return nil
+	}
+	r.Op = c.op
+	if err := c.m.ask(ctx, r); err != nil {
+		return refuseBecause(c.op, r.KeyID, ErrDenied, "", err)
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package kms
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+)
+
+// EncryptionContext is what a ciphertext is bound to: pairs that say what it is for, as
+// {"tenant": "7", "table": "invoices"}. It is not secret, is not part of the ciphertext,
+// and must be given again, equal, to decrypt. Nil and empty are the same. It has up to
+// 64 pairs and 8192 bytes in all keys and values together; no key is empty.
+type EncryptionContext map[string]string
+
+// Bounds of an EncryptionContext.
+const (
+	MaxContextPairs = 64
+	MaxContextBytes = 8192
+)
+
+func (ec EncryptionContext) check(op Op) error {
+	if len(ec) > MaxContextPairs {
+		return invalid(op, "the encryption context has more than 64 pairs")
+	}
+	size := 0
+	for key, value := range ec {
+		if key == "" {
+			return invalid(op, "the encryption context has an empty key")
+		}
+		size += len(key) + len(value)
+	}
+	if size > MaxContextBytes {
+		return invalid(op, "the encryption context is longer than 8192 bytes")
+	}
+	return nil
+}
+
+// canonical appends the one encoding of ec: the number of pairs, then the pairs in the
+// order of their keys' bytes, every string behind its length; numbers are 4 bytes, big
+// endian. No two contexts have the same.
+func (ec EncryptionContext) canonical(b []byte) []byte {
+	var few [8]string
+	keys := few[:0]
+	for key := range ec {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(keys)))
+	for _, key := range keys {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
+		b = append(b, key...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(ec[key])))
+		b = append(b, ec[key]...)
+	}
+	return b
+}
+
+// appendHash appends the SHA-256 of the canonical encoding, or nothing for none.
+func (ec EncryptionContext) appendHash(b []byte) []byte {
+	if len(ec) == 0 {
+		return b
+	}
+	var room [256]byte
+	sum := sha256.Sum256(ec.canonical(room[:0]))
+	return append(b, sum[:]...)
+}

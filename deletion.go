@@ -1,0 +1,94 @@
+package kms
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// The window of a deletion, in days of 24 hours from the call on.
+const (
+	MinDeletionDays = 7
+	MaxDeletionDays = 366
+)
+
+// ScheduleKeyDeletion suspends a key at once and deletes it when days times 24 hours have
+// passed: 7 to 366 days, else ErrWindow. Until that instant CancelKeyDeletion brings the
+// key back; from then on nothing does, and everything encrypted under the key, its data
+// keys included, is unreadable for good.
+//
+// The key must be Disabled, or without material, and nothing may depend on it: an
+// Enabled key (ErrState), one under deletion protection (ErrProtected) and one with
+// dependents (ErrInUse) is refused, with all that stands in the way in one error.
+func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int) (Key, error) {
+	return m.update(ctx, OpScheduleKeyDeletion, ref, func(r *record, now time.Time) error {
+		if days < MinDeletionDays || days > MaxDeletionDays {
+			return refuse(OpScheduleKeyDeletion, r.id(), ErrWindow)
+		}
+		r.DeleteAt = now.Add(time.Duration(days) * 24 * time.Hour)
+		return nil
+	})
+}
+
+// CancelKeyDeletion takes a scheduled deletion back. The key is again what its other
+// facts say: one that was disabled before it was scheduled stays Disabled until it is
+// enabled. It is refused with ErrState where no deletion is scheduled and with
+// ErrNotFound from the deletion date on.
+func (m *Manager) CancelKeyDeletion(ctx context.Context, ref string) (Key, error) {
+	return m.update(ctx, OpCancelKeyDeletion, ref, func(r *record, _ time.Time) error {
+		r.DeleteAt = time.Time{}
+		return nil
+	})
+}
+
+// SetDeletionProtection switches a key's deletion protection on or off. While it is on,
+// the key's deletion cannot be scheduled. The reason, up to 8192 characters, is kept
+// while it is on and stands in the error of whoever tries.
+func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool, why string) (Key, error) {
+	return m.update(ctx, OpSetDeletionProtection, ref, func(r *record, _ time.Time) error {
+		r.Protected, r.ProtectedWhy = on, ""
+		if on {
+			r.ProtectedWhy = why
+		}
+		return checkText(OpSetDeletionProtection, why, "reason", MaxDescription)
+	})
+}
+
+// AddDependent registers something that depends on a key: up to 100 of them. One of the
+// same name is replaced. While a key has dependents its deletion cannot be scheduled.
+func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
+	return m.update(ctx, OpAddDependent, ref, func(r *record, _ time.Time) error {
+		if err := d.check(OpAddDependent); err != nil {
+			return err
+		}
+		r.Dependents = append(r.withoutDependent(d.Name), d)
+		if len(r.Dependents) > MaxDependents {
+			return invalid(OpAddDependent, "more than 100 dependents")
+		}
+		return nil
+	})
+}
+
+// RemoveDependent takes the dependent of that name from a key. Where there is none it
+// does nothing.
+func (m *Manager) RemoveDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
+	return m.update(ctx, OpRemoveDependent, ref, func(r *record, _ time.Time) error {
+		r.Dependents = r.withoutDependent(d.Name)
+		return nil
+	})
+}
+
+func (d Dependent) check(op Op) error {
+	if d.Name == "" {
+		return invalid(op, "the dependent has no name")
+	}
+	if err := checkText(op, d.Name, "dependent's name", MaxDependent); err != nil {
+		return err
+	}
+	return checkText(op, d.Note, "dependent's note", MaxDependent)
+}
+
+// withoutDependent is a new list.
+func (r *record) withoutDependent(name string) []Dependent {
+	return slices.DeleteFunc(slices.Clone(r.Dependents), func(d Dependent) bool { return d.Name == name })
+}

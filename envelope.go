@@ -1,0 +1,137 @@
+package kms
+
+import (
+	"context"
+
+	"github.com/cockroachdb/errors"
+)
+
+// MaxPlaintext is the most that Encrypt takes, in bytes: 6 KiB. What is larger is
+// encrypted under a data key.
+const MaxPlaintext = 6144
+
+// Encrypt encrypts up to 6 KiB under a key, bound to an encryption context. The
+// ciphertext names its key, so that Decrypt needs no other. An alias "alias/default"
+// that nobody made yet names a new key: see DefaultKey.
+func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
+	c := m.begin(OpEncrypt)
+	defer c.end(&err)
+	if len(plaintext) > MaxPlaintext {
+		return nil, invalid(c.op, "the plaintext is longer than 6144 bytes; encrypt it under a data key")
+	}
+	e, err := m.encryptor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	return m.seal(ctx, c, e, plaintext, ec)
+}
+
+// Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption
+// context that it was made with. It returns ErrNotFound where the key is unknown or
+// deleted, the state's error where the key is not Enabled, and ErrCiphertext for all
+// that can be wrong with the ciphertext and its context.
+func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
+	c := m.begin(OpDecrypt)
+	defer c.end(&err)
+	return m.decrypt(ctx, c, ciphertext, ec)
+}
+
+// ReEncrypt decrypts a ciphertext under one encryption context and encrypts what was in
+// it under a key and another context; the plaintext does not leave the service. It asks
+// and tells twice: ReEncryptFrom the one key, ReEncryptTo the other.
+func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
+	plaintext, err := m.reEncryptFrom(ctx, ciphertext, from)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plaintext)
+	return m.reEncryptTo(ctx, ref, plaintext, to)
+}
+
+func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
+	c := m.begin(OpReEncryptFrom)
+	defer c.end(&err)
+	return m.decrypt(ctx, c, ciphertext, ec)
+}
+
+func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
+	c := m.begin(OpReEncryptTo)
+	defer c.end(&err)
+	e, err := m.encryptor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	return m.seal(ctx, c, e, plaintext, ec)
+}
+
+// encryptor finds the key to encrypt with.
+func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec EncryptionContext) (*entry, error) {
+	if err := ec.check(c.op); err != nil {
+		return nil, err
+	}
+	e, err := m.lookup(ctx, c, ref, ec)
+	if ref == DefaultKey && errors.Is(err, ErrNotFound) {
+		return m.makeDefault(ctx, c)
+	}
+	return e, err
+}
+
+// seal encrypts plaintext under the primary version of a key.
+func (m *Manager) seal(ctx context.Context, c *call, e *entry, plaintext []byte, ec EncryptionContext) ([]byte, error) {
+	i := e.record.version(e.record.Primary)
+	if i < 0 {
+		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
+	}
+	c.version = e.record.Primary
+	key, err := m.open(ctx, c, e, i)
+	if err != nil {
+		return nil, err
+	}
+	// One allocation holds the ciphertext and, behind its capacity, the associated data.
+	room := headerSize + overhead + len(plaintext)
+	b := make([]byte, room+headerSize+contextSize)
+	h := header{suiteOf(e.record.Protection), e.record.ID, e.record.Primary}
+	out := h.append(b[:0:room])
+	associated := ec.appendHash(append(b[room:room], out...))
+	if out, err = key.Encrypt(ctx, out, plaintext, associated); err != nil {
+		return nil, fromProvider(c.op, c.keyID, err)
+	}
+	return out, nil
+}
+
+// decrypt opens a ciphertext with the key version that it names.
+func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	if err := ec.check(c.op); err != nil {
+		return nil, err
+	}
+	h, payload, ok := parseHeader(ciphertext)
+	if !ok {
+		return nil, refuse(c.op, "", ErrCiphertext)
+	}
+	if m.ask != nil {
+		c.keyID = h.id.String()
+		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
+			return nil, err
+		}
+	}
+	e, err := m.find(ctx, c, h.id)
+	if err != nil {
+		return nil, err
+	}
+	i := e.record.version(h.version)
+	if i < 0 || h.suite != suiteOf(e.record.Protection) {
+		return nil, refuse(c.op, c.keyID, ErrCiphertext)
+	}
+	c.version = h.version
+	key, err := m.open(ctx, c, e, i)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, headerSize+contextSize)
+	associated := ec.appendHash(append(b, ciphertext[:headerSize]...))
+	plaintext, err := key.Decrypt(ctx, nil, payload, associated)
+	if err != nil {
+		return nil, fromProvider(c.op, c.keyID, err)
+	}
+	return plaintext, nil
+}

@@ -1,0 +1,92 @@
+package kms
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// A follower keeps the cache of one segment of the key store as fresh as was promised:
+// at once where the store is this process's own, else within MaxStaleness, and where
+// it cannot keep that, it says so and the call is refused.
+type follower struct {
+	segment string
+	head    func() keystore.Cursor // the newest position, from memory; nil: there is none
+	feed    keystore.Feed          // nil: every entry is compared with the store by itself
+	most    time.Duration          // MaxStaleness
+
+	seen   atomic.Uint64             // the position up to which the cache is right
+	asked  atomic.Pointer[time.Time] // when the last look that succeeded was sent
+	turn   chan struct{}             // held by the one that looks
+	forget func(name string)
+	flush  func()
+}
+
+func newFollower(s keystore.Store, segment string, most time.Duration, forget func(string), flush func()) *follower {
+	f := &follower{segment: segment, most: most, forget: forget, flush: flush, turn: make(chan struct{}, 1)}
+	if local, ok := keystore.LocalOf(s); ok {
+		f.feed, f.head = local, local.Head(segment)
+	} else if feed, ok := keystore.FeedOf(s); ok {
+		f.feed = feed
+	}
+	return f
+}
+
+// follow brings the cache up to date, if it must be.
+func (f *follower) follow(ctx context.Context, now time.Time) error {
+	if f.fresh(now) {
+		return nil
+	}
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-f.turn }()
+	if f.fresh(now) { // somebody looked while this call waited
+		return nil
+	}
+	return f.look(ctx, now)
+}
+
+func (f *follower) fresh(now time.Time) bool {
+	switch {
+	case f.head != nil:
+		return uint64(f.head()) == f.seen.Load()
+	case f.feed != nil:
+		return f.within(f.asked.Load(), now)
+	default:
+		return true
+	}
+}
+
+// within tells whether what was asked for at that time may still be relied on.
+func (f *follower) within(asked *time.Time, now time.Time) bool {
+	if asked == nil || f.most == 0 {
+		return false
+	}
+	age := now.Sub(*asked)
+	return 0 <= age && age < f.most
+}
+
+// look asks the feed what changed and drops it. The lease that begins with it counts
+// from when it was sent.
+func (f *follower) look(ctx context.Context, now time.Time) error {
+	seen := keystore.Cursor(f.seen.Load())
+	names, head, err := f.feed.Changes(ctx, f.segment, seen)
+	switch {
+	case errors.Is(err, keystore.ErrGap), err == nil && head < seen:
+		f.flush()
+	case err != nil:
+		return err
+	}
+	for _, name := range names {
+		f.forget(name)
+	}
+	f.seen.Store(uint64(head))
+	f.asked.Store(&now)
+	return nil
+}

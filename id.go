@@ -1,0 +1,100 @@
+package kms
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"sync"
+	"time"
+)
+
+// keyID identifies a key for ever: a UUID of version 7 (RFC 9562), so that the IDs of
+// a store grow with time and its writes stay together. No ID is used twice.
+type keyID [16]byte
+
+// String is the form that callers see: 36 characters, lower case.
+func (id keyID) String() string {
+	var s [36]byte
+	n := 0
+	for i, group := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			s[n] = '-'
+			n++
+		}
+		n += hex.Encode(s[n:], group)
+	}
+	return string(s[:])
+}
+
+// MarshalText and UnmarshalText write the ID into records.
+func (id keyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText accepts what MarshalText writes and nothing else.
+func (id *keyID) UnmarshalText(text []byte) error {
+	parsed, ok := parseKeyID(string(text))
+	if !ok {
+		return errRecord
+	}
+	*id = parsed
+	return nil
+}
+
+// parseKeyID accepts the one spelling that String writes.
+func parseKeyID(s string) (id keyID, ok bool) {
+	if len(s) != 36 {
+		return keyID{}, false
+	}
+	n := 0
+	for i := 0; i < len(s); {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if s[i] != '-' {
+				return keyID{}, false
+			}
+			i++
+			continue
+		}
+		hi, lo := nibble(s[i]), nibble(s[i+1])
+		if hi > 15 || lo > 15 {
+			return keyID{}, false
+		}
+		id[n] = hi<<4 | lo
+		n++
+		i += 2
+	}
+	return id, true
+}
+
+func nibble(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
+}
+
+// idSource makes IDs that grow, also within one millisecond and when the clock goes
+// back: the 12 bits behind the timestamp count (RFC 9562, section 6.2, method 1).
+type idSource struct {
+	mu   sync.Mutex
+	last uint64 // milliseconds << 12 | counter
+}
+
+func (s *idSource) next(now time.Time) keyID {
+	at := uint64(max(now.UnixMilli(), 0)) << 12
+	s.mu.Lock()
+	s.last = max(at, s.last+1)
+	at = s.last
+	s.mu.Unlock()
+
+	var id keyID
+	rand.Read(id[8:])
+	ms := at >> 12
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6] = 0x70 | byte(at>>8)&0x0f
+	id[7] = byte(at)
+	id[8] = 0x80 | id[8]&0x3f
+	return id
+}

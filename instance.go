@@ -1,0 +1,183 @@
+package kms
+
+import (
+	"bytes"
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/xaes"
+	"github.com/keyhold/kms/keystore"
+)
+
+// DefaultInstance is the instance that every key store has. It never expires.
+const DefaultInstance = "default"
+
+const macSize = sha256.Size
+
+// An instance is a key store instance, opened: the keys that seal and authenticate what
+// lives in it. They are derived from the instance key, which only the root can open,
+// and are held where no printer reaches them.
+type instance struct {
+	id     string
+	store  []byte // the ID of the key store
+	seal   *xaes.Key
+	macKey func() []byte
+}
+
+// instanceRecord is the item of an instance. Root is the instance key, sealed by the
+// root; the record is authenticated under the keys that are derived from it.
+type instanceRecord struct {
+	ID        string    `json:"id"`
+	Store     []byte    `json:"store"` // 16 random bytes, made with the key store
+	CreatedAt time.Time `json:"created"`
+	Seq       uint64    `json:"seq"`
+	Root      []byte    `json:"root"`
+}
+
+// openInstance opens the default instance and makes it, if this key store is new.
+func openInstance(ctx context.Context, s keystore.Store, root Root, now time.Time) (*instance, error) {
+	name := instanceItem(DefaultInstance)
+	item, err := s.Get(ctx, name)
+	if errors.Is(err, keystore.ErrNotFound) {
+		var in *instance
+		if in, err = createInstance(ctx, s, root, now); !errors.Is(err, keystore.ErrConflict) {
+			return in, err
+		}
+		item, err = s.Get(ctx, name)
+	}
+	if err != nil {
+		return nil, unavailable(opOpen, "", "the key store", err)
+	}
+	in, _, err := unsealInstance(item, root)
+	return in, err
+}
+
+// createInstance makes the default instance of a new key store. A store that holds keys
+// but no instance is not new: somebody took it away.
+func createInstance(ctx context.Context, s keystore.Store, root Root, now time.Time) (*instance, error) {
+	for _, err := range s.List(ctx, keySegment, "") {
+		if err != nil {
+			return nil, unavailable(opOpen, "", "the key store", err)
+		}
+		return nil, refuseBecause(opOpen, "", ErrTampered, "there are keys but no instance", nil)
+	}
+	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
+	key := randomBytes(32)
+	var err error
+	if rec.Root, err = root.Encrypt(key, rootContext(rec.Store, rec.ID)); err != nil {
+		return nil, refuseBecause(opOpen, "", ErrRoot, "sealing the instance key", err)
+	}
+	in, err := deriveInstance(rec.ID, rec.Store, key)
+	if err != nil {
+		return nil, err
+	}
+	value, err := in.encodeItem(instanceItem(rec.ID), rec)
+	if err != nil {
+		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: an instance that cannot be encoded")
+	}
+	if _, err := s.Put(ctx, instanceItem(rec.ID), "", value); errors.Is(err, keystore.ErrConflict) {
+		return nil, err
+	} else if err != nil {
+		return nil, unavailable(opOpen, "", "the key store", err)
+	}
+	return in, nil
+}
+
+// unsealInstance opens the record of an instance with root.
+func unsealInstance(item keystore.Item, root Root) (*instance, instanceRecord, error) {
+	var rec instanceRecord
+	id := item.Name[len(instanceSegment):]
+	rest, ok := bytes.CutPrefix(item.Value, (&instance{id: id}).prefix())
+	if !ok || len(rest) < macSize || json.Unmarshal(rest[macSize:], &rec) != nil || rec.ID != id || len(rec.Store) != 16 {
+		return nil, rec, refuseBecause(opOpen, "", ErrTampered, "the record of the instance", nil)
+	}
+	key, err := root.Decrypt(rec.Root, rootContext(rec.Store, rec.ID))
+	if err != nil || len(key) != 32 {
+		return nil, rec, refuseBecause(opOpen, "", ErrRoot, "", err)
+	}
+	in, err := deriveInstance(rec.ID, rec.Store, key)
+	if err != nil {
+		return nil, rec, err
+	}
+	var authentic instanceRecord
+	if in.decodeItem(item.Name, item.Value, &authentic) != nil {
+		return nil, rec, refuseBecause(opOpen, "", ErrTampered, "the record of the instance", nil)
+	}
+	return in, authentic, nil
+}
+
+// rootContext is the associated data under which the root seals an instance key.
+func rootContext(store []byte, id string) []byte {
+	return framed([]byte("keyhold instance key v1"), store, []byte(id))
+}
+
+// deriveInstance derives the keys of an instance and wipes the instance key.
+func deriveInstance(id string, store, key []byte) (*instance, error) {
+	defer clear(key)
+	in := &instance{id: id, store: store}
+	sealKey, err := hkdf.Expand(sha256.New, key, "keyhold/v1/seal", 32)
+	if err != nil {
+		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the seal key")
+	}
+	macKey, err := hkdf.Expand(sha256.New, key, "keyhold/v1/record-mac", 32)
+	if err != nil {
+		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the record key")
+	}
+	in.macKey = func() []byte { return macKey }
+	if in.seal, err = xaes.New(sealKey); err != nil {
+		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: the seal key")
+	}
+	clear(sealKey)
+	return in, nil
+}
+
+// prefix begins every item that this instance authenticates.
+func (in *instance) prefix() []byte {
+	return append([]byte{1, byte(len(in.id))}, in.id...)
+}
+
+func (in *instance) mac(name string, prefix, body []byte) []byte {
+	h := hmac.New(sha256.New, in.macKey())
+	h.Write(framed([]byte("keyhold record v1"), in.store, []byte(name), prefix, body))
+	return h.Sum(nil)
+}
+
+func (in *instance) verify(mac []byte, name string, prefix, body []byte) bool {
+	return hmac.Equal(mac, in.mac(name, prefix, body))
+}
+
+// sealMaterial seals the material of a key version for the place where it belongs.
+func (in *instance) sealMaterial(id keyID, version uint32, material []byte) []byte {
+	return in.seal.Seal(nil, material, in.materialContext(id, version))
+}
+
+func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {
+	return in.seal.Open(nil, v.Sealed, in.materialContext(id, v.Version))
+}
+
+func (in *instance) materialContext(id keyID, version uint32) []byte {
+	return framed([]byte("keyhold material v1"), in.store, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
+}
+
+// framed joins parts so that no other parts give the same bytes: each behind its length.
+func framed(parts ...[]byte) []byte {
+	var b []byte
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
+	}
+	return b
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}

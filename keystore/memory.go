@@ -1,0 +1,117 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/keyhold/kms/keystore/internal/ring"
+)
+
+// Memory is a Store in memory, for tests: nothing outlives the process. The zero Memory is
+// ready.
+type Memory struct {
+	mu    sync.RWMutex
+	items map[string]Item
+	names []string // sorted
+	puts  uint64
+	ring  ring.Ring
+}
+
+var _ Local = (*Memory)(nil)
+var _ Store = (*Memory)(nil)
+
+// Get implements Store.
+func (m *Memory) Get(ctx context.Context, name string) (Item, error) {
+	if ctx.Err() != nil {
+		return Item{}, context.Cause(ctx)
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	item, ok := m.items[name]
+	if !ok {
+		return Item{}, ErrNotFound
+	}
+	item.Value = bytes.Clone(item.Value)
+	return item, nil
+}
+
+// Put implements Store.
+func (m *Memory) Put(ctx context.Context, name string, old Version, value []byte) (Version, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.items[name].Version != old {
+		return "", ErrConflict
+	}
+	m.puts++
+	version := Version(strconv.FormatUint(m.puts, 10))
+	if m.items == nil {
+		m.items = map[string]Item{}
+	}
+	m.items[name] = Item{Name: name, Value: bytes.Clone(value), Version: version}
+	if old != "" {
+		m.ring.Replaced(name)
+		return version, nil
+	}
+	at, _ := slices.BinarySearch(m.names, name)
+	m.names = slices.Insert(m.names, at, name)
+	return version, nil
+}
+
+// List implements Store.
+func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		for {
+			if ctx.Err() != nil {
+				yield(Item{}, context.Cause(ctx))
+				return
+			}
+			item, ok := m.next(prefix, after)
+			if !ok || !yield(item, nil) {
+				return
+			}
+			after = item.Name
+		}
+	}
+}
+
+// next returns the first item under prefix that sorts after a name.
+func (m *Memory) next(prefix, after string) (Item, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	at, found := slices.BinarySearch(m.names, max(prefix, after))
+	if found && m.names[at] == after {
+		at++
+	}
+	if at == len(m.names) || !strings.HasPrefix(m.names[at], prefix) {
+		return Item{}, false
+	}
+	item := m.items[m.names[at]]
+	item.Value = bytes.Clone(item.Value)
+	return item, true
+}
+
+// Changes implements Feed.
+func (m *Memory) Changes(ctx context.Context, segment string, after Cursor) ([]string, Cursor, error) {
+	if ctx.Err() != nil {
+		return nil, 0, context.Cause(ctx)
+	}
+	names, head, ok := m.ring.Changes(segment, uint64(after))
+	if !ok {
+		return nil, Cursor(head), ErrGap
+	}
+	return names, Cursor(head), nil
+}
+
+// Head implements Local.
+func (m *Memory) Head(segment string) func() Cursor {
+	head := m.ring.Head(segment)
+	return func() Cursor { return Cursor(head()) }
+}

@@ -1,0 +1,150 @@
+package kms
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/provider"
+)
+
+// An entry is a key as it was read: its record and, once they were used, its opened
+// versions. It is never changed, but for being opened.
+type entry struct {
+	record  *record
+	version keystore.Version
+	readAt  time.Time
+	opened  []lazyKey // one for each of the record's versions
+}
+
+type lazyKey struct {
+	mu  sync.Mutex
+	key atomic.Pointer[provider.Key]
+}
+
+// resolve turns what a caller named into a key ID, and asks Authorize.
+func (m *Manager) resolve(ctx context.Context, c *call, ref string) (keyID, error) {
+	return m.resolveFor(ctx, c, ref, nil)
+}
+
+func (m *Manager) resolveFor(ctx context.Context, c *call, ref string, ec EncryptionContext) (keyID, error) {
+	id, ok := parseKeyID(ref)
+	alias := ""
+	switch {
+	case ok:
+		c.keyID = ref
+	case strings.HasPrefix(ref, aliasSegment):
+		alias = ref
+		if !validAlias(alias) {
+			return keyID{}, invalid(c.op, "the alias")
+		}
+		found, err := m.aliasTarget(ctx, c, alias)
+		if err != nil {
+			return keyID{}, err
+		}
+		if found.id == (keyID{}) {
+			if err := c.authorize(ctx, Request{Alias: alias, EncryptionContext: ec}); err != nil {
+				return keyID{}, err
+			}
+			return keyID{}, aliasNotFound(c.op)
+		}
+		id, c.keyID = found.id, found.text
+	default:
+		return keyID{}, invalid(c.op, "the key is named by neither a key ID nor an alias")
+	}
+	return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})
+}
+
+// lookup finds the key that a caller named, from memory where that is fresh enough, and
+// lets the table decide whether the call may go on.
+func (m *Manager) lookup(ctx context.Context, c *call, ref string, ec EncryptionContext) (*entry, error) {
+	id, err := m.resolveFor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	return m.find(ctx, c, id)
+}
+
+// find is lookup by ID, after Authorize.
+func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
+	if err := m.keyChanges.follow(ctx, c.now); err != nil {
+		return nil, unavailable(c.op, c.keyID, "the key store", err)
+	}
+	e, ok := m.keys.get(id)
+	if !ok || m.keyChanges.feed == nil && !m.keyChanges.within(&e.readAt, c.now) {
+		var err error
+		if e, err = m.load(ctx, c, id); err != nil {
+			return nil, err
+		}
+	}
+	c.keyID = e.record.text
+	return e, e.record.allow(c.op, c.now)
+}
+
+// load reads a key from the store and keeps it. Where the store still holds the version
+// that is in memory, what was opened of it stays open.
+func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
+	mark := m.keys.mark(id)
+	if c.keyID == "" {
+		c.keyID = id.String()
+	}
+	item, err := m.store.Get(ctx, keyItem(c.keyID))
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, refuse(c.op, c.keyID, ErrNotFound)
+	}
+	if err != nil {
+		return nil, unavailable(c.op, c.keyID, "the key store", err)
+	}
+	e := &entry{version: item.Version, readAt: c.now}
+	if known, ok := m.keys.get(id); ok && known.version == item.Version {
+		e.record, e.opened = known.record, known.opened
+	} else {
+		if e.record, err = m.instance.decodeRecord(id, c.keyID, item.Value); err != nil {
+			return nil, refuse(c.op, c.keyID, ErrTampered)
+		}
+		e.opened = make([]lazyKey, len(e.record.Versions))
+	}
+	if e.record.DestroyedAt.IsZero() {
+		m.keys.put(id, e, mark)
+	}
+	return e, nil
+}
+
+// open returns the i-th version of the key, opened once and kept with the entry.
+func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.Key, error) {
+	lazy := &e.opened[i]
+	if key := lazy.key.Load(); key != nil {
+		return *key, nil
+	}
+	lazy.mu.Lock()
+	defer lazy.mu.Unlock()
+	if key := lazy.key.Load(); key != nil {
+		return *key, nil
+	}
+	r, v := e.record, &e.record.Versions[i]
+	p := m.providers[r.Protection]
+	if p == nil {
+		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+	}
+	material, err := m.instance.openMaterial(r.ID, v)
+	if err != nil {
+		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
+	}
+	defer clear(material)
+	key, err := p.Open(ctx, versionID(r, v.Version), r.Spec, material)
+	if err != nil {
+		return nil, fromProvider(c.op, r.id(), err)
+	}
+	lazy.key.Store(&key)
+	return key, nil
+}
+
+// versionID is the name under which a provider knows a key version.
+func versionID(r *record, version uint32) string {
+	return r.id() + "/" + strconv.FormatUint(uint64(version), 10)
+}

@@ -1,0 +1,144 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// Report tells what one pass of Maintain found and did.
+type Report struct {
+	Keys     int      // records that were looked at
+	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
+	Purged   []string // IDs of keys whose material is destroyed now
+	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
+	Tampered []string // IDs of keys whose record was changed behind the service's back
+}
+
+// Maintain does all that time asks for, once. Nothing depends on when it runs: a key
+// whose deletion date has come is Deleted at that instant. What it adds is that the
+// material is destroyed: it notes that it saw the date passed, and PurgeDelay later
+// leaves a tombstone in the record's place, has the provider destroy the key, and
+// forgets what led to it. It is safe on every node at once and may be killed at any
+// point; the next pass finishes. A key that fails does not keep the others: the errors
+// are joined, and the report says what was done nonetheless.
+func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
+	c := m.begin(OpMaintain)
+	defer c.end(&err)
+	if err := c.authorize(ctx, Request{}); err != nil {
+		return report, err
+	}
+	var failed []error
+	for item, err := range m.store.List(ctx, keySegment, "") {
+		if err != nil {
+			failed = append(failed, unavailable(c.op, "", "the key store", err))
+			break
+		}
+		report.Keys++
+		text := item.Name[len(keySegment):]
+		r, err := m.readRecord(c, text, item.Value)
+		if err != nil {
+			report.Tampered = append(report.Tampered, text)
+			failed = append(failed, err)
+			continue
+		}
+		if err := m.maintainKey(ctx, c, r, item.Version, &report); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return report, errors.Join(failed...)
+}
+
+// Run does Maintain now and then every minute until ctx ends, and returns ctx's cause.
+// What a pass could not do is told to Observe and tried again by the next.
+func (m *Manager) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		_, _ = m.Maintain(ctx) // Observe has been told
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// maintainKey takes the next steps of one key's end. Each step is one write; whoever
+// loses the race for it leaves the rest to the winner.
+func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
+	due := r.facts().due(c.now)
+	noted := !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now)
+	switch {
+	case !r.DestroyedAt.IsZero():
+		if len(r.Versions) == 0 {
+			return nil
+		}
+	case !due && r.DueSeenAt.IsZero():
+		return nil
+	case !due: // the clock was wrong when the note was made
+		r.settle(c.now)
+		return lostRace(m.write(ctx, c, r, version))
+	case !noted && m.purgeDelay > 0:
+		r.DueSeenAt = c.now
+		report.Noted = append(report.Noted, r.id())
+		return lostRace(m.write(ctx, c, r, version))
+	case noted && c.now.Sub(r.DueSeenAt) < m.purgeDelay:
+		report.Waiting = append(report.Waiting, r.id())
+		return nil
+	default:
+		r.bury(c.now)
+		var err error
+		if version, err = m.write(ctx, c, r, version); err != nil {
+			return lostRace(version, err)
+		}
+	}
+	return m.destroy(ctx, c, r, version, report)
+}
+
+// destroy has the provider destroy what a tombstone still leads to, and forgets it.
+func (m *Manager) destroy(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
+	p := m.providers[r.Protection]
+	if p == nil {
+		report.Waiting = append(report.Waiting, r.id())
+		return refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+	}
+	for i := range r.Versions {
+		v := &r.Versions[i]
+		material, err := m.instance.openMaterial(r.ID, v)
+		if err != nil {
+			return refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
+		}
+		err = p.Destroy(ctx, versionID(r, v.Version), material)
+		clear(material)
+		if err != nil {
+			report.Waiting = append(report.Waiting, r.id())
+			return fromProvider(c.op, r.id(), err)
+		}
+	}
+	r.Versions = nil
+	if _, err := m.write(ctx, c, r, version); err != nil {
+		return lostRace("", err)
+	}
+	report.Purged = append(report.Purged, r.id())
+	return nil
+}
+
+// bury makes a record a tombstone: what remains is that the key was, and what leads to
+// material that the provider still has to destroy.
+func (r *record) bury(now time.Time) {
+	*r = record{
+		ID: r.ID, text: r.text, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
+		CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now,
+		Primary: r.Primary, Versions: r.Versions,
+	}
+}
+
+func lostRace(_ keystore.Version, err error) error {
+	if errors.Is(err, keystore.ErrConflict) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,76 @@
+package kms
+
+// Op is an operation of the service, under the name that the field knows it by. It is
+// what Authorize is asked about, what Observe is told of, and a row of the lifecycle
+// table.
+type Op uint8
+
+// The operations. ReEncrypt is two: it uses one key to decrypt and one to encrypt.
+const (
+	opNone Op = iota
+	opOpen
+	opInspect
+	OpCreateKey
+	OpListKeys
+	OpListAliases
+	OpMaintain
+	OpRotateRoot
+	OpDescribeKey
+	OpGenerateDataKey
+	OpGenerateDataKeyWithoutPlaintext
+	OpEncrypt
+	OpDecrypt
+	OpReEncryptFrom
+	OpReEncryptTo
+	OpEnableKey
+	OpDisableKey
+	OpScheduleKeyDeletion
+	OpCancelKeyDeletion
+	OpSetDeletionProtection
+	OpAddDependent
+	OpRemoveDependent
+	OpSetDescription
+	OpSetTags
+	OpCreateAlias
+	OpUpdateAlias
+	OpDeleteAlias
+	numOps
+)
+
+var opNames = [numOps]string{
+	opNone:                            "none",
+	opOpen:                            "Open",
+	opInspect:                         "Inspect",
+	OpCreateKey:                       "CreateKey",
+	OpListKeys:                        "ListKeys",
+	OpListAliases:                     "ListAliases",
+	OpMaintain:                        "Maintain",
+	OpRotateRoot:                      "RotateRoot",
+	OpDescribeKey:                     "DescribeKey",
+	OpGenerateDataKey:                 "GenerateDataKey",
+	OpGenerateDataKeyWithoutPlaintext: "GenerateDataKeyWithoutPlaintext",
+	OpEncrypt:                         "Encrypt",
+	OpDecrypt:                         "Decrypt",
+	OpReEncryptFrom:                   "ReEncryptFrom",
+	OpReEncryptTo:                     "ReEncryptTo",
+	OpEnableKey:                       "EnableKey",
+	OpDisableKey:                      "DisableKey",
+	OpScheduleKeyDeletion:             "ScheduleKeyDeletion",
+	OpCancelKeyDeletion:               "CancelKeyDeletion",
+	OpSetDeletionProtection:           "SetDeletionProtection",
+	OpAddDependent:                    "AddDependent",
+	OpRemoveDependent:                 "RemoveDependent",
+	OpSetDescription:                  "SetDescription",
+	OpSetTags:                         "SetTags",
+	OpCreateAlias:                     "CreateAlias",
+	OpUpdateAlias:                     "UpdateAlias",
+	OpDeleteAlias:                     "DeleteAlias",
+}
+
+// String returns the operation's name, such as "ScheduleKeyDeletion".
+func (op Op) String() string {
+	if op >= numOps {
+		return "unknown"
+	}
+	return opNames[op]
+}

@@ -1,0 +1,136 @@
+package kms
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// A record is what the key store holds of a key. It stores facts; the state follows
+// from them and the clock. In the store it is
+//
+//	0x01 | length of instance ID | instance ID | MAC (32 bytes) | JSON
+//
+// where the MAC, under a key of the instance, covers the store's ID, the item's name
+// and everything before and behind it.
+type record struct {
+	ID           keyID             `json:"id"`
+	Seq          uint64            `json:"seq"` // grows by one with each change
+	Spec         Spec              `json:"spec"`
+	Usage        Usage             `json:"usage"`
+	Origin       Origin            `json:"origin"`
+	Protection   Protection        `json:"protection"`
+	Description  string            `json:"description,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	CreatedAt    time.Time         `json:"created"`
+	Disabled     bool              `json:"disabled,omitempty"`
+	DeleteAt     time.Time         `json:"deleteAt,omitzero"`
+	DueSeenAt    time.Time         `json:"dueSeenAt,omitzero"` // when Maintain first saw the deletion date passed
+	DestroyedAt  time.Time         `json:"destroyedAt,omitzero"`
+	Protected    bool              `json:"protected,omitempty"`
+	ProtectedWhy string            `json:"protectedWhy,omitempty"`
+	Dependents   []Dependent       `json:"dependents,omitempty"`
+	Primary      uint32            `json:"primary,omitempty"`
+	Versions     []keyVersion      `json:"versions,omitempty"`
+
+	text string // ID as callers see it
+}
+
+// A keyVersion is one version of a key's material, sealed.
+type keyVersion struct {
+	Version   uint32    `json:"version"`
+	CreatedAt time.Time `json:"created"`
+	Sealed    []byte    `json:"sealed"`
+}
+
+// maxRecord is more than a record at all its bounds takes.
+const maxRecord = 512 << 10
+
+func (r *record) id() string { return r.text }
+
+func (r *record) facts() facts {
+	return facts{material: len(r.Versions) > 0, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
+}
+
+// version returns the index of a key version, or -1.
+func (r *record) version(n uint32) int {
+	for i := range r.Versions {
+		if r.Versions[i].Version == n {
+			return i
+		}
+	}
+	return -1
+}
+
+// keyItem and its kin are the names of items.
+func keyItem(id string) string      { return keySegment + id }
+func instanceItem(id string) string { return instanceSegment + id }
+
+const (
+	keySegment      = "key/"
+	aliasSegment    = "alias/"
+	instanceSegment = "instance/"
+)
+
+// encodeItem authenticates v as the content of the item called name.
+func (in *instance) encodeItem(name string, v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil || len(body) > maxRecord {
+		return nil, errRecord
+	}
+	value := append(in.prefix(), in.mac(name, in.prefix(), body)...)
+	return append(value, body...), nil
+}
+
+// decodeItem fills v from the content of the item called name, or says errRecord if this
+// instance did not write exactly that.
+func (in *instance) decodeItem(name string, value []byte, v any) error {
+	prefix := in.prefix()
+	rest, ok := bytes.CutPrefix(value, prefix)
+	if !ok || len(rest) < macSize || len(rest) > macSize+maxRecord {
+		return errRecord
+	}
+	body := rest[macSize:]
+	if !in.verify(rest[:macSize], name, prefix, body) {
+		return errRecord
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if d.Decode(v) != nil || d.InputOffset() != int64(len(body)) {
+		return errRecord
+	}
+	return nil
+}
+
+// decodeRecord reads the record of the key id.
+func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, error) {
+	r := &record{text: text}
+	if err := in.decodeItem(keyItem(text), value, r); err != nil {
+		return nil, err
+	}
+	if r.ID != id {
+		return nil, errRecord
+	}
+	return r, nil
+}
+
+// clone returns a copy whose fields may be replaced. What they refer to is shared.
+func (r *record) clone() *record {
+	c := *r
+	return &c
+}
+
+// equal tells whether two records would be written alike.
+func (r *record) equal(other *record) bool {
+	a, errA := json.Marshal(r)
+	b, errB := json.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// settle drops the note that the deletion date has passed, where it has not: the clock
+// was wrong, or the deletion was cancelled.
+func (r *record) settle(now time.Time) {
+	if !r.facts().due(now) {
+		r.DueSeenAt = time.Time{}
+	}
+}

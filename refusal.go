@@ -1,0 +1,167 @@
+package kms
+
+import (
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/errors"
+)
+
+// StateError says that a key's state refuses an operation. It matches ErrState where
+// the operation would have changed the state, otherwise ErrDisabled or ErrPendingImport.
+type StateError struct {
+	refusal
+	KeyID string
+	Op    Op
+	State State
+}
+
+// PendingDeletionError says that a key is suspended until its deletion date. It matches
+// ErrPendingDeletion.
+type PendingDeletionError struct {
+	refusal
+	KeyID        string
+	DeletionDate time.Time // until this instant, exclusive, the deletion can be cancelled
+}
+
+// ProtectedError says that a key's deletion protection is on. It matches ErrProtected.
+type ProtectedError struct {
+	refusal
+	KeyID string
+	Why   string // the reason given when protection was switched on
+}
+
+// InUseError says that something still depends on a key. It matches ErrInUse.
+type InUseError struct {
+	refusal
+	KeyID      string
+	Dependents []Dependent
+}
+
+// UnavailableError says that the key store or the provider could not answer. It matches
+// ErrUnavailable and whatever Err matches.
+type UnavailableError struct {
+	refusal
+	KeyID   string // "" where no single key is concerned
+	Unknown bool   // the change may have been made all the same: look before repeating it
+	Err     error
+}
+
+// BlockedError says that more than one thing stands in the way. It matches the condition
+// of each of them, and errors.As finds each of their types.
+type BlockedError struct {
+	KeyID    string
+	Op       Op
+	Blockers []error
+}
+
+// Error lists all that stands in the way.
+func (e *BlockedError) Error() string {
+	var b strings.Builder
+	b.WriteString("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way")
+	for i, err := range e.Blockers {
+		b.WriteString([]string{": ", "; "}[min(i, 1)])
+		if r := refusalOf(err); r != nil {
+			b.WriteString(r.brief())
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns all that stands in the way.
+func (e *BlockedError) Unwrap() []error { return e.Blockers }
+
+// ErrorHint tells what to do about each.
+func (e *BlockedError) ErrorHint() string {
+	hints := make([]string, len(e.Blockers))
+	for i, err := range e.Blockers {
+		hints[i] = Hint(err)
+	}
+	return strings.Join(hints, " ")
+}
+
+// SafeFormatError lets reports keep the text, which holds no secret.
+func (e *BlockedError) SafeFormatError(p errors.Printer) error {
+	p.Print(errors.Safe(e.Error()))
+	return nil
+}
+
+func (e *BlockedError) code() string { return Code(e.Blockers[0]) }
+
+// brief is the refusal without operation and key.
+func (e *refusal) brief() string {
+	s := e.cond.Error()[len("kms: "):]
+	if e.text != "" {
+		s += ": " + e.text
+	}
+	return s
+}
+
+func (e *refusal) self() *refusal { return e }
+
+func refusalOf(err error) *refusal {
+	var r interface{ self() *refusal }
+	if errors.As(err, &r) {
+		return r.self()
+	}
+	return nil
+}
+
+func blocked(op Op, keyID string, blockers []error) error {
+	switch len(blockers) {
+	case 0:
+		return nil
+	case 1:
+		return blockers[0]
+	default:
+		return &BlockedError{KeyID: keyID, Op: op, Blockers: blockers}
+	}
+}
+
+// usedIn are the conditions under which a state refuses to be used or annotated.
+var usedIn = [numStates]error{PendingImport: ErrPendingImport, Disabled: ErrDisabled, PendingDeletion: ErrPendingDeletion}
+
+// changeHints tell what to do where a change of state is refused.
+var changeHints = [numStates]string{
+	PendingImport:   "The key has no material yet: import it first.",
+	Enabled:         "Disable the key with DisableKey and confirm that no data still depends on it, then schedule its deletion.",
+	PendingDeletion: "The key is pending deletion: cancel that first with CancelKeyDeletion.",
+}
+
+func newStateRefusal(op Op, called naming, r *record, state State) error {
+	id := r.id()
+	if called == asChange {
+		hint := changeHints[state]
+		if op == OpCancelKeyDeletion {
+			hint = "The key is not scheduled for deletion; there is nothing to cancel."
+		}
+		text := "it is " + state.String()
+		return &StateError{refusal{op: op, keyID: id, cond: ErrState, text: text, hint: hint}, id, op, state}
+	}
+	if state == PendingDeletion {
+		text := "it will be deleted at " + day(r.DeleteAt)
+		return &PendingDeletionError{refusal{op: op, keyID: id, cond: ErrPendingDeletion, text: text}, id, r.DeleteAt}
+	}
+	return &StateError{refusal{op: op, keyID: id, cond: usedIn[state]}, id, op, state}
+}
+
+func newProtectedError(op Op, id, why string) error {
+	return &ProtectedError{refusal{op: op, keyID: id, cond: ErrProtected, text: why}, id, why}
+}
+
+func newInUseError(op Op, id string, dependents []Dependent) error {
+	text := count(len(dependents), "dependent")
+	for i, d := range dependents {
+		text += []string{": ", ", "}[min(i, 1)] + d.Name
+	}
+	return &InUseError{refusal{op: op, keyID: id, cond: ErrInUse, text: text}, id, dependents}
+}
+
+func unavailable(op Op, keyID, text string, cause error) error {
+	return &UnavailableError{refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, cause: cause}, keyID, false, cause}
+}
+
+func outcomeUnknown(op Op, keyID string, cause error) error {
+	return &UnavailableError{refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
+		hint: "Look at the key before you repeat the call: the change may have been made."}, keyID, true, cause}
+}

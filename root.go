@@ -1,0 +1,105 @@
+package kms
+
+import (
+	"context"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// Root is the key outside the key store that seals the instance keys, and so everything.
+// It has the methods of Tink's AEAD: every KMS integration of Tink is a Root, and so is
+// what package software makes from 32 bytes, a passphrase or a file. It is used when a
+// Manager is opened and when the root is rotated, never for a use of a key. Its errors
+// are wrapped and shown: they must not hold secrets.
+type Root interface {
+	Encrypt(plaintext, associatedData []byte) ([]byte, error)
+	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
+}
+
+// RotateRoot seals the instance keys under next instead of the root that the Manager was
+// opened with. Keys and ciphertexts stay as they are, and every open Manager goes on. It
+// may be killed at any point and repeated, on this Manager or on one opened anew with
+// the old root. When it has returned nil, Open takes next and the old root opens
+// nothing that the store then holds; older copies of the store it still opens.
+func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
+	c := m.begin(OpRotateRoot)
+	defer c.end(&err)
+	if next == nil {
+		return invalid(c.op, "the next root is nil")
+	}
+	if err := c.authorize(ctx, Request{}); err != nil {
+		return err
+	}
+	// The default instance comes last, so that the old root opens the store until all is done.
+	for item, err := range m.store.List(ctx, instanceSegment, "") {
+		if err != nil {
+			return unavailable(c.op, "", "the key store", err)
+		}
+		if item.Name == instanceItem(DefaultInstance) {
+			continue
+		}
+		if err := m.reseal(ctx, c, item.Name, next); err != nil {
+			return err
+		}
+	}
+	if err := m.reseal(ctx, c, instanceItem(DefaultInstance), next); err != nil {
+		return err
+	}
+	m.root.Store(&next)
+	return nil
+}
+
+// reseal seals the key of one instance under next, unless it is already.
+func (m *Manager) reseal(ctx context.Context, c *call, name string, next Root) error {
+	for {
+		item, err := m.store.Get(ctx, name)
+		if err != nil {
+			return unavailable(c.op, "", "the key store", err)
+		}
+		_, rec, err := unsealInstance(item, *m.root.Load())
+		if errors.Is(err, ErrRoot) {
+			if _, _, done := unsealInstance(item, next); done == nil {
+				return nil
+			}
+		}
+		if err != nil {
+			return err
+		}
+		value, err := m.resealed(rec, *m.root.Load(), next)
+		if err != nil {
+			return refuseBecause(c.op, "", ErrRoot, "sealing the instance key under the next root", err)
+		}
+		_, err = m.store.Put(ctx, name, item.Version, value)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, keystore.ErrConflict):
+			return outcomeUnknown(c.op, "", err)
+		}
+	}
+}
+
+// resealed is the record of an instance with its key sealed under next. What next made
+// is opened once before it is trusted.
+func (m *Manager) resealed(rec instanceRecord, old, next Root) ([]byte, error) {
+	where := rootContext(rec.Store, rec.ID)
+	key, err := old.Decrypt(rec.Root, where)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	if rec.Root, err = next.Encrypt(key, where); err != nil {
+		return nil, err
+	}
+	again, err := next.Decrypt(rec.Root, where)
+	if err != nil {
+		return nil, err
+	}
+	rec.Seq++
+	in, err := deriveInstance(rec.ID, rec.Store, again)
+	if err != nil {
+		return nil, err
+	}
+	return in.encodeItem(instanceItem(rec.ID), rec)
+}
