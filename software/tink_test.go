@@ -1,0 +1,58 @@
+package software_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/secretdata"
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/keyhold/kms/software"
+)
+
+// Every Root is what Tink calls an AEAD.
+var _ tink.AEAD = (*software.Root)(nil)
+
+// tinkAEAD is the AEAD that Tink makes of a binary keyset.
+func tinkAEAD(t testing.TB, binary []byte) tink.AEAD {
+	t.Helper()
+	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(binary)))
+	require.NoError(t, err)
+	a, err := aead.New(h)
+	require.NoError(t, err)
+	return a
+}
+
+// xaesKeyset is a binary keyset of one XAES-256-GCM key with those bytes, made by Tink.
+func xaesKeyset(t testing.TB, raw []byte, variant xaesgcm.Variant, saltSize int) []byte {
+	t.Helper()
+	params, err := xaesgcm.NewParameters(variant, saltSize)
+	require.NoError(t, err)
+	var id uint32
+	if params.HasIDRequirement() {
+		id = 0x01020304
+	}
+	k, err := xaesgcm.NewKey(secretdata.NewBytesFromData(raw, insecuresecretdataaccess.Token{}), id, params)
+	require.NoError(t, err)
+	m := keyset.NewManager()
+	keyID, err := m.AddKey(k)
+	require.NoError(t, err)
+	require.NoError(t, m.SetPrimary(keyID))
+	return managed(t, m)
+}
+
+// managed is the binary keyset of a manager.
+func managed(t testing.TB, m *keyset.Manager) []byte {
+	t.Helper()
+	h, err := m.Handle()
+	require.NoError(t, err)
+	var buf bytes.Buffer
+	require.NoError(t, insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&buf)))
+	return buf.Bytes()
+}
