@@ -1,0 +1,76 @@
+# make test is what decides. Everything it needs besides Go, make and a C compiler (for the
+# race detector) comes as Go modules.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+
+GO           ?= go
+FUZZTIME     ?= 30s
+CAMPAIGNTIME ?= 30m
+STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: test lint race fips nocgo bench fuzz campaign golangci
+
+test: lint nocgo race fips
+
+# The race detector is the one thing here that needs cgo.
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# The setting is given to the tests alone, not to the go command.
+fips:
+	$(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
+
+nocgo:
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) vet ./...
+
+lint:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted by gofmt:" $$files >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+# Not part of test, because it takes long to build: the same rules for an editor.
+golangci:
+	$(GO) run $(GOLANGCI) config verify
+	$(GO) run $(GOLANGCI) run ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . ./...
+
+# All fuzz targets, as lines of package and name. None at all is a failure.
+define fuzz_targets
+$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { name[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, name[i]; n = 0 } \
+	END { if (!NR || n) exit 1 }'
+endef
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	@targets=$$($(fuzz_targets)); [ -n "$$targets" ] || { echo "no fuzz target found" >&2; exit 1; }; \
+	while read -r pkg name; do \
+		echo "== $$pkg $$name, $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+	done <<<"$$targets"
+
+# The long run: the tests that KEYHOLD_CAMPAIGN=1 makes long, package by package, then each
+# fuzz target for CAMPAIGNTIME. What passed at this commit is not done again, so that a
+# campaign which was stopped goes on where it was.
+campaign:
+	@done=.cache/campaign/$$(git rev-parse HEAD); mkdir -p "$$done"; \
+	targets=$$($(fuzz_targets)); [ -n "$$targets" ] || { echo "no fuzz target found" >&2; exit 1; }; \
+	steps=$$($(GO) list ./... | sed 's/$$/ -/'; echo "$$targets"); \
+	total=$$(wc -l <<<"$$steps"); n=0; \
+	while read -r pkg name; do \
+		n=$$((n + 1)); stamp="$$done/$${pkg//\//_}.$$name"; \
+		if [ -e "$$stamp" ]; then echo "== $$n/$$total $$pkg $$name: done before"; continue; fi; \
+		echo "== $$n/$$total $$pkg $$name, begun $$(date -u +%FT%TZ)"; \
+		if [ "$$name" = - ]; then \
+			KEYHOLD_CAMPAIGN=1 $(GO) test -count=1 -v -timeout 0 "$$pkg" </dev/null; \
+		else \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(CAMPAIGNTIME) -timeout 0 "$$pkg" </dev/null; \
+		fi; \
+		touch "$$stamp"; \
+	done <<<"$$steps"; \
+	echo "== all $$total done at $$(git rev-parse --short HEAD)"
