@@ -52,6 +52,9 @@ func openInstance(ctx context.Context, s keystore.Store, root Root, now time.Tim
 		}
 		item, err = s.Get(ctx, name)
 	}
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, refuseBecause(opOpen, "", ErrTampered, "there are keys but no instance", nil)
+	}
 	if err != nil {
 		return nil, unavailable(opOpen, "", "the key store", err)
 	}
@@ -59,19 +62,19 @@ func openInstance(ctx context.Context, s keystore.Store, root Root, now time.Tim
 	return in, err
 }
 
-// createInstance makes the default instance of a new key store. A store that holds keys
-// but no instance is not new: somebody took it away.
+// createInstance makes the default instance of a new key store. It is ErrConflict where
+// somebody else was quicker, and where the store holds keys and so is not new.
 func createInstance(ctx context.Context, s keystore.Store, root Root, now time.Time) (*instance, error) {
 	for _, err := range s.List(ctx, keySegment, "") {
 		if err != nil {
 			return nil, unavailable(opOpen, "", "the key store", err)
 		}
-		return nil, refuseBecause(opOpen, "", ErrTampered, "there are keys but no instance", nil)
+		return nil, keystore.ErrConflict
 	}
 	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
 	key := randomBytes(32)
 	var err error
-	if rec.Root, err = root.Encrypt(key, rootContext(rec.Store, rec.ID)); err != nil {
+	if rec.Root, err = sealUnder(root, key, rootContext(rec.Store, rec.ID)); err != nil {
 		return nil, refuseBecause(opOpen, "", ErrRoot, "sealing the instance key", err)
 	}
 	in, err := deriveInstance(rec.ID, rec.Store, key)

@@ -122,9 +122,10 @@ func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error
 
 // SetDescription replaces the description of a key: up to 8192 characters.
 func (m *Manager) SetDescription(ctx context.Context, ref, description string) (Key, error) {
-	return m.update(ctx, OpSetDescription, ref, func(r *record, _ time.Time) error {
+	bad := checkText(OpSetDescription, description, "description", MaxDescription)
+	return m.update(ctx, OpSetDescription, ref, bad, func(r *record, _ time.Time) error {
 		r.Description = description
-		return checkText(OpSetDescription, description, "description", MaxDescription)
+		return nil
 	})
 }
 
@@ -132,9 +133,9 @@ func (m *Manager) SetDescription(ctx context.Context, ref, description string) (
 // out of a-z A-Z 0-9, space and / \ _ - . + = : @. A tag's key is not empty and begins
 // neither with "acs:" nor with "aliyun".
 func (m *Manager) SetTags(ctx context.Context, ref string, tags map[string]string) (Key, error) {
-	return m.update(ctx, OpSetTags, ref, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpSetTags, ref, checkTags(OpSetTags, tags), func(r *record, _ time.Time) error {
 		r.Tags = maps.Clone(tags)
-		return checkTags(OpSetTags, tags)
+		return nil
 	})
 }
 

@@ -187,10 +187,13 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 
 // update is the only way in which a call changes a key: read it, decide, change it, and
 // write it if it is still what was read; else again from the start. What changes
-// nothing writes nothing.
-func (m *Manager) update(ctx context.Context, op Op, ref string, change func(r *record, now time.Time) error) (_ Key, err error) {
+// nothing writes nothing. An argument that is bad is refused before all that.
+func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(r *record, now time.Time) error) (_ Key, err error) {
 	c := m.begin(op)
 	defer c.end(&err)
+	if bad != nil {
+		return Key{}, bad
+	}
 	id, err := m.resolve(ctx, c, ref)
 	if err != nil {
 		return Key{}, err

@@ -154,7 +154,7 @@ func (r *record) allow(op Op, now time.Time) error {
 // refused with ErrState where the key is PendingDeletion (cancel that first) or has no
 // material.
 func (m *Manager) EnableKey(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpEnableKey, ref, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpEnableKey, ref, nil, func(r *record, _ time.Time) error {
 		r.Disabled = false
 		return nil
 	})
@@ -164,7 +164,7 @@ func (m *Manager) EnableKey(ctx context.Context, ref string) (Key, error) {
 // again. On a Disabled key it does nothing. It is refused with ErrState where the key
 // is PendingDeletion or has no material.
 func (m *Manager) DisableKey(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpDisableKey, ref, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpDisableKey, ref, nil, func(r *record, _ time.Time) error {
 		r.Disabled = true
 		return nil
 	})

@@ -86,7 +86,12 @@ func (e *BlockedError) SafeFormatError(p errors.Printer) error {
 	return nil
 }
 
-func (e *BlockedError) code() string { return Code(e.Blockers[0]) }
+func (e *BlockedError) code() string {
+	if len(e.Blockers) == 0 {
+		return ""
+	}
+	return Code(e.Blockers[0])
+}
 
 // brief is the refusal without operation and key.
 func (e *refusal) brief() string {

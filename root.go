@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"crypto/subtle"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/keystore"
@@ -80,26 +81,36 @@ func (m *Manager) reseal(ctx context.Context, c *call, name string, next Root) e
 	}
 }
 
-// resealed is the record of an instance with its key sealed under next. What next made
-// is opened once before it is trusted.
+// resealed is the record of an instance with its key sealed under next.
 func (m *Manager) resealed(rec instanceRecord, old, next Root) ([]byte, error) {
-	where := rootContext(rec.Store, rec.ID)
-	key, err := old.Decrypt(rec.Root, where)
+	key, err := old.Decrypt(rec.Root, rootContext(rec.Store, rec.ID))
 	if err != nil {
 		return nil, err
 	}
-	defer clear(key)
-	if rec.Root, err = next.Encrypt(key, where); err != nil {
-		return nil, err
-	}
-	again, err := next.Decrypt(rec.Root, where)
-	if err != nil {
+	if rec.Root, err = sealUnder(next, key, rootContext(rec.Store, rec.ID)); err != nil {
 		return nil, err
 	}
 	rec.Seq++
-	in, err := deriveInstance(rec.ID, rec.Store, again)
+	in, err := deriveInstance(rec.ID, rec.Store, key)
 	if err != nil {
 		return nil, err
 	}
 	return in.encodeItem(instanceItem(rec.ID), rec)
+}
+
+// sealUnder seals an instance key under a root, and opens it once before it is trusted.
+func sealUnder(root Root, key, where []byte) ([]byte, error) {
+	sealed, err := root.Encrypt(key, where)
+	if err != nil {
+		return nil, err
+	}
+	again, err := root.Decrypt(sealed, where)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(again)
+	if subtle.ConstantTimeCompare(again, key) != 1 {
+		return nil, errors.New("kms: the root does not give back what it sealed")
+	}
+	return sealed, nil
 }

@@ -1,0 +1,147 @@
+package kms_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// everyCall calls each exported method of a Manager that does an operation, with arguments
+// that would do if it were allowed. The test below reads the methods by reflection, so that
+// none is forgotten.
+func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func() error {
+	return map[string]func() error{
+		"CreateKey":       func() error { return only(m.CreateKey(ctx, nil)) },
+		"DescribeKey":     func() error { return only(m.DescribeKey(ctx, s.id)) },
+		"SetDescription":  func() error { return only(m.SetDescription(ctx, s.id, "d")) },
+		"SetTags":         func() error { return only(m.SetTags(ctx, s.id, nil)) },
+		"EnableKey":       func() error { return only(m.EnableKey(ctx, s.id)) },
+		"DisableKey":      func() error { return only(m.DisableKey(ctx, s.id)) },
+		"AddDependent":    func() error { return only(m.AddDependent(ctx, s.id, kms.Dependent{Name: "d"})) },
+		"CreateAlias":     func() error { return m.CreateAlias(ctx, "alias/n", s.id) },
+		"UpdateAlias":     func() error { return m.UpdateAlias(ctx, s.elsewhere, s.id) },
+		"DeleteAlias":     func() error { return m.DeleteAlias(ctx, s.alias) },
+		"GenerateDataKey": func() error { return only(m.GenerateDataKey(ctx, s.id, nil)) },
+		"Encrypt":         func() error { return only(m.Encrypt(ctx, s.id, nil, nil)) },
+		"Decrypt":         func() error { return only(m.Decrypt(ctx, s.ciphertext, nil)) },
+		"ReEncrypt":       func() error { return only(m.ReEncrypt(ctx, s.ciphertext, nil, s.id, nil)) },
+		"Maintain":        func() error { return only(m.Maintain(ctx)) },
+		"RotateRoot":      func() error { return m.RotateRoot(ctx, s.Root) },
+		"GenerateDataKeyN": func() error {
+			return only(m.GenerateDataKeyN(ctx, s.id, 16, nil))
+		},
+		"GenerateDataKeyWithoutPlaintext": func() error {
+			return only(m.GenerateDataKeyWithoutPlaintext(ctx, s.id, 16, nil))
+		},
+		"ScheduleKeyDeletion": func() error { return only(m.ScheduleKeyDeletion(ctx, s.id, 7)) },
+		"CancelKeyDeletion":   func() error { return only(m.CancelKeyDeletion(ctx, s.id)) },
+		"SetDeletionProtection": func() error {
+			return only(m.SetDeletionProtection(ctx, s.id, true, ""))
+		},
+		"RemoveDependent": func() error { return only(m.RemoveDependent(ctx, s.id, kms.Dependent{Name: "d"})) },
+		"Keys": func() (err error) {
+			for _, err = range m.Keys(ctx, nil) {
+				break
+			}
+			return err
+		},
+		"Aliases": func() (err error) {
+			for _, err = range m.Aliases(ctx, "") {
+				break
+			}
+			return err
+		},
+		"Run": nil, // does Maintain and nothing else
+	}
+}
+
+// TestEveryCallIsAuthorized: no method of a Manager does anything that Authorize refused, or
+// forgets to tell Observe.
+func TestEveryCallIsAuthorized(t *testing.T) {
+	s := newSubject(t, kms.Enabled)
+	var asked []kms.Request
+	var told []kms.Event
+	no := errors.New("no")
+	m := s.Another(t, func(c *kms.Config) {
+		c.Authorize = func(_ context.Context, r kms.Request) error { asked = append(asked, r); return no }
+		c.Observe = func(e kms.Event) { told = append(told, e) }
+	})
+	s.Store.OnPut(func(name string) (bool, error) { t.Errorf("put %s", name); return true, nil })
+	calls := everyCall(t.Context(), s, m)
+	of := reflect.TypeFor[*kms.Manager]()
+	require.Equal(t, of.NumMethod(), len(calls))
+	for i := range of.NumMethod() {
+		name := of.Method(i).Name
+		call, ok := calls[name]
+		require.True(t, ok, "%s is not in the list of calls", name)
+		if call == nil {
+			continue
+		}
+		asked, told = nil, nil
+		err := call()
+		require.ErrorIs(t, err, kms.ErrDenied, name)
+		require.ErrorIs(t, err, no, name)
+		require.Len(t, asked, 1, name)
+		require.Len(t, told, 1, name)
+		require.Equal(t, asked[0].Op, told[0].Op, name)
+		require.Equal(t, s.Clock.Now(), told[0].Time, name)
+		require.ErrorIs(t, told[0].Err, kms.ErrDenied, name)
+	}
+}
+
+// TestObserve: what is told of calls that were done, and that an alias is told as its key.
+func TestObserve(t *testing.T) {
+	ctx := t.Context()
+	var told []kms.Event
+	var asked []kms.Request
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.Observe = func(e kms.Event) { told = append(told, e) }
+		c.Authorize = func(_ context.Context, r kms.Request) error { asked = append(asked, r); return nil }
+	})
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
+	asked, told = nil, nil
+	ec := kms.EncryptionContext{"a": "b"}
+	c, err := k.Encrypt(ctx, "alias/a", nil, ec)
+	require.NoError(t, err)
+	require.NoError(t, only(k.ReEncrypt(ctx, c, ec, id, nil)))
+	require.Error(t, only(k.Decrypt(ctx, c, nil)))
+	now := k.Clock.Now()
+	require.Equal(t, []kms.Request{
+		{Op: kms.OpEncrypt, KeyID: id, Alias: "alias/a", EncryptionContext: ec},
+		{Op: kms.OpReEncryptFrom, KeyID: id, EncryptionContext: ec},
+		{Op: kms.OpReEncryptTo, KeyID: id},
+		{Op: kms.OpDecrypt, KeyID: id},
+	}, asked)
+	require.Len(t, told, 4)
+	require.ErrorIs(t, told[3].Err, kms.ErrCiphertext)
+	told[3].Err = nil
+	require.Equal(t, []kms.Event{
+		{Time: now, Op: kms.OpEncrypt, KeyID: id, KeyVersion: 1},
+		{Time: now, Op: kms.OpReEncryptFrom, KeyID: id, KeyVersion: 1},
+		{Time: now, Op: kms.OpReEncryptTo, KeyID: id, KeyVersion: 1},
+		{Time: now, Op: kms.OpDecrypt, KeyID: id, KeyVersion: 1},
+	}, told)
+}
+
+// TestCancelledContext: a context that ended before the call gives an error that says so, or
+// what needs no waiting is done; nothing is half done.
+func TestCancelledContext(t *testing.T) {
+	s := newSubject(t, kms.Enabled)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, call := range everyCall(ctx, s, s.Another(t)) {
+		if call == nil {
+			continue
+		}
+		if err := call(); err != nil {
+			require.ErrorIs(t, err, context.Canceled, name)
+			require.ErrorIs(t, err, kms.ErrUnavailable, name)
+		}
+	}
+}

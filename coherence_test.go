@@ -1,0 +1,209 @@
+package kms_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// plainStore is a Store without any further ability; feedStore has a Feed that must be asked.
+type plainStore struct{ s *counted }
+
+func (p plainStore) Get(ctx context.Context, name string) (keystore.Item, error) {
+	return p.s.Get(ctx, name)
+}
+func (p plainStore) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+	return p.s.Put(ctx, name, old, value)
+}
+func (p plainStore) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
+	return p.s.List(ctx, prefix, after)
+}
+
+type feedStore struct {
+	plainStore
+}
+
+func (f feedStore) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
+	f.s.looks++
+	if f.s.down != nil {
+		return nil, 0, f.s.down
+	}
+	names, head, err := f.s.Memory.Changes(ctx, segment, after)
+	return names, head - min(head, f.s.lost), err
+}
+
+// counted counts what is asked of the store behind it.
+type counted struct {
+	keystore.Memory
+	gets, looks int
+	down        error
+	lost        keystore.Cursor // as if a failover had lost that many replacements
+}
+
+func (c *counted) Get(ctx context.Context, name string) (keystore.Item, error) {
+	c.gets++
+	if c.down != nil {
+		return keystore.Item{}, c.down
+	}
+	return c.Memory.Get(ctx, name)
+}
+
+// twoProcesses are two Managers over one store, as two processes would have it.
+func twoProcesses(t *testing.T, wrap func(*counted) keystore.Store, staleness time.Duration) (k *kmstest.KMS, other *kms.Manager, s *counted) {
+	s = &counted{}
+	k = kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness = wrap(s), staleness })
+	return k, k.Another(t), s
+}
+
+var wraps = map[string]func(*counted) keystore.Store{
+	"own":   func(c *counted) keystore.Store { return c },
+	"feed":  func(c *counted) keystore.Store { return feedStore{plainStore{c}} },
+	"plain": func(c *counted) keystore.Store { return plainStore{c} },
+}
+
+// TestObeyedAtOnce: with MaxStaleness 0 a change by one process is obeyed by another at
+// once, whatever the store can do.
+func TestObeyedAtOnce(t *testing.T) {
+	for name, wrap := range wraps {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, other, _ := twoProcesses(t, wrap, 0)
+			id := k.MustCreateKey(t).ID
+			second := k.MustCreateKey(t).ID
+			require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
+			for range 5 {
+				require.NoError(t, only(other.Encrypt(ctx, "alias/a", nil, nil)))
+				require.NoError(t, only(k.DisableKey(ctx, id)))
+				require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+				require.NoError(t, k.UpdateAlias(ctx, "alias/a", second))
+				require.NoError(t, only(other.Encrypt(ctx, "alias/a", nil, nil)))
+				require.NoError(t, k.UpdateAlias(ctx, "alias/a", id))
+				require.ErrorIs(t, only(other.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrDisabled)
+				require.NoError(t, only(k.EnableKey(ctx, id)))
+			}
+			require.NoError(t, k.DeleteAlias(ctx, "alias/a"))
+			require.ErrorIs(t, only(other.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrNotFound)
+		})
+	}
+}
+
+// TestObeyedWithinTheBound: with MaxStaleness a change is obeyed when the bound is over, to
+// the nanosecond; until then nothing is asked of the store; and a store that does not
+// answer then refuses the call.
+func TestObeyedWithinTheBound(t *testing.T) {
+	for _, name := range []string{"feed", "plain"} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, other, s := twoProcesses(t, wraps[name], time.Second)
+			id := k.MustCreateKey(t).ID
+			require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
+			require.NoError(t, only(k.DisableKey(ctx, id)))
+			require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled, "its own change")
+
+			asked := s.gets + s.looks
+			k.Clock.Advance(time.Second - 1)
+			require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
+			require.Equal(t, asked, s.gets+s.looks, "the store was asked before the bound was over")
+			k.Clock.Advance(1)
+			s.down = errors.New("connection refused")
+			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrUnavailable)
+			s.down = nil
+			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+
+			require.NoError(t, only(k.EnableKey(ctx, id)))
+			k.Clock.Advance(-time.Hour) // a clock that went back keeps no promise for longer
+			require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
+		})
+	}
+}
+
+// TestFailover: a feed whose position went back has lost writes, and nothing that was read
+// before is used.
+func TestFailover(t *testing.T) {
+	ctx := t.Context()
+	k, other, s := twoProcesses(t, wraps["feed"], time.Second)
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, only(k.SetDescription(ctx, id, "1")))
+	require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
+	gets := s.gets
+	s.lost = 1
+	k.Clock.Advance(time.Second)
+	require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
+	require.Equal(t, gets+1, s.gets, "the key was not read again")
+}
+
+// TestHotPathReadsNothing: what was used once is used again without the store or the
+// provider being asked to open anything.
+func TestHotPathReadsNothing(t *testing.T) {
+	ctx := t.Context()
+	k, _, s := twoProcesses(t, wraps["own"], 0)
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
+	c, err := k.Encrypt(ctx, "alias/a", nil, nil)
+	require.NoError(t, err)
+	s.gets = 0
+	s.down = errors.New("nobody should ask")
+	for range 100 {
+		require.NoError(t, only(k.GenerateDataKey(ctx, "alias/a", nil)))
+		require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+	}
+	require.Zero(t, s.gets)
+}
+
+// TestSlowReader: one who read a key before it was changed, and comes to keep it afterwards,
+// does not put the old one back.
+func TestSlowReader(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := k.MustCreateKey(t).ID
+	k.Store.OnGet(func(string) error { return nil })
+	reader := k.Another(t, func(c *kms.Config) {
+		c.Store = pausing{c.Store, func() { require.NoError(t, only(k.DisableKey(ctx, id))) }}
+	})
+	require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)), "it began before the change")
+	require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+}
+
+// pausing runs something between reading a key and returning it, the first time.
+type pausing struct {
+	keystore.Store
+	then func()
+}
+
+func (p pausing) Unwrap() keystore.Store { return p.Store }
+
+func (p pausing) Get(ctx context.Context, name string) (keystore.Item, error) {
+	item, err := p.Store.Get(ctx, name)
+	if name[:4] == "key/" {
+		p.then()
+	}
+	return item, err
+}
+
+// TestCacheIsBounded: many more keys than there is room for, all of them right.
+func TestCacheIsBounded(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.CacheKeys = 1 })
+	ids := map[string][]byte{}
+	for range 200 {
+		id := k.MustCreateKey(t).ID
+		c, err := k.Encrypt(ctx, id, []byte(id), nil)
+		require.NoError(t, err)
+		ids[id] = c
+	}
+	for range 2 {
+		for id, c := range ids {
+			plain, err := k.Decrypt(ctx, c, nil)
+			require.NoError(t, err)
+			require.Equal(t, id, string(plain))
+		}
+	}
+	require.LessOrEqual(t, kms.Cached(k.Manager), 8)
+}

@@ -1,0 +1,76 @@
+// Package kms is a key management service inside a Go program: master keys that do not
+// leave it, envelope encryption, and keys that live by rules, over a key store of the
+// program's choice and with no server to run.
+//
+//	root, err := software.OpenRootFile("/etc/myapp/root.key")
+//	store, err := boltstore.Open("/var/lib/myapp/keys.db", nil)
+//	m, err := kms.Open(ctx, kms.Config{Store: store, Root: root, Software: software.New()})
+//
+//	key, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Description: "invoices"})
+//	ec := kms.EncryptionContext{"table": "invoices"}
+//	dataKey, err := m.GenerateDataKey(ctx, key.ID, ec)
+//	// encrypt with dataKey.Plaintext(), keep dataKey.Ciphertext beside the data, wipe
+//	dataKey.Wipe()
+//	…
+//	plainKey, err := m.Decrypt(ctx, wrapped, ec) // the ciphertext names its master key
+//
+// # Terms
+//
+// A master key (CMK) has material that encrypts and that nobody sees. A data key is made
+// under a master key for the caller's own encryption: envelope encryption. The key store
+// holds the master keys, sealed under an instance key, which the Root seals: without the
+// Root a key store is noise. An encryption context says what a ciphertext is for, and
+// must be given again to open it. Wherever a key is asked for, its ID or an alias will do.
+//
+// # Deletion
+//
+// A key is deleted by a date, 7 to 366 days ahead. From ScheduleKeyDeletion on it is
+// suspended; until the date CancelKeyDeletion brings it back, as Disabled as it was; at
+// that instant it is Deleted for every Manager at once, whether or not anything ran.
+// Maintain destroys its material later, so that a clock that jumped destroys nothing.
+//
+// # States
+//
+// A state is never stored. It follows from the facts of a key and the clock. What each
+// operation does in each state, printed from the table that decides it ("ok": done, and
+// the state stays; a state: it is done and the key is that; an error: refused):
+//
+//	operation                        PendingImport     Enabled   Disabled         PendingDeletion     Deleted
+//	DescribeKey                      ok                ok        ok               ok                  ErrNotFound
+//	GenerateDataKey                  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	Encrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	Decrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	ReEncryptFrom                    ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	ReEncryptTo                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	EnableKey                        ErrState          ok        Enabled          ErrState            ErrNotFound
+//	DisableKey                       ErrState          Disabled  ok               ErrState            ErrNotFound
+//	ScheduleKeyDeletion              PendingDeletion   ErrState  PendingDeletion  ErrState            ErrNotFound
+//	CancelKeyDeletion                ErrState          ErrState  ErrState         as its facts say    ErrNotFound
+//	SetDeletionProtection            ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	AddDependent                     ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	RemoveDependent                  ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	SetDescription                   ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	SetTags                          ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	CreateAlias                      ok                ok        ok               ErrState            ErrNotFound
+//	UpdateAlias                      ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	DeleteAlias                      ok                ok        ok               ok                  ErrNotFound
+//
+// ScheduleKeyDeletion is refused as well while deletion protection is on (ErrProtected)
+// and while something was registered as depending on the key (ErrInUse).
+//
+// # Errors
+//
+// Every refusal matches a condition, as errors.Is(err, kms.ErrDisabled), holds its facts
+// in a type, as *PendingDeletionError, and has a code (Code) and a hint of what to do
+// (Hint). Nothing had changed when one is returned, but for an UnavailableError that
+// says that the outcome is unknown. No error holds a secret.
+//
+// # What it does not do
+//
+// It does not recall what it handed out: a data key that a program keeps in memory goes
+// on working. It cannot tell that a whole key store was replaced by an older copy of
+// itself, unless it was running meanwhile. It does not hide how many keys there are,
+// their descriptions or their dates from whoever reads the store. It defends no process
+// against itself.
+package kms

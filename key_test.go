@@ -1,0 +1,125 @@
+package kms_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// TestCreateKey: what was asked for and what was not; and what is out of bounds.
+func TestCreateKey(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	options := &kms.CreateKeyOptions{Description: "invoices", Tags: map[string]string{"team": "billing"}}
+	made, err := k.CreateKey(ctx, options)
+	require.NoError(t, err)
+	require.Equal(t, kms.Key{
+		ID: made.ID, Instance: kms.DefaultInstance, State: kms.Enabled, Spec: kms.SpecAES256, Usage: kms.UsageEncryptDecrypt,
+		Origin: kms.OriginKMS, Protection: kms.ProtectionSoftware, Description: "invoices",
+		Tags: map[string]string{"team": "billing"}, CreatedAt: k.Clock.Now(), PrimaryVersion: 1,
+	}, made)
+	options.Tags["team"] = "changed by the caller"
+	made.Tags["team"] = "changed by the caller"
+	again, err := k.Another(t).DescribeKey(ctx, made.ID)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"team": "billing"}, again.Tags)
+
+	for name, bad := range map[string]kms.CreateKeyOptions{
+		"spec": {Spec: "RSA_2048"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "EXTERNAL"}, "level": {Protection: "HSM"},
+		"level that is none": {Protection: "PAPER"},
+	} {
+		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)
+	}
+	for name, bad := range map[string]kms.CreateKeyOptions{
+		"long": {Description: strings.Repeat("ä", 8193)}, "not UTF-8": {Description: "\xff"}, "tags": {Tags: map[string]string{"": ""}},
+	} {
+		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrInvalid, name)
+	}
+	require.Len(t, keys(t, k, nil), 1)
+}
+
+// TestDescriptionAndTags: the bounds, to the character, and that all tags are replaced.
+func TestDescriptionAndTags(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, only(k.SetDescription(ctx, id, strings.Repeat("€", 8192))))
+	require.ErrorIs(t, only(k.SetDescription(ctx, id, strings.Repeat("€", 8193))), kms.ErrInvalid)
+
+	most := map[string]string{}
+	for i := range kms.MaxTags {
+		most[fmt.Sprint("k", i)] = strings.Repeat("v", 128)
+	}
+	key, err := k.SetTags(ctx, id, most)
+	require.NoError(t, err)
+	require.Equal(t, most, key.Tags)
+	key, err = k.SetTags(ctx, id, map[string]string{"a b/c\\_-.+=:@": ""})
+	require.NoError(t, err)
+	require.Len(t, key.Tags, 1)
+	most["one more"] = ""
+	for _, bad := range []map[string]string{
+		most, {"": "v"}, {strings.Repeat("k", 129): ""}, {"k": strings.Repeat("v", 129)}, {"k": "ä"}, {"k\n": ""}, {"acs:x": ""}, {"aliyun": ""},
+	} {
+		require.ErrorIs(t, only(k.SetTags(ctx, id, bad)), kms.ErrInvalid)
+	}
+	key, err = k.SetTags(ctx, id, nil)
+	require.NoError(t, err)
+	require.Empty(t, key.Tags)
+}
+
+// TestKeys lists in the order of creation, by filters and by pages.
+func TestKeys(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	var ids []string
+	for i := range 10 {
+		key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Tags: map[string]string{"n": fmt.Sprint(i % 2)}})
+		require.NoError(t, err)
+		ids = append(ids, key.ID)
+		k.Clock.Advance(time.Duration(i%3) * time.Millisecond / 2)
+	}
+	require.True(t, slices.IsSorted(ids))
+	require.NoError(t, only(k.DisableKey(ctx, ids[3])))
+	count := func(o kms.ListOptions) int { return len(keys(t, k, &o)) }
+	require.Equal(t, 10, count(kms.ListOptions{}))
+	require.Equal(t, 1, count(kms.ListOptions{States: []kms.State{kms.Disabled}}))
+	require.Equal(t, 10, count(kms.ListOptions{States: []kms.State{kms.Disabled, kms.Enabled}}))
+	require.Equal(t, 5, count(kms.ListOptions{Tags: map[string]string{"n": "1"}}))
+	require.Equal(t, 10, count(kms.ListOptions{Tags: map[string]string{"n": ""}}))
+	require.Zero(t, count(kms.ListOptions{Tags: map[string]string{"m": ""}}))
+	require.Equal(t, 1, count(kms.ListOptions{Tags: map[string]string{"n": "1"}, States: []kms.State{kms.Disabled}}))
+	require.Equal(t, 10, count(kms.ListOptions{Specs: []kms.Spec{kms.SpecAES256}, Usages: []kms.Usage{kms.UsageEncryptDecrypt},
+		Origins: []kms.Origin{kms.OriginKMS}, Protections: []kms.Protection{kms.ProtectionSoftware}}))
+	require.Zero(t, count(kms.ListOptions{Protections: []kms.Protection{kms.ProtectionHSM}}))
+
+	var paged []string
+	for after := ""; ; {
+		page := 0
+		for key := range k.Keys(ctx, &kms.ListOptions{After: after}) {
+			paged = append(paged, key.ID)
+			after = key.ID
+			if page++; page == 3 {
+				break
+			}
+		}
+		if page < 3 {
+			break
+		}
+	}
+	require.Equal(t, ids, paged)
+
+	for _, err := range k.Keys(ctx, &kms.ListOptions{After: "nonsense"}) {
+		require.ErrorIs(t, err, kms.ErrInvalid)
+	}
+	k.Store.OnList(func(string) error { return errors.New("connection refused") })
+	for _, err := range k.Keys(ctx, nil) {
+		require.ErrorIs(t, err, kms.ErrUnavailable)
+	}
+}

@@ -1,0 +1,212 @@
+package kms_test
+
+import (
+	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// A subject is a key in some state, with what was made while it could be.
+type subject struct {
+	*kmstest.KMS
+	id         string
+	ciphertext []byte // under the key
+	foreign    []byte // under another key
+	alias      string // names the key
+	elsewhere  string // an alias of another key
+}
+
+// verbs do each operation that has a row to a subject.
+var verbs = map[kms.Op]func(context.Context, *subject) error{
+	kms.OpDescribeKey: func(ctx context.Context, s *subject) error { return only(s.DescribeKey(ctx, s.id)) },
+	kms.OpGenerateDataKey: func(ctx context.Context, s *subject) error {
+		return only(s.GenerateDataKey(ctx, s.id, nil))
+	},
+	kms.OpGenerateDataKeyWithoutPlaintext: func(ctx context.Context, s *subject) error {
+		return only(s.GenerateDataKeyWithoutPlaintext(ctx, s.id, 16, nil))
+	},
+	kms.OpEncrypt: func(ctx context.Context, s *subject) error { return only(s.Encrypt(ctx, s.id, nil, nil)) },
+	kms.OpDecrypt: func(ctx context.Context, s *subject) error { return only(s.Decrypt(ctx, s.ciphertext, nil)) },
+	kms.OpReEncryptFrom: func(ctx context.Context, s *subject) error {
+		return only(s.ReEncrypt(ctx, s.ciphertext, nil, s.elsewhere, nil))
+	},
+	kms.OpReEncryptTo: func(ctx context.Context, s *subject) error {
+		return only(s.ReEncrypt(ctx, s.foreign, nil, s.id, nil))
+	},
+	kms.OpEnableKey:  func(ctx context.Context, s *subject) error { return only(s.EnableKey(ctx, s.id)) },
+	kms.OpDisableKey: func(ctx context.Context, s *subject) error { return only(s.DisableKey(ctx, s.id)) },
+	kms.OpScheduleKeyDeletion: func(ctx context.Context, s *subject) error {
+		return only(s.ScheduleKeyDeletion(ctx, s.id, 7))
+	},
+	kms.OpCancelKeyDeletion: func(ctx context.Context, s *subject) error { return only(s.CancelKeyDeletion(ctx, s.id)) },
+	kms.OpSetDeletionProtection: func(ctx context.Context, s *subject) error {
+		return only(s.SetDeletionProtection(ctx, s.id, true, "kept for the audit"))
+	},
+	kms.OpAddDependent: func(ctx context.Context, s *subject) error {
+		return only(s.AddDependent(ctx, s.id, kms.Dependent{Name: "table invoices"}))
+	},
+	kms.OpRemoveDependent: func(ctx context.Context, s *subject) error {
+		return only(s.RemoveDependent(ctx, s.id, kms.Dependent{Name: "table invoices"}))
+	},
+	kms.OpSetDescription: func(ctx context.Context, s *subject) error { return only(s.SetDescription(ctx, s.id, "new")) },
+	kms.OpSetTags: func(ctx context.Context, s *subject) error {
+		return only(s.SetTags(ctx, s.id, map[string]string{"team": "billing"}))
+	},
+	kms.OpCreateAlias: func(ctx context.Context, s *subject) error { return s.CreateAlias(ctx, "alias/new", s.id) },
+	kms.OpUpdateAlias: func(ctx context.Context, s *subject) error { return s.UpdateAlias(ctx, s.elsewhere, s.id) },
+	kms.OpDeleteAlias: func(ctx context.Context, s *subject) error { return s.DeleteAlias(ctx, s.alias) },
+}
+
+func only[T any](_ T, err error) error { return err }
+
+// newSubject makes a key and takes it to a state.
+func newSubject(t *testing.T, state kms.State) *subject {
+	ctx := t.Context()
+	s := &subject{KMS: kmstest.New(t), alias: "alias/subject", elsewhere: "alias/other"}
+	other := s.MustCreateKey(t).ID
+	s.id = s.MustCreateKey(t).ID
+	require.NoError(t, s.CreateAlias(ctx, s.alias, s.id))
+	require.NoError(t, s.CreateAlias(ctx, s.elsewhere, other))
+	var err error
+	s.ciphertext, err = s.Encrypt(ctx, s.id, []byte("x"), nil)
+	require.NoError(t, err)
+	s.foreign, err = s.Encrypt(ctx, other, []byte("x"), nil)
+	require.NoError(t, err)
+
+	if state == kms.PendingImport {
+		require.NoError(t, kms.StripMaterial(ctx, s.Manager, s.id))
+	}
+	if state == kms.Disabled || state == kms.PendingDeletion || state == kms.Deleted {
+		require.NoError(t, only(s.DisableKey(ctx, s.id)))
+	}
+	if state == kms.PendingDeletion || state == kms.Deleted {
+		require.NoError(t, only(s.ScheduleKeyDeletion(ctx, s.id, 7)))
+	}
+	if state == kms.Deleted {
+		s.Clock.AdvanceDays(7)
+	}
+	return s
+}
+
+// state is what the key is; a Deleted one cannot be described.
+func (s *subject) state(t *testing.T) kms.State {
+	key, err := s.DescribeKey(t.Context(), s.id)
+	if err != nil {
+		require.ErrorIs(t, err, kms.ErrNotFound)
+		return kms.Deleted
+	}
+	return key.State
+}
+
+// TestLifecycleCells does every operation in every state and holds the table to it: a cell
+// is blank if and only if the operation is refused, by one condition, with nothing changed.
+func TestLifecycleCells(t *testing.T) {
+	for op, verb := range verbs {
+		for _, before := range kms.States {
+			t.Run(op.String()+"/"+before.String(), func(t *testing.T) {
+				t.Parallel()
+				s := newSubject(t, before)
+				require.Equal(t, before, s.state(t))
+				item, err := s.Store.Get(t.Context(), "key/"+s.id)
+				require.NoError(t, err)
+
+				err = verb(t.Context(), s)
+				next, asItsFacts, allowed := kms.Next(op, before)
+				switch {
+				case !allowed:
+					require.Error(t, err)
+					require.Equal(t, conditionsOf(kms.Refusal(op, before)), conditionsOf(err))
+					require.Len(t, conditionsOf(err), 1)
+					after, err := s.Store.Get(t.Context(), "key/"+s.id)
+					require.NoError(t, err)
+					require.Equal(t, item, after, "a refused call wrote")
+					require.Equal(t, before, s.state(t))
+				case asItsFacts:
+					require.NoError(t, err)
+					require.Equal(t, kms.Disabled, s.state(t))
+				default:
+					require.NoError(t, err)
+					require.Equal(t, next, s.state(t))
+				}
+			})
+		}
+	}
+}
+
+// TestLifecycleComplete reads the constants from the source: each operation has a name, and
+// a row and a verb, or is known to have no key.
+func TestLifecycleComplete(t *testing.T) {
+	names := constants(t, "op.go", "Op")
+	require.Greater(t, len(names), 20)
+	keyless := map[kms.Op]bool{}
+	for _, op := range kms.KeylessOps {
+		keyless[op] = true
+	}
+	byName := map[string]kms.Op{}
+	for op := kms.Op(0); op < kms.NumOps; op++ {
+		require.NotEmpty(t, op.String())
+		byName["Op"+op.String()] = op
+	}
+	for _, name := range names {
+		op, ok := byName[name]
+		require.True(t, ok, "%s has another name", name)
+		require.NotEqual(t, keyless[op], kms.HasRow(op), name)
+		require.Equal(t, kms.HasRow(op), verbs[op] != nil, name)
+	}
+	require.Len(t, byName, int(kms.NumOps), "two operations have one name")
+	states := constants(t, "lifecycle.go", "")
+	for _, s := range kms.States {
+		require.Contains(t, states, s.String())
+	}
+}
+
+// constants are the exported names of a file's constants that begin with prefix.
+func constants(t *testing.T, file, prefix string) []string {
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	require.NoError(t, err)
+	var names []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		if g, ok := n.(*ast.GenDecl); ok && g.Tok == token.CONST {
+			for _, spec := range g.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if name.IsExported() && strings.HasPrefix(name.Name, prefix) {
+						names = append(names, name.Name)
+					}
+				}
+			}
+		}
+		return true
+	})
+	return names
+}
+
+// TestLifecyclePrecedence: of several facts the strongest gives the state, and a date counts
+// from its very instant.
+func TestLifecyclePrecedence(t *testing.T) {
+	due := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	for _, material := range []bool{false, true} {
+		for _, disabled := range []bool{false, true} {
+			rest := kms.Enabled
+			if disabled {
+				rest = kms.Disabled
+			}
+			if !material {
+				rest = kms.PendingImport
+			}
+			require.Equal(t, rest, kms.StateOf(material, disabled, time.Time{}, false, due))
+			require.Equal(t, kms.PendingDeletion, kms.StateOf(material, disabled, due, false, due.Add(-1)))
+			require.Equal(t, kms.Deleted, kms.StateOf(material, disabled, due, false, due))
+			require.Equal(t, kms.Deleted, kms.StateOf(material, disabled, due, false, due.Add(1)))
+			require.Equal(t, kms.Deleted, kms.StateOf(material, disabled, time.Time{}, true, due))
+			require.Equal(t, kms.Deleted, kms.StateOf(material, disabled, due, true, due.Add(-1)))
+		}
+	}
+}

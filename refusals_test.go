@@ -1,0 +1,159 @@
+package kms_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// refusals are one way, or more, to each condition, with its code and, where there is one,
+// its type.
+var refusals = []struct {
+	name string
+	cond error
+	code string
+	make func(*testing.T, *kmstest.KMS) error
+	as   func(error) bool
+}{
+	{"unknown key", kms.ErrNotFound, "Forbidden.KeyNotFound", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
+	}, nil},
+	{"unknown alias", kms.ErrNotFound, "Forbidden.AliasNotFound", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.DescribeKey(t.Context(), "alias/nobody"))
+	}, nil},
+	{"deleted key", kms.ErrNotFound, "Forbidden.KeyNotFound", func(t *testing.T, k *kmstest.KMS) error {
+		id := pendingKey(t, k)
+		k.Clock.AdvanceDays(7)
+		return only(k.CancelKeyDeletion(t.Context(), id))
+	}, nil},
+	{"use of a disabled key", kms.ErrDisabled, "Rejected.Disabled", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.Encrypt(t.Context(), disabledKey(t, k), nil, nil))
+	}, is[*kms.StateError]},
+	{"use of a key without material", kms.ErrPendingImport, "Rejected.PendingImport", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		require.NoError(t, kms.StripMaterial(t.Context(), k.Manager, id))
+		return only(k.Encrypt(t.Context(), id, nil, nil))
+	}, is[*kms.StateError]},
+	{"use of a key pending deletion", kms.ErrPendingDeletion, "Rejected.PendingDeletion", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.Encrypt(t.Context(), pendingKey(t, k), nil, nil))
+	}, is[*kms.PendingDeletionError]},
+	{"enabling a key pending deletion", kms.ErrState, "Rejected.StateModifiedFailed", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.EnableKey(t.Context(), pendingKey(t, k)))
+	}, is[*kms.StateError]},
+	{"cancelling nothing", kms.ErrState, "Rejected.StateModifiedFailed", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.CancelKeyDeletion(t.Context(), disabledKey(t, k)))
+	}, is[*kms.StateError]},
+	{"scheduling a protected key", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
+		id := disabledKey(t, k)
+		require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "the audit needs it")))
+		return only(k.ScheduleKeyDeletion(t.Context(), id, 7))
+	}, is[*kms.ProtectedError]},
+	{"scheduling a key in use", kms.ErrInUse, "Rejected.InUse", func(t *testing.T, k *kmstest.KMS) error {
+		id := disabledKey(t, k)
+		require.NoError(t, only(k.AddDependent(t.Context(), id, kms.Dependent{Name: "table invoices"})))
+		return only(k.ScheduleKeyDeletion(t.Context(), id, 7))
+	}, is[*kms.InUseError]},
+	{"all blockers at once", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "the audit needs it")))
+		require.NoError(t, only(k.AddDependent(t.Context(), id, kms.Dependent{Name: "table invoices"})))
+		err := only(k.ScheduleKeyDeletion(t.Context(), id, 7))
+		require.ErrorIs(t, err, kms.ErrInUse)
+		require.ErrorIs(t, err, kms.ErrState)
+		require.True(t, is[*kms.ProtectedError](err) && is[*kms.InUseError](err) && is[*kms.StateError](err))
+		return err
+	}, is[*kms.BlockedError]},
+	{"a window of 6 days", kms.ErrWindow, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.ScheduleKeyDeletion(t.Context(), disabledKey(t, k), 6))
+	}, nil},
+	{"a ciphertext cut short", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
+		c, err := k.Encrypt(t.Context(), k.MustCreateKey(t).ID, []byte("x"), nil)
+		require.NoError(t, err)
+		return only(k.Decrypt(t.Context(), c[:len(c)-1], nil))
+	}, nil},
+	{"another encryption context", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
+		c, err := k.Encrypt(t.Context(), k.MustCreateKey(t).ID, []byte("x"), nil)
+		require.NoError(t, err)
+		return only(k.Decrypt(t.Context(), c, kms.EncryptionContext{"a": "b"}))
+	}, nil},
+	{"inspecting noise", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
+		return only(kms.Inspect([]byte("noise")))
+	}, nil},
+	{"too long a plaintext", kms.ErrInvalid, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.Encrypt(t.Context(), k.MustCreateKey(t).ID, make([]byte, 6145), nil))
+	}, nil},
+	{"a name that is none", kms.ErrInvalid, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.DescribeKey(t.Context(), "invoices"))
+	}, nil},
+	{"an alias taken", kms.ErrExists, "AliasAlreadyExists", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		require.NoError(t, k.CreateAlias(t.Context(), "alias/a", id))
+		return k.CreateAlias(t.Context(), "alias/a", id)
+	}, nil},
+	{"a level that is not offered", kms.ErrUnsupported, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: kms.ProtectionHSM}))
+	}, nil},
+	{"not authorized", kms.ErrDenied, "Forbidden.NoPermission", func(t *testing.T, k *kmstest.KMS) error {
+		why := errors.New("not you")
+		m := k.Another(t, func(c *kms.Config) { c.Authorize = func(context.Context, kms.Request) error { return why } })
+		err := only(m.CreateKey(t.Context(), nil))
+		require.ErrorIs(t, err, why)
+		return err
+	}, nil},
+	{"a store out of reach", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
+		down := errors.New("connection refused")
+		k.Store.OnGet(func(string) error { return down })
+		err := only(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
+		require.ErrorIs(t, err, down)
+		return err
+	}, is[*kms.UnavailableError]},
+	{"a write of which nobody knows", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		k.Store.OnPut(func(string) (bool, error) { return true, errors.New("connection reset") })
+		err := only(k.DisableKey(t.Context(), id))
+		var u *kms.UnavailableError
+		require.True(t, errors.As(err, &u) && u.Unknown && u.KeyID == id)
+		return err
+	}, is[*kms.UnavailableError]},
+	{"a record that was edited", kms.ErrTampered, "InternalFailure.Tampered", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		edit(t, k, "key/"+id, func(value []byte) []byte { value[len(value)-1] ^= 1; return value })
+		return only(k.DescribeKey(t.Context(), id))
+	}, nil},
+	{"another root", kms.ErrRoot, "InternalFailure.Root", func(t *testing.T, k *kmstest.KMS) error {
+		return only(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Root = newRoot(t, 2) })))
+	}, nil},
+}
+
+func is[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// disabledKey and pendingKey make a key and take it there.
+func disabledKey(t *testing.T, k *kmstest.KMS) string {
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, only(k.DisableKey(t.Context(), id)))
+	return id
+}
+
+func pendingKey(t *testing.T, k *kmstest.KMS) string {
+	id := disabledKey(t, k)
+	key, err := k.ScheduleKeyDeletion(t.Context(), id, 7)
+	require.NoError(t, err)
+	require.Equal(t, k.Clock.Now().Add(7*24*time.Hour), key.DeletionDate)
+	return id
+}
+
+// edit changes an item as one who can write to the store would.
+func edit(t *testing.T, k *kmstest.KMS, name string, change func([]byte) []byte) {
+	item, err := k.Store.Get(t.Context(), name)
+	require.NoError(t, err)
+	_, err = k.Store.Put(t.Context(), name, item.Version, change(item.Value))
+	require.NoError(t, err)
+}

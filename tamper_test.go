@@ -1,0 +1,216 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/provider"
+	"github.com/keyhold/kms/software"
+	"github.com/stretchr/testify/require"
+)
+
+// attacks are what one who can write to the store may try on a key's record. Each is found,
+// stops that key alone, and leaves the other usable.
+var attacks = []struct {
+	name string
+	on   func(t *testing.T, k *kmstest.KMS, victim, other string) // changes the store
+}{
+	{"flip a bit of the state", swap(`"disabled":true`, `"disabled":null`)},
+	{"re-enable", swap(`"disabled":true,`, ``)},
+	{"undelete", swap(`"deleteAt":`, `"dueSeenAt":`)},
+	{"move the date", swap(`"deleteAt":"2026`, `"deleteAt":"2027`)},
+	{"drop the protection", swap(`"protected":true`, `"protected":false`)},
+	{"raise the sequence", swap(`"seq":`, `"seq":9`)},
+	{"add a field", swap(`{"id"`, `{"x":1,"id"`)},
+	{"the other key's record", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func([]byte) []byte { return value(t, k, "key/"+other) })
+	}},
+	{"an alias's record", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		require.NoError(t, k.CreateAlias(t.Context(), "alias/a", other))
+		edit(t, k, "key/"+victim, func([]byte) []byte { return value(t, k, "alias/a") })
+	}},
+	{"the other key's material", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		sealed := func(b []byte) []byte {
+			_, rest, _ := bytes.Cut(b, []byte(`"sealed":"`))
+			s, _, _ := bytes.Cut(rest, []byte(`"`))
+			return s
+		}
+		theirs := sealed(value(t, k, "key/"+other))
+		edit(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, sealed(v), theirs, 1) })
+	}},
+	{"a record of another store", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func([]byte) []byte { return value(t, kmstest.New(t), "instance/default") })
+	}},
+	{"empty", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func([]byte) []byte { return nil })
+	}},
+	{"another instance", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, []byte("\x07default"), []byte("\x07defaulx"), 1) })
+	}},
+	{"another format", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func(v []byte) []byte { v[0] = 2; return v })
+	}},
+	{"something behind it", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func(v []byte) []byte { return append(v, ' ') })
+	}},
+}
+
+// swap replaces a text in the victim's record, and fails where it is not there.
+func swap(old, new string) func(*testing.T, *kmstest.KMS, string, string) {
+	return func(t *testing.T, k *kmstest.KMS, victim, _ string) {
+		edit(t, k, "key/"+victim, func(v []byte) []byte {
+			require.Contains(t, string(v), old)
+			return bytes.Replace(v, []byte(old), []byte(new), 1)
+		})
+	}
+}
+
+func value(t *testing.T, k *kmstest.KMS, name string) []byte {
+	item, err := k.Store.Get(t.Context(), name)
+	require.NoError(t, err)
+	return item.Value
+}
+
+// victim is a key with every fact that an attacker might want to change.
+func victim(t *testing.T, k *kmstest.KMS) string {
+	id := disabledKey(t, k)
+	require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+	require.NoError(t, only(k.CancelKeyDeletion(t.Context(), id)))
+	require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "why")))
+	require.NoError(t, kms.Change(t.Context(), k.Manager, id, k.Clock.Now().Add(1e15)))
+	return id
+}
+
+// TestTamperedRecord: what was edited, swapped, moved or cut is ErrTampered for every
+// operation, in this process and in one that begins, and stops that key alone.
+func TestTamperedRecord(t *testing.T) {
+	for _, attack := range attacks {
+		t.Run(attack.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := kmstest.New(t)
+			other := k.MustCreateKey(t).ID
+			id := victim(t, k)
+			require.NoError(t, only(k.DescribeKey(ctx, id)))
+			attack.on(t, k, id, other)
+			for _, m := range []*kms.Manager{k.Manager, k.Another(t)} {
+				require.ErrorIs(t, only(m.DescribeKey(ctx, id)), kms.ErrTampered)
+				require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrTampered)
+				require.ErrorIs(t, only(m.EnableKey(ctx, id)), kms.ErrTampered)
+				require.NoError(t, only(m.Encrypt(ctx, other, nil, nil)))
+				listed := map[string]bool{}
+				for key, err := range m.Keys(ctx, nil) {
+					listed[key.ID] = err == nil
+				}
+				require.Equal(t, map[string]bool{id: false, other: true}, listed)
+				report, err := m.Maintain(ctx)
+				require.ErrorIs(t, err, kms.ErrTampered)
+				require.Equal(t, []string{id}, report.Tampered)
+			}
+		})
+	}
+}
+
+// TestTamperedEveryBit flips each bit of a record and cuts it at each length.
+func TestTamperedEveryBit(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := k.MustCreateKey(t).ID
+	good := value(t, k, "key/"+id)
+	check := func(bad []byte) {
+		edit(t, k, "key/"+id, func([]byte) []byte { return bad })
+		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrTampered)
+	}
+	for bit := range len(good) * 8 {
+		bad := bytes.Clone(good)
+		bad[bit/8] ^= 1 << (bit % 8)
+		check(bad)
+	}
+	for n := range good {
+		check(good[:n])
+	}
+	edit(t, k, "key/"+id, func([]byte) []byte { return good })
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+}
+
+// TestTamperedAlias: an alias that was pointed at another key is refused, not followed.
+func TestTamperedAlias(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	require.NoError(t, k.CreateAlias(ctx, "alias/a", k.MustCreateKey(t).ID))
+	require.NoError(t, k.CreateAlias(ctx, "alias/b", k.MustCreateKey(t).ID))
+	edit(t, k, "alias/a", func([]byte) []byte { return value(t, k, "alias/b") })
+	require.ErrorIs(t, only(k.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrTampered)
+	require.NoError(t, only(k.Encrypt(ctx, "alias/b", nil, nil)))
+	seen := map[string]bool{}
+	for a, err := range k.Aliases(ctx, "") {
+		seen[a.Name] = err == nil
+	}
+	require.Equal(t, map[string]bool{"alias/a": false, "alias/b": true}, seen)
+}
+
+// TestTamperedInstance: an instance that was edited, exchanged or taken away opens nothing.
+func TestTamperedInstance(t *testing.T) {
+	k := kmstest.New(t)
+	k.MustCreateKey(t)
+	good := value(t, k, "instance/default")
+	open := func(bad []byte) error {
+		edit(t, k, "instance/default", func([]byte) []byte { return bad })
+		return only(kms.Open(t.Context(), k.ConfigWith()))
+	}
+	for at := range good {
+		bad := bytes.Clone(good)
+		bad[at] ^= 4
+		require.Subset(t, []string{"ErrTampered", "ErrRoot"}, conditionsOf(open(bad)))
+		require.Error(t, open(good[:at]))
+	}
+	require.NoError(t, open(good))
+
+	gone := new(keystore.Memory) // the keys without their instance
+	for item, err := range k.Store.List(t.Context(), "key/", "") {
+		require.NoError(t, err)
+		require.NoError(t, only(gone.Put(t.Context(), item.Name, "", item.Value)))
+	}
+	err := only(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = gone })))
+	require.ErrorIs(t, err, kms.ErrTampered)
+}
+
+// TestStoreIsNoise: neither the material of a key nor what it encrypted is in the store.
+func TestStoreIsNoise(t *testing.T) {
+	spy := &spy{Provider: software.New()}
+	k := kmstest.New(t, func(c *kms.Config) { c.Software = spy })
+	plain := bytes.Repeat([]byte("plaintext-canary"), 4)
+	require.NoError(t, only(k.Encrypt(t.Context(), k.MustCreateKey(t).ID, plain, nil)))
+	items := 0
+	for item, err := range k.Store.List(t.Context(), "", "") {
+		require.NoError(t, err)
+		items++
+		for _, secret := range append(spy.materials, plain) {
+			for i := 0; i+16 <= len(secret); i++ {
+				require.NotContains(t, string(item.Value), string(secret[i:i+16]))
+			}
+			require.NotContains(t, string(item.Value), base64.StdEncoding.EncodeToString(secret)[:20])
+		}
+	}
+	require.Equal(t, 2, items)
+	require.Len(t, spy.materials, 1)
+	require.Greater(t, len(spy.materials[0]), 32)
+}
+
+// A spy is a provider that remembers the material it made.
+type spy struct {
+	provider.Provider
+	materials [][]byte
+}
+
+func (s *spy) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
+	material, err := s.Provider.Generate(ctx, id, spec)
+	_, secret, _ := bytes.Cut(material, []byte(id)) // the name before it is no secret
+	s.materials = append(s.materials, bytes.Clone(secret))
+	return material, err
+}
