@@ -19,7 +19,7 @@ type Request struct {
 type Event struct {
 	Time       time.Time // when the call began
 	Op         Op
-	KeyID      string // "" where there is no key, or none was found
+	KeyID      string // the key concerned, whether or not it exists; "" where there is none
 	KeyVersion int    // the version that was used, for uses of a key
 	Err        error  // nil if the call did what it was asked
 }

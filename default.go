@@ -15,7 +15,7 @@ const DefaultKey = "alias/default"
 // makeDefault makes the default key. The alias is given an ID before the key of that ID
 // is made, so that of many who try at once, or are killed between the two, all end
 // with the same key.
-func (m *Manager) makeDefault(ctx context.Context, c *call) (_ *entry, err error) {
+func (m *Manager) makeDefault(ctx context.Context, c *call, ec EncryptionContext) (_ *entry, err error) {
 	making := m.begin(OpCreateKey)
 	making.now = c.now
 	defer making.end(&err)
@@ -36,6 +36,9 @@ func (m *Manager) makeDefault(ctx context.Context, c *call) (_ *entry, err error
 			err = m.createAs(ctx, making, alias.id)
 		case err == nil:
 			c.keyID = alias.text
+			if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: DefaultKey, EncryptionContext: ec}); err != nil {
+				return nil, err
+			}
 			return m.find(ctx, c, alias.id)
 		}
 		if err != nil && !errors.Is(err, keystore.ErrConflict) {

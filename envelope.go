@@ -71,7 +71,7 @@ func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec Encrypt
 	}
 	e, err := m.lookup(ctx, c, ref, ec)
 	if ref == DefaultKey && errors.Is(err, ErrNotFound) {
-		return m.makeDefault(ctx, c)
+		return m.makeDefault(ctx, c, ec)
 	}
 	return e, err
 }

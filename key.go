@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -102,7 +104,9 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 		return Key{}, err
 	}
 	c.keyID = r.id()
-	if err := m.create(ctx, c, r); err != nil {
+	if err := m.create(ctx, c, r); errors.Is(err, keystore.ErrConflict) {
+		return Key{}, unavailable(c.op, c.keyID, "the ID is taken", err)
+	} else if err != nil {
 		return Key{}, err
 	}
 	return m.describe(r, c.now), nil

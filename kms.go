@@ -160,8 +160,12 @@ func (m *Manager) create(ctx context.Context, c *call, r *record) error {
 		return fromProvider(c.op, r.id(), err)
 	}
 	defer clear(material)
+	sealed := m.instance.sealMaterial(r.ID, 1, material)
+	if sealed == nil {
+		return errors.AssertionFailedf("kms: sealing failed")
+	}
 	r.Primary = 1
-	r.Versions = []keyVersion{{Version: 1, CreatedAt: c.now, Sealed: m.instance.sealMaterial(r.ID, 1, material)}}
+	r.Versions = []keyVersion{{Version: 1, CreatedAt: c.now, Sealed: sealed}}
 	_, err = m.write(ctx, c, r, "")
 	return err
 }

@@ -83,8 +83,11 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version k
 		return lostRace(m.write(ctx, c, r, version))
 	case !noted && m.purgeDelay > 0:
 		r.DueSeenAt = c.now
+		if _, err := m.write(ctx, c, r, version); err != nil {
+			return lostRace("", err)
+		}
 		report.Noted = append(report.Noted, r.id())
-		return lostRace(m.write(ctx, c, r, version))
+		return nil
 	case noted && c.now.Sub(r.DueSeenAt) < m.purgeDelay:
 		report.Waiting = append(report.Waiting, r.id())
 		return nil
