@@ -1,0 +1,129 @@
+package providertest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"slices"
+
+	"github.com/keyhold/kms/provider"
+)
+
+// fixture is what a case works with: the provider, and short forms that end the case
+// where something fails that the case is not about.
+type fixture struct {
+	tb
+	p provider.Provider
+}
+
+// newID returns an id that was never used.
+func (f *fixture) newID() string {
+	return "providertest-" + hex.EncodeToString(random(16))
+}
+
+// generate makes a key that is destroyed when the case ends.
+func (f *fixture) generate(id string) (material []byte) {
+	f.Helper()
+	material, err := f.p.Generate(f.Context(), id, provider.AES256)
+	if err != nil {
+		f.Fatalf("Generate: %v", err)
+	}
+	kept := bytes.Clone(material)
+	f.Cleanup(func() {
+		// Whether Destroy works is the matter of its own cases.
+		_ = f.p.Destroy(context.WithoutCancel(f.Context()), id, kept)
+	})
+	return material
+}
+
+func (f *fixture) open(id string, material []byte) provider.Key {
+	f.Helper()
+	k, err := f.p.Open(f.Context(), id, provider.AES256, material)
+	if err != nil {
+		f.Fatalf("Open: %v", err)
+	}
+	if k == nil {
+		f.Fatalf("Open returned neither a key nor an error")
+	}
+	return k
+}
+
+func (f *fixture) newKey() provider.Key {
+	f.Helper()
+	id := f.newID()
+	return f.open(id, f.generate(id))
+}
+
+func (f *fixture) encrypt(k provider.Key, plaintext, ad []byte) []byte {
+	f.Helper()
+	ciphertext, err := k.Encrypt(f.Context(), nil, plaintext, ad)
+	if err != nil {
+		f.Fatalf("Encrypt of %d bytes: %v", len(plaintext), err)
+	}
+	return ciphertext
+}
+
+// opens checks that the ciphertext opens to that plaintext.
+func (f *fixture) opens(k provider.Key, ciphertext, ad, plaintext []byte, what string) {
+	f.Helper()
+	got, err := k.Decrypt(f.Context(), nil, ciphertext, ad)
+	switch {
+	case err != nil:
+		f.Fatalf("%s: Decrypt: %v", what, err)
+	case !bytes.Equal(got, plaintext):
+		f.Fatalf("%s: Decrypt returned %d bytes that are not the plaintext of %d bytes", what, len(got), len(plaintext))
+	}
+}
+
+// refused checks that Decrypt answers nil and ErrCiphertext.
+func (f *fixture) refused(k provider.Key, ciphertext, ad []byte, what string) error {
+	f.Helper()
+	// Clipped: what is refused is often a part of what is still needed.
+	got, err := k.Decrypt(f.Context(), nil, slices.Clip(ciphertext), slices.Clip(ad))
+	switch {
+	case err == nil:
+		f.Fatalf("%s: Decrypt accepted it", what)
+	case !errors.Is(err, provider.ErrCiphertext):
+		f.Fatalf("%s: Decrypt: %v; want ErrCiphertext", what, err)
+	case got != nil:
+		f.Fatalf("%s: Decrypt returned %d bytes beside ErrCiphertext; want nil", what, len(got))
+	}
+	return err
+}
+
+// notOpened checks that Open answers nil and one of those errors.
+func (f *fixture) notOpened(id string, spec provider.Spec, material []byte, what string, want ...error) error {
+	f.Helper()
+	k, err := f.p.Open(f.Context(), id, spec, slices.Clip(material))
+	if err == nil {
+		f.Fatalf("%s: Open accepted it", what)
+	}
+	if k != nil {
+		f.Fatalf("%s: Open returned a key beside the error %v", what, err)
+	}
+	for _, w := range want {
+		if errors.Is(err, w) {
+			return err
+		}
+	}
+	f.Fatalf("%s: Open: %v; want %v", what, err, want)
+	return nil
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails: without randomness it ends the program
+	return b
+}
+
+// flip returns a copy of b with one bit the other way.
+func flip(b []byte, bit int) []byte {
+	b = bytes.Clone(b)
+	b[bit/8] ^= 0x80 >> (bit % 8)
+	return b
+}
+
+// join returns a new slice.
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
