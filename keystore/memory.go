@@ -13,7 +13,8 @@ import (
 )
 
 // Memory is a Store in memory, for tests: nothing outlives the process. The zero Memory is
-// ready.
+// ready, must not be copied after its first use, and has a Feed of the last 1024
+// replacements of every segment.
 type Memory struct {
 	mu    sync.RWMutex
 	items map[string]Item
@@ -22,13 +23,15 @@ type Memory struct {
 	ring  ring.Ring
 }
 
-var _ Local = (*Memory)(nil)
-var _ Store = (*Memory)(nil)
+var (
+	_ Store = (*Memory)(nil)
+	_ Local = (*Memory)(nil)
+)
 
 // Get implements Store.
 func (m *Memory) Get(ctx context.Context, name string) (Item, error) {
 	if ctx.Err() != nil {
-		return Item{}, context.Cause(ctx)
+		return Item{}, ctx.Err()
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -43,7 +46,7 @@ func (m *Memory) Get(ctx context.Context, name string) (Item, error) {
 // Put implements Store.
 func (m *Memory) Put(ctx context.Context, name string, old Version, value []byte) (Version, error) {
 	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+		return "", ctx.Err()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -68,16 +71,16 @@ func (m *Memory) Put(ctx context.Context, name string, old Version, value []byte
 // List implements Store.
 func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		for {
+		for at := after; ; {
 			if ctx.Err() != nil {
-				yield(Item{}, context.Cause(ctx))
+				yield(Item{}, ctx.Err())
 				return
 			}
-			item, ok := m.next(prefix, after)
+			item, ok := m.next(prefix, at)
 			if !ok || !yield(item, nil) {
 				return
 			}
-			after = item.Name
+			at = item.Name
 		}
 	}
 }
@@ -101,7 +104,7 @@ func (m *Memory) next(prefix, after string) (Item, bool) {
 // Changes implements Feed.
 func (m *Memory) Changes(ctx context.Context, segment string, after Cursor) ([]string, Cursor, error) {
 	if ctx.Err() != nil {
-		return nil, 0, context.Cause(ctx)
+		return nil, 0, ctx.Err()
 	}
 	names, head, ok := m.ring.Changes(segment, uint64(after))
 	if !ok {

@@ -23,8 +23,9 @@ type segment struct {
 	last [size]string
 }
 
-// Replaced notes that the value of name was replaced. It is called when the new value can
-// be read, and before anybody is told that it was put.
+// Replaced notes that the value of name was replaced. Call it when the new value can be
+// read, and before anybody is told that it was put. The segment of a name is what it has
+// up to its first slash, with it; that of a name without one is empty.
 func (r *Ring) Replaced(name string) {
 	slash := strings.IndexByte(name, '/')
 	s := r.segment(name[:slash+1])
@@ -34,11 +35,11 @@ func (r *Ring) Replaced(name string) {
 	s.head.Add(1)
 }
 
-// Head returns the function that tells the newest position of a segment.
+// Head returns the function that tells the newest position of a segment: one atomic load.
 func (r *Ring) Head(segment string) func() uint64 { return r.segment(segment).head.Load }
 
 // Changes returns the names replaced after a position and the newest position; ok is
-// false where it does not reach back that far.
+// false where it does not reach back that far, or the position is yet to come.
 func (r *Ring) Changes(segment string, after uint64) (names []string, head uint64, ok bool) {
 	s := r.segment(segment)
 	if head = s.head.Load(); head == after {

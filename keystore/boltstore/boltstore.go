@@ -1,0 +1,229 @@
+// Package boltstore keeps the records of a key management service in one file, for a
+// program that has its keys to itself. It is a driver for package keystore; programs
+// open it and pass it on. It takes no part in what the values mean, and encrypts nothing.
+//
+// The file belongs to one process at a time and to one user: it is created with mode
+// 0600 and refused when others may read or write it. Put returns when the value is on
+// the disk. A Get that runs beside a Put may see its value a moment before that.
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/ring"
+)
+
+// Store is a keystore.Store in one file. Open makes one. Its feed reaches back over the
+// last 1024 replacements of a segment and begins anew when the file is opened.
+type Store struct {
+	db   *bbolt.DB
+	file *os.File // the one that db has open
+	ring ring.Ring
+
+	closed     atomic.Bool
+	unwritable atomic.Bool // bbolt panicked while it wrote
+	unusable   atomic.Bool // bbolt panicked with its locks held
+
+	turn  chan struct{} // held by the writer that commits for all
+	mu    sync.Mutex
+	queue []*put // what the next commit will write
+}
+
+var (
+	_ keystore.Store = (*Store)(nil)
+	_ keystore.Local = (*Store)(nil)
+)
+
+// The file has two buckets. One tells what the file is:
+//
+//	"keyhold":  "format" -> "keystore 1"
+//
+// and one has the items. Its sequence counts all that were ever put, and gives each its
+// version:
+//
+//	"items":  name -> version (8 bytes, big-endian) value
+var (
+	aboutBucket = []byte("keyhold")
+	formatKey   = []byte("format")
+	format      = []byte("keystore 1")
+	itemsBucket = []byte("items")
+)
+
+const versionSize = 8
+
+// Get implements keystore.Store. ErrDamaged is its answer where the file cannot be read.
+func (s *Store) Get(ctx context.Context, name string) (item keystore.Item, err error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Item{}, err
+	}
+	err = s.view(func(items *bbolt.Bucket) error {
+		stored := items.Get([]byte(name))
+		if stored == nil {
+			return keystore.ErrNotFound
+		}
+		item, err = decode(name, stored)
+		return err
+	})
+	return item, err
+}
+
+// List implements keystore.Store. ErrDamaged is its answer where the file cannot be read.
+// What is yielded was read a few items ahead; the file is free while the loop runs.
+func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
+	return func(yield func(keystore.Item, error) bool) {
+		at, limit := after, 16
+		for {
+			page, err := s.page(prefix, at, limit)
+			for _, item := range page {
+				if ctx.Err() != nil {
+					break
+				}
+				if !yield(item, nil) {
+					return
+				}
+				at = item.Name
+			}
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(keystore.Item{}, err)
+				return
+			}
+			if len(page) == 0 {
+				return
+			}
+			limit = min(2*limit, 256)
+		}
+	}
+}
+
+// pageBytes is how much a page of a List may hold before it ends.
+const pageBytes = 1 << 20
+
+// page reads items under prefix that sort after a name, up to a limit.
+func (s *Store) page(prefix, after string, limit int) (page []keystore.Item, err error) {
+	err = s.view(func(items *bbolt.Bucket) error {
+		size, start := 0, []byte(max(prefix, after))
+		c := items.Cursor()
+		for name, stored := c.Seek(start); name != nil && bytes.HasPrefix(name, []byte(prefix)); name, stored = c.Next() {
+			if string(name) == after {
+				continue
+			}
+			item, err := decode(string(name), stored)
+			if err != nil {
+				return err
+			}
+			page = append(page, item)
+			if size += len(stored); len(page) == limit || size >= pageBytes {
+				break
+			}
+		}
+		return nil
+	})
+	return page, err
+}
+
+// Changes implements keystore.Feed.
+func (s *Store) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if s.closed.Load() {
+		return nil, 0, keystore.ErrClosed
+	}
+	names, head, ok := s.ring.Changes(segment, uint64(after))
+	if !ok {
+		return nil, keystore.Cursor(head), keystore.ErrGap
+	}
+	return names, keystore.Cursor(head), nil
+}
+
+// Head implements keystore.Local.
+func (s *Store) Head(segment string) func() keystore.Cursor {
+	head := s.ring.Head(segment)
+	return func() keystore.Cursor { return keystore.Cursor(head()) }
+}
+
+// Close ends the store and lets others open the file. It waits for the calls that run;
+// what is called later is told keystore.ErrClosed, and so are writers that still queue.
+// Closing again does nothing.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.unwritable.Load() || s.unusable.Load() {
+		return abandon(s.file) // bbolt may never get its own locks
+	}
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("boltstore: Close: %w", err)
+	}
+	return nil
+}
+
+// view runs f on the items as they stand.
+func (s *Store) view(f func(items *bbolt.Bucket) error) error {
+	if s.closed.Load() {
+		return keystore.ErrClosed
+	}
+	if s.unusable.Load() {
+		return ErrDamaged
+	}
+	begun := false
+	err := guarded(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			begun = true
+			return within(tx, f)
+		})
+	})
+	if !begun && errors.Is(err, ErrDamaged) {
+		s.unusable.Store(true)
+	}
+	return told(err)
+}
+
+func within(tx *bbolt.Tx, f func(items *bbolt.Bucket) error) error {
+	items := tx.Bucket(itemsBucket)
+	if items == nil {
+		return ErrDamaged
+	}
+	return f(items)
+}
+
+// told translates what bbolt says.
+func told(err error) error {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return keystore.ErrClosed
+	}
+	return err
+}
+
+func decode(name string, stored []byte) (keystore.Item, error) {
+	if len(stored) < versionSize {
+		return keystore.Item{}, ErrDamaged
+	}
+	return keystore.Item{Name: name, Value: bytes.Clone(stored[versionSize:]), Version: versionOf(stored)}, nil
+}
+
+// versionOf returns the version of a stored item; nil is none.
+func versionOf(stored []byte) keystore.Version {
+	if len(stored) < versionSize {
+		return ""
+	}
+	return keystore.Version(strconv.FormatUint(binary.BigEndian.Uint64(stored), 10))
+}

@@ -1,0 +1,140 @@
+package boltstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/keyhold/kms/keystore"
+)
+
+// fill is how full a page is made before it is split. Names that grow with time are put
+// at the end, where a page that was left room would never use it.
+const fill = 0.95
+
+// A put is a call of Put that waits for its commit.
+type put struct {
+	name   string
+	old    keystore.Version
+	stored []byte        // as it will be, but for the version in front
+	done   chan struct{} // closed when what follows is settled
+
+	version  keystore.Version
+	replaced bool // an item that was there has a new value
+	err      error
+}
+
+// Put implements keystore.Store. Writers that call it at the same time share a commit,
+// in the order in which they came: while one commit is written the next one gathers.
+// ErrDamaged is its answer where the file cannot be read, and from then on.
+func (s *Store) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if s.closed.Load() {
+		return "", keystore.ErrClosed
+	}
+	p := &put{name: name, old: old, stored: append(make([]byte, versionSize, versionSize+len(value)), value...),
+		done: make(chan struct{})}
+	s.mu.Lock()
+	s.queue = append(s.queue, p)
+	s.mu.Unlock()
+
+	select {
+	case <-p.done:
+	case s.turn <- struct{}{}: // p is in the queue, or an earlier turn settled it
+		s.lead()
+		<-s.turn
+		<-p.done
+	case <-ctx.Done():
+		s.withdraw(p)
+		return "", ctx.Err()
+	}
+	return p.version, p.err
+}
+
+// withdraw takes p out of the queue, if no commit has taken it.
+func (s *Store) withdraw(p *put) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := slices.Index(s.queue, p); at >= 0 {
+		s.queue = slices.Delete(s.queue, at, at+1)
+	}
+}
+
+// lead commits the whole queue and settles it. The caller has the turn.
+func (s *Store) lead() {
+	runtime.Gosched() // writers that the last commit let go may join this one
+	s.mu.Lock()
+	group := s.queue
+	s.queue = nil
+	s.mu.Unlock()
+	if len(group) == 0 {
+		return
+	}
+	err := s.commit(group)
+	for _, p := range group {
+		if p.replaced {
+			s.ring.Replaced(p.name) // even if the commit failed: it may be seen all the same
+		}
+		if err != nil {
+			p.version, p.err = "", err
+		}
+		close(p.done)
+	}
+}
+
+// commit writes a group in one transaction. Its error is every member's.
+func (s *Store) commit(group []*put) error {
+	if s.unwritable.Load() || s.unusable.Load() {
+		return ErrDamaged
+	}
+	err := guarded(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			return within(tx, func(items *bbolt.Bucket) error {
+				items.FillPercent = fill
+				for _, p := range group {
+					if err := p.apply(items); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	})
+	if errors.Is(err, ErrDamaged) {
+		s.unwritable.Store(true)
+	}
+	if err = told(err); err != nil {
+		return fmt.Errorf("boltstore: Put: %w", err)
+	}
+	return nil
+}
+
+// apply compares and swaps. What it returns ends the whole commit; a conflict does not.
+func (p *put) apply(items *bbolt.Bucket) error {
+	name := []byte(p.name)
+	current := items.Get(name)
+	if current != nil && len(current) < versionSize {
+		return ErrDamaged
+	}
+	if versionOf(current) != p.old {
+		p.err = keystore.ErrConflict
+		return nil
+	}
+	sequence, err := items.NextSequence()
+	if err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint64(p.stored, sequence)
+	if err := items.Put(name, p.stored); err != nil {
+		return err
+	}
+	p.version, p.replaced = versionOf(p.stored), p.old != ""
+	return nil
+}
