@@ -81,15 +81,15 @@ func New(key []byte) (*Key, error) {
 // copy: the plaintext may lie exactly at dst[len(dst)+SaltSize:]. As everywhere in
 // crypto/cipher, other overlaps and plaintexts of more than 64 GiB panic.
 func (k *Key) Seal(dst, plaintext, associatedData []byte) []byte {
-	out := slices.Grow(dst, Overhead+len(plaintext))[:len(dst)+SaltSize]
-	salt := out[len(dst):]
-	// Read never fails: where there is no randomness, it ends the program.
-	_, _ = rand.Read(salt)
-	gcm, err := k.expanded().messageAEAD(salt)
+	e := k.expanded()
+	s, err := e.sealer()
 	if err != nil {
 		return nil // cannot be: New has done the same
 	}
-	return gcm.Seal(out, nil, plaintext, associatedData)
+	out := append(slices.Grow(dst, Overhead+len(plaintext)), s.salt[:]...)
+	out = s.gcm.Seal(out, nil, plaintext, associatedData)
+	e.done(s)
+	return out
 }
 
 // Open appends the plaintext of ciphertext to dst and returns the extended slice, or nil
@@ -116,6 +116,40 @@ type expanded struct {
 	block   cipher.Block
 	k1      [aes.BlockSize]byte
 	scratch sync.Pool // of *[KeySize]byte, all zero
+	sealers sync.Pool // of *sealer, with messages left
+}
+
+// maxMessages is how many messages of one process share a salt, and so a message key: the
+// derivation is most of the cost of a short message. The nonces are random, so two of 2^10
+// messages under one message key meet with a chance of 2^-77, and all of 2^55 messages
+// under a key stay below 2^-32. What is told by a shared salt is that the messages come
+// from one process.
+const maxMessages = 1 << 10
+
+// A sealer seals messages under one message key, for one goroutine at a time.
+type sealer struct {
+	salt [SaltSize]byte
+	gcm  cipher.AEAD
+	left int
+}
+
+func (e *expanded) sealer() (*sealer, error) {
+	if s, ok := e.sealers.Get().(*sealer); ok {
+		return s, nil
+	}
+	s := &sealer{left: maxMessages}
+	// Read never fails: where there is no randomness, it ends the program.
+	_, _ = rand.Read(s.salt[:])
+	var err error
+	s.gcm, err = e.messageAEAD(s.salt[:])
+	return s, err
+}
+
+// done gives a sealer back after a message.
+func (e *expanded) done(s *sealer) {
+	if s.left--; s.left > 0 {
+		e.sealers.Put(s)
+	}
 }
 
 func expand(key []byte) (*expanded, error) {

@@ -3,6 +3,7 @@ package xaes_test
 import (
 	"bytes"
 	"crypto/rand"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -115,18 +116,32 @@ func TestOpenRefuses(t *testing.T) {
 	refuse(newKey(t), sealed, ad)
 }
 
-func TestSaltsAndIVsDiffer(t *testing.T) {
+// TestNoncesDiffer: no nonce comes twice, also from many goroutines, and no salt serves more
+// than 1024 messages.
+func TestNoncesDiffer(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
-	salts, ivs := map[string]bool{}, map[string]bool{}
-	const n = 10_000
-	for range n {
-		sealed := k.Seal(nil, nil, nil)
-		salts[string(sealed[:12])] = true
-		ivs[string(sealed[12:24])] = true
+	const goroutines, n = 4, 5000
+	salts, ivs := map[string]int{}, map[string]bool{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for range goroutines {
+		all.Go(func() {
+			for range n {
+				sealed := k.Seal(nil, nil, nil)
+				mu.Lock()
+				salts[string(sealed[:12])]++
+				ivs[string(sealed[12:24])] = true
+				mu.Unlock()
+			}
+		})
 	}
-	require.Len(t, salts, n)
-	require.Len(t, ivs, n)
+	all.Wait()
+	require.Len(t, ivs, goroutines*n)
+	require.GreaterOrEqual(t, len(salts), goroutines*n/1024)
+	for _, messages := range salts {
+		require.LessOrEqual(t, messages, 1024)
+	}
 }
 
 func TestAllocations(t *testing.T) {
