@@ -1,0 +1,66 @@
+package kms
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// What the fuzz targets, the frozen vectors and the sweep for leaks may see and do.
+
+// Reassemble parses a ciphertext and writes what it found again.
+func Reassemble(ciphertext []byte) ([]byte, bool) {
+	h, payload, ok := parseHeader(ciphertext)
+	return append(h.append(nil), payload...), ok
+}
+
+// CanonicalContext is the one encoding of an encryption context, and HashContext what
+// stands for it in the associated data.
+func CanonicalContext(ec EncryptionContext) []byte { return ec.canonical(nil) }
+
+func HashContext(ec EncryptionContext) []byte { return ec.appendHash(nil) }
+
+// Authenticate makes an item of any content, as the Manager itself would write it.
+func Authenticate(m *Manager, name string, body []byte) []byte {
+	prefix := m.instance.prefix()
+	return slices.Concat(prefix, m.instance.mac(name, prefix, body), body)
+}
+
+// RewriteRecord decodes the item of a key and encodes what it found again.
+func RewriteRecord(m *Manager, id string, value []byte) ([]byte, error) {
+	parsed, _ := parseKeyID(id)
+	r, err := m.instance.decodeRecord(parsed, id, value)
+	if err != nil {
+		return nil, err
+	}
+	return m.instance.encodeItem(keyItem(id), r)
+}
+
+// IsErrRecord tells whether err is what the parsers of records say.
+func IsErrRecord(err error) bool { return err == errRecord }
+
+// AddVersion gives a key a new version that encrypts from now on.
+func AddVersion(ctx context.Context, m *Manager, id string) error {
+	_, err := m.update(ctx, OpSetTags, id, nil, func(r *record, now time.Time) error {
+		n := uint32(len(r.Versions) + 1)
+		material, err := m.providers[r.Protection].Generate(ctx, versionID(r, n), r.Spec)
+		if err != nil {
+			return err
+		}
+		v := keyVersion{Version: n, CreatedAt: now, Sealed: m.instance.sealMaterial(r.ID, n, material)}
+		r.Versions, r.Primary = append(slices.Clone(r.Versions), v), n
+		return nil
+	})
+	return err
+}
+
+// Insides are the values that a Manager holds behind pointers that few printers follow:
+// the instance, and of a key that was used its entry, record and opened key.
+func Insides(m *Manager, id string) map[string]any {
+	parsed, _ := parseKeyID(id)
+	e, _ := m.keys.get(parsed)
+	return map[string]any{
+		"instance": m.instance, "entry": e, "record": e.record, "provider.Key": *e.opened[0].key.Load(),
+		"call": m.begin(OpDecrypt),
+	}
+}

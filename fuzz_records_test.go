@@ -1,0 +1,162 @@
+package kms_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/stretchr/testify/require"
+)
+
+// replace puts a value in the place of an item, whatever its version.
+func replace(t *testing.T, s keystore.Store, name string, value []byte) {
+	item, err := s.Get(t.Context(), name)
+	require.NoError(t, err)
+	_, err = s.Put(t.Context(), name, item.Version, value)
+	require.NoError(t, err)
+}
+
+// split gives the ciphertexts that open: those under a key, and the others.
+func (f *frozen) split(id string) (mine, others []frozenText) {
+	for _, v := range f.Ciphertexts {
+		switch info, err := kms.Inspect(v.Ciphertext); {
+		case err != nil || v.Code != "":
+		case info.KeyID == id:
+			mine = append(mine, v)
+		default:
+			others = append(others, v)
+		}
+	}
+	return mine, others
+}
+
+// FuzzRecord: whatever somebody puts in the place of a key's record, other than that very
+// record, is ErrTampered for that key, and for no other.
+func FuzzRecord(f *testing.F) {
+	vectors := loadFrozen(f)
+	m, s := vectors.open(f)
+	id := enabledKey(f, vectors)
+	record := vectors.Store["key/"+id]
+	for _, value := range vectors.Store {
+		f.Add(value)
+		f.Add(value[:len(value)/2])
+	}
+	body := record[len("\x01\x07default")+32:]
+	f.Add(body)
+	f.Add(append(record[:9:9], body...))
+	_, others := vectors.split(id)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if len(value) > keystore.MaxValue/2 {
+			t.Skip("longer than a store takes")
+		}
+		for _, value := range [][]byte{value, append(bytes.Clone(value), fuzzCanary...)} {
+			replace(t, s, "key/"+id, value)
+			for _, err := range []error{
+				only(m.DescribeKey(t.Context(), id)), only(m.Encrypt(t.Context(), id, nil, nil)),
+				only(m.SetTags(t.Context(), id, nil)), only(m.DisableKey(t.Context(), id)),
+			} {
+				if bytes.Equal(value, record) {
+					require.NoError(t, err)
+					continue
+				}
+				require.ErrorIs(t, err, kms.ErrTampered)
+				noEcho(t, err)
+			}
+			other := others[len(value)%len(others)]
+			plain, err := m.Decrypt(t.Context(), other.Ciphertext, other.Context)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(other.Plaintext, plain))
+		}
+	})
+}
+
+// FuzzRecordJSON: behind a MAC that is right may be a record of an older version, or one
+// that a bug wrote. It is read and written to the same bytes for ever after, or is
+// errRecord; and no use of it panics.
+func FuzzRecordJSON(f *testing.F) {
+	vectors := loadFrozen(f)
+	id := enabledKey(f, vectors)
+	mine, _ := vectors.split(id)
+	for name, value := range vectors.Store {
+		if bytes.HasPrefix(value, []byte("\x01\x07default")) {
+			body := string(value[9+32:])
+			f.Add([]byte(body))
+			f.Add([]byte(strings.Replace(body, strings.TrimPrefix(name, "key/"), id, 1)))
+		}
+	}
+	for _, rest := range []string{
+		`}`, `,"primary":1}`, `,"versions":[{}],"primary":0}`, `,"versions":[{"version":1,"sealed":"AAAA"}],"primary":1}`,
+		`,"versions":[{"version":1},{"version":1}],"primary":1}`, `,"deleteAt":"0001-01-01T00:00:00Z"}`, `,"deleteAt":"9999-12-31T23:59:59Z"}`,
+		`,"protection":"HSM","versions":[{"version":1}],"primary":1}`, `,"tags":null,"dependents":[{}]}`, `,"unknown":1}`, `} `, `}{}`,
+		`,"destroyedAt":"2026-01-01T00:00:00+23:59","versions":[{"version":4294967295,"sealed":""}]}`, `,"seq":18446744073709551615}`,
+	} {
+		f.Add([]byte(`{"id":"` + id + `"` + rest))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, s := vectors.open(t)
+		value := kms.Authenticate(m, "key/"+id, body)
+		once, err := kms.RewriteRecord(m, id, value)
+		if err != nil {
+			require.True(t, kms.IsErrRecord(err), "%v", err)
+		} else {
+			twice, err := kms.RewriteRecord(m, id, once)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(once, twice), "%s\n%s", once, twice)
+		}
+		if len(value) > keystore.MaxValue {
+			t.Skip("longer than a store takes")
+		}
+		replace(t, s, "key/"+id, value)
+		_, err = m.DescribeKey(t.Context(), id)
+		require.True(t, err == nil || kms.Code(err) != "", "%v", err)
+		for _, v := range mine {
+			_, _ = m.Decrypt(t.Context(), v.Ciphertext, v.Context)
+		}
+		for _, err := range []error{
+			only(m.Encrypt(t.Context(), id, nil, nil)), only(m.DisableKey(t.Context(), id)), only(m.Maintain(t.Context())),
+			only(m.EnableKey(t.Context(), id)), only(m.ScheduleKeyDeletion(t.Context(), id, 7)), only(m.CancelKeyDeletion(t.Context(), id)),
+		} {
+			require.True(t, err == nil || kms.Code(err) != "", "%v", err)
+		}
+		broken := append([]byte(`{"id":"`+fuzzCanary+`","`+fuzzCanary+`":`), body...)
+		replace(t, s, "key/"+id, kms.Authenticate(m, "key/"+id, broken))
+		err = only(m.DescribeKey(t.Context(), id))
+		require.ErrorIs(t, err, kms.ErrTampered)
+		noEcho(t, err)
+	})
+}
+
+// FuzzInstance: whatever somebody puts in the place of the instance's record, other than
+// that very record, Open refuses.
+func FuzzInstance(f *testing.F) {
+	vectors := loadFrozen(f)
+	record := vectors.Store["instance/default"]
+	body := string(record[9+32:])
+	for _, value := range vectors.Store {
+		f.Add(value)
+	}
+	f.Add(record[:9+32])
+	f.Add(append(record[:9+32:9+32], strings.Replace(body, `"seq":1`, `"seq":2`, 1)...))
+	f.Add(append(record[:9+32:9+32], strings.Replace(body, `"root":"`, `"root":"AA`, 1)...))
+	f.Add(append(record[:9+32:9+32], `{"id":"default","store":"AAAAAAAAAAAAAAAAAAAAAA==","root":""}`...))
+	f.Add(append(record[:9+32:9+32], `{"id":"default","store":"AAAAAAAAAAAAAAAAAAAAAA==","root":null,"created":"x"}`...))
+	s := vectors.memory(f)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if len(value) > keystore.MaxValue/2 {
+			t.Skip("longer than a store takes")
+		}
+		for _, value := range [][]byte{value, append(bytes.Clone(value), fuzzCanary...)} {
+			replace(t, s, "instance/default", value)
+			m, err := kms.Open(t.Context(), vectors.config(t, s))
+			if bytes.Equal(value, record) {
+				require.NoError(t, err)
+				continue
+			}
+			require.Nil(t, m)
+			oneOf(t, err, kms.ErrTampered, kms.ErrRoot)
+			noEcho(t, err)
+		}
+	})
+}
