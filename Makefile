@@ -46,19 +46,32 @@ $(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { name[n++] = $$1 } /^ok/ { for (i
 	END { if (!NR || n) exit 1 }'
 endef
 
+# fuzz_one PACKAGE NAME TIME. At the end of its time Go 1.26 sometimes calls a target failed
+# of which no input failed (golang/go#75804, mended in Go 1.27): that is a pass.
+define fuzz_one
+fuzz_one() { \
+	local log failed=0; log=$$(mktemp); \
+	$(GO) test -run '^$$' -fuzz "^$$2\$$" -fuzztime "$$3" -timeout 0 "$$1" </dev/null 2>&1 | tee "$$log" || failed=1; \
+	if [ $$failed = 1 ] && grep -q '^ *context deadline exceeded$$' "$$log" && ! grep -q 'Failing input written' "$$log"; then \
+		echo "time over, no input failed (golang/go#75804)"; failed=0; \
+	fi; \
+	rm -f "$$log"; return $$failed; \
+}
+endef
+
 # Each fuzz target for FUZZTIME.
 fuzz:
-	@targets=$$($(fuzz_targets)); [ -n "$$targets" ] || { echo "no fuzz target found" >&2; exit 1; }; \
+	@$(fuzz_one); targets=$$($(fuzz_targets)); [ -n "$$targets" ] || { echo "no fuzz target found" >&2; exit 1; }; \
 	while read -r pkg name; do \
 		echo "== $$pkg $$name, $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+		fuzz_one "$$pkg" "$$name" $(FUZZTIME); \
 	done <<<"$$targets"
 
 # The long run: the tests that KEYHOLD_CAMPAIGN=1 makes long, package by package, then each
 # fuzz target for CAMPAIGNTIME. What passed at this commit is not done again, so that a
 # campaign which was stopped goes on where it was.
 campaign:
-	@done=.cache/campaign/$$(git rev-parse HEAD); mkdir -p "$$done"; \
+	@$(fuzz_one); done=.cache/campaign/$$(git rev-parse HEAD); mkdir -p "$$done"; \
 	targets=$$($(fuzz_targets)); [ -n "$$targets" ] || { echo "no fuzz target found" >&2; exit 1; }; \
 	steps=$$($(GO) list ./... | sed 's/$$/ -/'; echo "$$targets"); \
 	total=$$(wc -l <<<"$$steps"); n=0; \
@@ -69,7 +82,7 @@ campaign:
 		if [ "$$name" = - ]; then \
 			KEYHOLD_CAMPAIGN=1 $(GO) test -count=1 -v -timeout 0 "$$pkg" </dev/null; \
 		else \
-			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(CAMPAIGNTIME) -timeout 0 "$$pkg" </dev/null; \
+			fuzz_one "$$pkg" "$$name" $(CAMPAIGNTIME); \
 		fi; \
 		touch "$$stamp"; \
 	done <<<"$$steps"; \
