@@ -33,9 +33,9 @@ type Store struct {
 	file *os.File // the one that db has open
 	ring ring.Ring
 
-	closed     atomic.Bool
-	unwritable atomic.Bool // bbolt panicked while it wrote
-	unusable   atomic.Bool // bbolt panicked with its locks held
+	closed atomic.Bool
+	failed atomic.Pointer[error] // why nothing is written any more
+	locked atomic.Bool           // bbolt panicked with its locks held: nothing is read either
 
 	turn  chan struct{} // held by the writer that commits for all
 	mu    sync.Mutex
@@ -117,13 +117,17 @@ const pageBytes = 1 << 20
 // page reads items under prefix that sort after a name, up to a limit.
 func (s *Store) page(prefix, after string, limit int) (page []keystore.Item, err error) {
 	err = s.view(func(items *bbolt.Bucket) error {
-		size, start := 0, []byte(max(prefix, after))
+		size, last, start := 0, after, []byte(max(prefix, after))
 		c := items.Cursor()
 		for name, stored := c.Seek(start); name != nil && bytes.HasPrefix(name, []byte(prefix)); name, stored = c.Next() {
 			if string(name) == after {
 				continue
 			}
-			item, err := decode(string(name), stored)
+			if len(name) > keystore.MaxName || string(name) <= last { // going on might never end
+				return fmt.Errorf("%w: a name is out of order", ErrDamaged)
+			}
+			last = string(name)
+			item, err := decode(last, stored)
 			if err != nil {
 				return err
 			}
@@ -167,7 +171,7 @@ func (s *Store) Close() error {
 	}
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
-	if s.unwritable.Load() || s.unusable.Load() {
+	if failed := s.failed.Load(); failed != nil && errors.Is(*failed, ErrDamaged) {
 		return abandon(s.file) // bbolt may never get its own locks
 	}
 	if err := s.db.Close(); err != nil {
@@ -181,7 +185,7 @@ func (s *Store) view(f func(items *bbolt.Bucket) error) error {
 	if s.closed.Load() {
 		return keystore.ErrClosed
 	}
-	if s.unusable.Load() {
+	if s.locked.Load() {
 		return ErrDamaged
 	}
 	begun := false
@@ -192,7 +196,8 @@ func (s *Store) view(f func(items *bbolt.Bucket) error) error {
 		})
 	})
 	if !begun && errors.Is(err, ErrDamaged) {
-		s.unusable.Store(true)
+		s.locked.Store(true)
+		s.failed.Store(&ErrDamaged)
 	}
 	return told(err)
 }
@@ -214,8 +219,8 @@ func told(err error) error {
 }
 
 func decode(name string, stored []byte) (keystore.Item, error) {
-	if len(stored) < versionSize {
-		return keystore.Item{}, ErrDamaged
+	if len(stored) < versionSize || len(stored) > versionSize+keystore.MaxValue {
+		return keystore.Item{}, fmt.Errorf("%w: an item cannot have its size", ErrDamaged)
 	}
 	return keystore.Item{Name: name, Value: bytes.Clone(stored[versionSize:]), Version: versionOf(stored)}, nil
 }

@@ -13,6 +13,11 @@ import (
 	"github.com/keyhold/kms/keystore"
 )
 
+// ErrUnsure is Put's answer after the disk failed to confirm an earlier write. That write
+// can be read, but may be gone after a power failure, and writing on could then harm what
+// was there before it. Nothing is written until the file is opened again.
+var ErrUnsure = errors.New("boltstore: the disk did not confirm a write")
+
 // fill is how full a page is made before it is split. Names that grow with time are put
 // at the end, where a page that was left room would never use it.
 const fill = 0.95
@@ -29,9 +34,12 @@ type put struct {
 	err      error
 }
 
-// Put implements keystore.Store. Writers that call it at the same time share a commit,
-// in the order in which they came: while one commit is written the next one gathers.
-// ErrDamaged is its answer where the file cannot be read, and from then on.
+// Put implements keystore.Store. Writers that call it at the same time share a commit, in
+// the order in which they came: while one commit is written the next one gathers. If the
+// commit fails they share its error, which matches the operating system's, such as that
+// for a full disk; a later Put may succeed. After ErrDamaged and ErrUnsure none does. A
+// writer whose ctx ends is taken out of the queue; what is being committed is written all
+// the same.
 func (s *Store) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -48,7 +56,11 @@ func (s *Store) Put(ctx context.Context, name string, old keystore.Version, valu
 	select {
 	case <-p.done:
 	case s.turn <- struct{}{}: // p is in the queue, or an earlier turn settled it
-		s.lead()
+		select {
+		case <-p.done:
+		default:
+			s.lead()
+		}
 		<-s.turn
 		<-p.done
 	case <-ctx.Done():
@@ -91,11 +103,13 @@ func (s *Store) lead() {
 
 // commit writes a group in one transaction. Its error is every member's.
 func (s *Store) commit(group []*put) error {
-	if s.unwritable.Load() || s.unusable.Load() {
-		return ErrDamaged
+	if failed := s.failed.Load(); failed != nil {
+		return fmt.Errorf("boltstore: Put: %w", *failed)
 	}
+	transaction := 0
 	err := guarded(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
+			transaction = tx.ID()
 			return within(tx, func(items *bbolt.Bucket) error {
 				items.FillPercent = fill
 				for _, p := range group {
@@ -107,13 +121,29 @@ func (s *Store) commit(group []*put) error {
 			})
 		})
 	})
-	if errors.Is(err, ErrDamaged) {
-		s.unwritable.Store(true)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrDamaged):
+		s.failed.CompareAndSwap(nil, &ErrDamaged)
+	case s.shows(transaction):
+		err = errors.Join(ErrUnsure, err)
+		s.failed.CompareAndSwap(nil, &ErrUnsure)
 	}
-	if err = told(err); err != nil {
-		return fmt.Errorf("boltstore: Put: %w", err)
-	}
-	return nil
+	return fmt.Errorf("boltstore: Put: %w", told(err))
+}
+
+// shows tells whether a transaction that failed can be read: its last step did, then, and
+// all that went before is on the disk.
+func (s *Store) shows(transaction int) bool {
+	shows := false
+	err := guarded(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			shows = tx.ID() == transaction
+			return nil
+		})
+	})
+	return shows || errors.Is(err, ErrDamaged)
 }
 
 // apply compares and swaps. What it returns ends the whole commit; a conflict does not.

@@ -49,9 +49,13 @@ func (o *Options) lockTimeout() time.Duration {
 }
 
 // Open opens the file at path, and creates it with mode 0600 if there is none. Its folder
-// must exist. An empty file is taken for one whose creation was cut short. Symbolic links
-// are refused, so that nobody can point the name at another file. An error has the path
-// in its text and matches one of this package's or the operating system's.
+// must exist. Symbolic links are refused, so that nobody can point the name at another
+// file. An empty file is ErrDamaged, for it may be one that was emptied; if it is what a
+// creation left that was cut short, remove it. An error has the path in its text and
+// matches one of this package's or the operating system's.
+//
+// What Open reads to find damage is about one page in a hundred. ErrDamaged may still be
+// the answer of a later call.
 func Open(path string, opts *Options) (*Store, error) {
 	s, err := open(path, opts)
 	if err != nil {
@@ -61,18 +65,13 @@ func Open(path string, opts *Options) (*Store, error) {
 }
 
 func open(path string, opts *Options) (*Store, error) {
-	switch info, err := os.Lstat(path); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, ErrNotFile
-	case info.Size() > 0:
+	db, file, err := openBolt(path, opts, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if errors.Is(err, fs.ErrExist) {
 		if err := probe(path, opts); err != nil {
 			return nil, err
 		}
+		db, file, err = openBolt(path, opts, os.O_RDWR)
 	}
-	db, file, err := openBolt(path, opts, false)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +85,19 @@ func open(path string, opts *Options) (*Store, error) {
 // probe looks at a file without writing to it: bbolt would, and would follow whatever a
 // damaged page points at.
 func probe(path string, opts *Options) error {
-	db, file, err := openBolt(path, opts, true)
+	switch info, err := os.Lstat(path); {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return ErrNotFile
+	}
+	db, file, err := openBolt(path, opts, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	err = guarded(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			t := tree{file: file, pageSize: int64(db.Info().PageSize), end: tx.Size()}
+			t := tree{file: file, pageSize: int64(db.Info().PageSize), end: tx.Size(), used: map[uint64]bool{}}
 			return t.check(tx)
 		})
 	})
@@ -150,15 +155,16 @@ func recognize(tx *bbolt.Tx) error {
 	}
 }
 
-// openBolt also returns the file that db has open.
-func openBolt(path string, opts *Options, readOnly bool) (db *bbolt.DB, file *os.File, err error) {
+// openBolt opens the file with a flag, not with the one that bbolt wants: bbolt would make
+// a file where one has just gone. It also returns the file that db has open.
+func openBolt(path string, opts *Options, flag int) (db *bbolt.DB, file *os.File, err error) {
 	err = guarded(func() error {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:      opts.lockTimeout(),
 			FreelistType: bbolt.FreelistMapType,
-			ReadOnly:     readOnly,
+			ReadOnly:     flag == os.O_RDONLY,
 			NoStatistics: true,
-			OpenFile: func(path string, flag int, mode fs.FileMode) (*os.File, error) {
+			OpenFile: func(path string, _ int, mode fs.FileMode) (*os.File, error) {
 				file, err = openFile(path, flag, mode)
 				return file, err
 			},
@@ -166,6 +172,7 @@ func openBolt(path string, opts *Options, readOnly bool) (db *bbolt.DB, file *os
 		return err
 	})
 	var system syscall.Errno
+	var refused *fs.PathError
 	switch {
 	case err == nil:
 		return db, file, nil
@@ -173,6 +180,8 @@ func openBolt(path string, opts *Options, readOnly bool) (db *bbolt.DB, file *os
 		return nil, nil, errors.Join(err, abandon(file)) // bbolt panicked and left it open
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, nil, ErrInUse
+	case flag == os.O_RDONLY && errors.As(err, &refused) && refused.Op == "write":
+		return nil, nil, fmt.Errorf("%w: it is empty", ErrDamaged) // the one thing bbolt writes now
 	case errors.Is(err, ErrPermissions), errors.Is(err, ErrNotFile), errors.As(err, &system):
 		return nil, nil, err
 	default: // the file is too short, or its first pages are wrong
