@@ -1,0 +1,96 @@
+package keystoretest
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/keyhold/kms/keystore"
+)
+
+const racers = 16
+
+var raceCases = []testCase{{
+	name: "writers of one counter lose nothing",
+	why:  "two changes of one record at the same time would both be acknowledged and one of them lost",
+	run: func(t *trial) {
+		const rounds = 20
+		t.put("key/counter", "", "0")
+		t.each(racers, func(int) error {
+			for range rounds {
+				if err := increment(t, "key/counter"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		item, err := t.Get(t.Context(), "key/counter")
+		if err != nil || string(item.Value) != strconv.Itoa(racers*rounds) {
+			t.Fatalf("the counter is %q (%v) after %d increments", item.Value, err, racers*rounds)
+		}
+	},
+}, {
+	name: "of many creators one wins",
+	why:  "an alias would be given to two keys, a root made twice",
+	run: func(t *trial) {
+		for round := range 20 {
+			name := fmt.Sprintf("alias/%d", round)
+			var won atomic.Int64
+			t.each(racers, func(int) error {
+				_, err := t.Put(t.Context(), name, "", nil)
+				if err == nil {
+					won.Add(1)
+				} else if !errors.Is(err, keystore.ErrConflict) {
+					return fmt.Errorf("Put(%q): %w", name, err)
+				}
+				return nil
+			})
+			if won.Load() != 1 {
+				t.Fatalf("%d of %d creators of %q were told that they made it", won.Load(), racers, name)
+			}
+		}
+	},
+}, {
+	name: "writers of many names all succeed",
+	why:  "a program that serves many callers at once would refuse some of them for no reason",
+	run: func(t *trial) {
+		t.each(racers, func(worker int) error {
+			name, version := fmt.Sprintf("key/%d", worker), keystore.Version("")
+			for i := range 20 {
+				value := fmt.Sprintf("%d of %d", i, worker)
+				next, err := t.Put(t.Context(), name, version, []byte(value))
+				if err != nil {
+					return fmt.Errorf("Put(%q, %q): %w", name, version, err)
+				}
+				item, err := t.Get(t.Context(), name)
+				if err != nil || item.Version != next || string(item.Value) != value {
+					return fmt.Errorf("Get(%q) = version %q, %w; want version %q", name, item.Version, err, next)
+				}
+				version = next
+			}
+			return nil
+		})
+	},
+}}
+
+// increment adds one to a number, however often somebody else is faster.
+func increment(s *trial, name string) error {
+	for {
+		item, err := s.Get(s.Context(), name)
+		if err != nil {
+			return fmt.Errorf("Get(%q): %w", name, err)
+		}
+		n, err := strconv.Atoi(string(item.Value))
+		if err != nil {
+			return err
+		}
+		_, err = s.Put(s.Context(), name, item.Version, []byte(strconv.Itoa(n+1)))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, keystore.ErrConflict) {
+			return fmt.Errorf("Put(%q): %w", name, err)
+		}
+	}
+}
