@@ -31,6 +31,7 @@ type Flaky struct {
 	onList func(name string) error
 	next   []fault
 	calls  Calls
+	lies   int
 }
 
 var _ keystore.Store = (*Flaky)(nil)
@@ -75,7 +76,8 @@ func (f *Flaky) Calls() Calls {
 }
 
 // Before sets a hook that runs before every call. A test lets somebody else be faster in
-// it, or ends the process at the n-th call.
+// it, or ends the process at the n-th call. A call of this Flaky that the hook makes is a
+// call too: it has the next N and runs the hook.
 func (f *Flaky) Before(hook func(Call)) { f.set(func() { f.before = hook }) }
 
 // OnGet sets the hook of Get. A Get for which it returns an error returns that error.
@@ -96,6 +98,13 @@ func (f *Flaky) FailNext(method Method, apply bool, err error) {
 	f.set(func() { f.next = append(f.next, fault{method, apply, err}) })
 }
 
+// FailPuts is FailNext for the next n calls of Put.
+func (f *Flaky) FailPuts(n int, apply bool, err error) {
+	for range n {
+		f.FailNext(Put, apply, err)
+	}
+}
+
 // Get implements keystore.Store.
 func (f *Flaky) Get(ctx context.Context, name string) (keystore.Item, error) {
 	if _, err := f.verdict(Get, name); err != nil {
@@ -111,7 +120,7 @@ func (f *Flaky) Put(ctx context.Context, name string, old keystore.Version, valu
 		if err != nil {
 			return "", err
 		}
-		return keystore.Version("lost-" + strconv.Itoa(f.Calls().Put)), nil
+		return f.lie(), nil
 	}
 	version, applied := f.store.Put(ctx, name, old, value)
 	if err != nil {
@@ -139,6 +148,14 @@ func (f *Flaky) List(ctx context.Context, prefix, after string) iter.Seq2[keysto
 			}
 		}
 	}
+}
+
+// lie returns a version that no store gave.
+func (f *Flaky) lie() keystore.Version {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lies++
+	return keystore.Version("lie-" + strconv.Itoa(f.lies))
 }
 
 func (f *Flaky) set(change func()) {
