@@ -357,8 +357,8 @@ func TestHouseDependencies(t *testing.T) {
 	design, err := os.ReadFile("docs/design.md")
 	require.NoError(t, err)
 	for _, r := range mod.Require {
-		if !r.Indirect {
-			require.Contains(t, string(design), "`"+r.Path+"`", "docs/design.md does not say what the dependency is for")
+		if !r.Indirect && !bytes.Contains(design, []byte("`"+r.Path+"`")) {
+			t.Errorf("docs/design.md does not say what %s is for", r.Path)
 		}
 	}
 }
