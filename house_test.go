@@ -40,8 +40,7 @@ var houseRules = map[string]houseRule{
 	"keystore":               {module: []string{"keystore/internal/ring"}},
 	"keystore/internal/ring": {},
 	"keystore/keystoretest":  {module: []string{"keystore"}},
-	"keystore/boltstore": {module: []string{"keystore", "keystore/internal/ring"},
-		others: []string{"go.etcd.io/bbolt", "golang.org/x/sys"}},
+	"keystore/boltstore":     {module: []string{"keystore", "keystore/internal/ring"}, others: []string{"go.etcd.io/bbolt"}},
 
 	"provider":              {},
 	"provider/providertest": {module: []string{"provider"}},
