@@ -69,8 +69,7 @@
 // # What it does not do
 //
 // It does not recall what it handed out: a data key that a program keeps in memory goes
-// on working. It cannot tell that a whole key store was replaced by an older copy of
-// itself, unless it was running meanwhile. It does not hide how many keys there are,
-// their descriptions or their dates from whoever reads the store. It defends no process
-// against itself.
+// on working. It cannot tell that a record, or the whole key store, was replaced by an
+// older copy of itself. It does not hide how many keys there are, their descriptions or
+// their dates from whoever reads the store. It defends no process against itself.
 package kms

@@ -1,6 +1,6 @@
 // Package xaes is XAES-256-GCM on the standard library alone: an AEAD with a 256-bit key
-// and a random 192-bit nonce, of which one key may seal 2^80 messages. It is for the
-// packages of this module that seal bytes.
+// and a random 192-bit nonce, of which one key may seal 2^55 messages here (see
+// maxMessages). It is for the packages of this module that seal bytes.
 //
 // The construction is https://c2sp.org/XAES-256-GCM. The layout is that of a Tink
 // XAES-256-GCM key without prefix and with a salt of 12 bytes:
