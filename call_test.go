@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/kmstest"
@@ -56,14 +57,23 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 			}
 			return err
 		},
-		"Run": nil, // does Maintain and nothing else
+		"KeyVersions":            func() error { return only(m.KeyVersions(ctx, s.id)) },
+		"NeedsRewrap":            func() error { return only(m.NeedsRewrap(ctx, s.ciphertext)) },
+		"RotateKey":              func() error { return only(m.RotateKey(ctx, s.id)) },
+		"UpdateRotationPolicy":   func() error { return only(m.UpdateRotationPolicy(ctx, s.id, 30)) },
+		"GetParametersForImport": func() error { return only(m.GetParametersForImport(ctx, s.id, nil)) },
+		"ImportKeyMaterial": func() error {
+			return only(m.ImportKeyMaterial(ctx, s.id, s.wrapped, s.token, time.Time{}))
+		},
+		"DeleteKeyMaterial": func() error { return only(m.DeleteKeyMaterial(ctx, s.id)) },
+		"Run":               nil, // does Maintain and nothing else
 	}
 }
 
 // TestEveryCallIsAuthorized: no method of a Manager does anything that Authorize refused, or
 // forgets to tell Observe.
 func TestEveryCallIsAuthorized(t *testing.T) {
-	s := newSubject(t, kms.Enabled)
+	s := newSubject(t, kms.OriginExternal, kms.Enabled)
 	var asked []kms.Request
 	var told []kms.Event
 	no := errors.New("no")
@@ -132,7 +142,7 @@ func TestObserve(t *testing.T) {
 // TestCancelledContext: a context that ended before the call gives an error that says so, or
 // what needs no waiting is done; nothing is half done.
 func TestCancelledContext(t *testing.T) {
-	s := newSubject(t, kms.Enabled)
+	s := newSubject(t, kms.OriginExternal, kms.Enabled)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range everyCall(ctx, s, s.Another(t)) {

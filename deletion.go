@@ -25,8 +25,8 @@ func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int)
 	if days < MinDeletionDays || days > MaxDeletionDays {
 		bad = refuse(OpScheduleKeyDeletion, "", ErrWindow)
 	}
-	return m.update(ctx, OpScheduleKeyDeletion, ref, bad, func(r *record, now time.Time) error {
-		r.DeleteAt = now.Add(time.Duration(days) * 24 * time.Hour)
+	return m.update(ctx, OpScheduleKeyDeletion, ref, bad, func(c *call, r *record) error {
+		r.DeleteAt = c.now.Add(time.Duration(days) * 24 * time.Hour)
 		return nil
 	})
 }
@@ -36,7 +36,7 @@ func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int)
 // enabled. It is refused with ErrState where no deletion is scheduled and with
 // ErrNotFound from the deletion date on.
 func (m *Manager) CancelKeyDeletion(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpCancelKeyDeletion, ref, nil, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpCancelKeyDeletion, ref, nil, func(_ *call, r *record) error {
 		r.DeleteAt = time.Time{}
 		return nil
 	})
@@ -47,7 +47,7 @@ func (m *Manager) CancelKeyDeletion(ctx context.Context, ref string) (Key, error
 // while it is on and stands in the error of whoever tries.
 func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool, why string) (Key, error) {
 	bad := checkText(OpSetDeletionProtection, why, "reason", MaxDescription)
-	return m.update(ctx, OpSetDeletionProtection, ref, bad, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpSetDeletionProtection, ref, bad, func(_ *call, r *record) error {
 		r.Protected, r.ProtectedWhy = on, ""
 		if on {
 			r.ProtectedWhy = why
@@ -59,7 +59,7 @@ func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool
 // AddDependent registers something that depends on a key: up to 100 of them. One of the
 // same name is replaced. While a key has dependents its deletion cannot be scheduled.
 func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
-	return m.update(ctx, OpAddDependent, ref, d.check(OpAddDependent), func(r *record, _ time.Time) error {
+	return m.update(ctx, OpAddDependent, ref, d.check(OpAddDependent), func(_ *call, r *record) error {
 		r.Dependents = append(r.withoutDependent(d.Name), d)
 		if len(r.Dependents) > MaxDependents {
 			return invalid(OpAddDependent, "more than 100 dependents")
@@ -71,7 +71,7 @@ func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Ke
 // RemoveDependent takes the dependent of that name from a key. Where there is none it
 // does nothing.
 func (m *Manager) RemoveDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
-	return m.update(ctx, OpRemoveDependent, ref, nil, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpRemoveDependent, ref, nil, func(_ *call, r *record) error {
 		r.Dependents = r.withoutDependent(d.Name)
 		return nil
 	})

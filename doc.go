@@ -37,6 +37,7 @@
 //
 //	operation                        PendingImport     Enabled   Disabled         PendingDeletion     Deleted
 //	DescribeKey                      ok                ok        ok               ok                  ErrNotFound
+//	ListKeyVersions                  ok                ok        ok               ok                  ErrNotFound
 //	GenerateDataKey                  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
 //	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
 //	Encrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
@@ -50,6 +51,11 @@
 //	SetDeletionProtection            ok                ok        ok               ErrPendingDeletion  ErrNotFound
 //	AddDependent                     ok                ok        ok               ErrPendingDeletion  ErrNotFound
 //	RemoveDependent                  ok                ok        ok               ErrPendingDeletion  ErrNotFound
+//	RotateKey                        ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	UpdateRotationPolicy             ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	GetParametersForImport           ok                ok        ok               ok                  ErrNotFound
+//	ImportKeyMaterial                Enabled           ok        ok               ErrState            ErrNotFound
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound
 //	SetDescription                   ok                ok        ok               ErrPendingDeletion  ErrNotFound
 //	SetTags                          ok                ok        ok               ErrPendingDeletion  ErrNotFound
 //	CreateAlias                      ok                ok        ok               ErrState            ErrNotFound

@@ -72,6 +72,19 @@ var (
 	ErrUnsupported error = &condition{"kms: not supported", "UnsupportedOperation",
 		"Choose a spec, origin and protection level that this Manager offers."}
 
+	// ErrLimit: the key has as many versions as it may have.
+	ErrLimit error = &condition{"kms: the key has no room for a further version", "Rejected.LimitExceeded",
+		"Raise Config.MaxKeyVersions, or move on to a new key with ReEncrypt."}
+
+	// ErrMaterial: this is not the key's material. It is the one answer to all that can be
+	// wrong with wrapped material.
+	ErrMaterial error = &condition{"kms: not the material of this key", "InvalidKeyMaterial",
+		"Wrap the material anew, as the parameters for import say. A key takes only the material that was imported first."}
+
+	// ErrImportToken: the import token is of another key, was changed, or is too old.
+	ErrImportToken error = &condition{"kms: the import token is not valid", "InvalidImportToken",
+		"Get new parameters with GetParametersForImport. They are good for 24 hours, and for that key alone."}
+
 	// ErrDenied: Config.Authorize said no; its error is wrapped.
 	ErrDenied error = &condition{"kms: the caller is not allowed to do this", "Forbidden.NoPermission",
 		"Ask whoever set Config.Authorize."}

@@ -21,6 +21,7 @@ var conditions = map[string]error{
 	"ErrInUse": kms.ErrInUse, "ErrWindow": kms.ErrWindow, "ErrCiphertext": kms.ErrCiphertext,
 	"ErrInvalid": kms.ErrInvalid, "ErrExists": kms.ErrExists, "ErrUnsupported": kms.ErrUnsupported,
 	"ErrDenied": kms.ErrDenied, "ErrUnavailable": kms.ErrUnavailable, "ErrTampered": kms.ErrTampered, "ErrRoot": kms.ErrRoot,
+	"ErrLimit": kms.ErrLimit, "ErrMaterial": kms.ErrMaterial, "ErrImportToken": kms.ErrImportToken,
 }
 
 // conditionsOf names all conditions that an error matches.

@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"slices"
-	"time"
 )
 
 // What the fuzz targets, the frozen vectors and the sweep for leaks may see and do.
@@ -41,13 +40,13 @@ func IsErrRecord(err error) bool { return err == errRecord }
 
 // AddVersion gives a key a new version that encrypts from now on.
 func AddVersion(ctx context.Context, m *Manager, id string) error {
-	_, err := m.update(ctx, OpSetTags, id, nil, func(r *record, now time.Time) error {
+	_, err := m.update(ctx, OpSetTags, id, nil, func(c *call, r *record) error {
 		n := uint32(len(r.Versions) + 1)
 		material, err := m.providers[r.Protection].Generate(ctx, versionID(r, n), r.Spec)
 		if err != nil {
 			return err
 		}
-		v := keyVersion{Version: n, CreatedAt: now, Sealed: m.instance.sealMaterial(r.ID, n, material)}
+		v := keyVersion{Version: n, CreatedAt: c.now, Sealed: m.instance.sealMaterial(r.ID, n, material)}
 		r.Versions, r.Primary = append(slices.Clone(r.Versions), v), n
 		return nil
 	})

@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -15,6 +16,10 @@ var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 var KeylessOps = []Op{OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot}
 
 func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }
+
+// OriginOf is an origin whose keys op may be done to, and HasOrigin whether it is the only one.
+func OriginOf(op Op) Origin { return cmp.Or(lifecycle[op].origin, OriginKMS) }
+func HasOrigin(op Op) bool  { return lifecycle[op].origin != "" }
 
 // Next is a cell: the state that follows, if it is one and allowed.
 func Next(op Op, s State) (next State, asItsFacts, allowed bool) {
@@ -32,7 +37,7 @@ func Next(op Op, s State) (next State, asItsFacts, allowed bool) {
 // Refusal is what the table answers for a key that is in that state.
 func Refusal(op Op, s State) error {
 	now := time.Unix(1e9, 0)
-	r := &record{text: keyID{}.String(), Versions: []keyVersion{{Version: 1}}}
+	r := &record{text: keyID{}.String(), Origin: OriginOf(op), Versions: []keyVersion{{Version: 1}}}
 	switch s {
 	case PendingImport:
 		r.Versions = nil
@@ -51,12 +56,12 @@ func Refusal(op Op, s State) error {
 
 // StateOf is the state of the given facts.
 func StateOf(material, disabled bool, deleteAt time.Time, destroyed bool, now time.Time) State {
-	return facts{material: material, disabled: disabled, deleteAt: deleteAt, destroyed: destroyed}.state(now)
+	return facts{material: material, until: time.Time{}, disabled: disabled, deleteAt: deleteAt, destroyed: destroyed}.state(now)
 }
 
 // StripMaterial takes the material from a key, as deleting imported material will.
 func StripMaterial(ctx context.Context, m *Manager, id string) error {
-	_, err := m.update(ctx, OpSetTags, id, nil, func(r *record, _ time.Time) error {
+	_, err := m.update(ctx, OpSetTags, id, nil, func(_ *call, r *record) error {
 		r.Versions, r.Primary = nil, 0
 		return nil
 	})
@@ -65,7 +70,7 @@ func StripMaterial(ctx context.Context, m *Manager, id string) error {
 
 // Change gives a key a deletion date that its state would not allow.
 func Change(ctx context.Context, m *Manager, id string, deleteAt time.Time) error {
-	_, err := m.update(ctx, OpSetTags, id, nil, func(r *record, _ time.Time) error {
+	_, err := m.update(ctx, OpSetTags, id, nil, func(_ *call, r *record) error {
 		r.DeleteAt = deleteAt
 		return nil
 	})

@@ -28,7 +28,9 @@ type instance struct {
 	id     string
 	store  []byte // the ID of the key store
 	seal   *xaes.Key
+	token  *xaes.Key // seals import tokens
 	macKey func() []byte
+	fpKey  func() []byte // keys fingerprints of imported material
 }
 
 // instanceRecord is the item of an instance. Root is the instance key, sealed by the
@@ -125,19 +127,27 @@ func rootContext(store []byte, id string) []byte {
 func deriveInstance(id string, store, key []byte) (*instance, error) {
 	defer clear(key)
 	in := &instance{id: id, store: store}
-	sealKey, err := hkdf.Expand(sha256.New, key, "keyhold/v1/seal", 32)
+	var err error
+	derive := func(label string) (derived []byte) {
+		if err == nil {
+			derived, err = hkdf.Expand(sha256.New, key, label, 32)
+		}
+		return derived
+	}
+	cipher := func(label string) (k *xaes.Key) {
+		derived := derive(label)
+		defer clear(derived)
+		if err == nil {
+			k, err = xaes.New(derived)
+		}
+		return k
+	}
+	in.seal, in.token = cipher("keyhold/v1/seal"), cipher("keyhold/v1/import-token")
+	macKey, fpKey := derive("keyhold/v1/record-mac"), derive("keyhold/v1/fingerprint")
+	in.macKey, in.fpKey = func() []byte { return macKey }, func() []byte { return fpKey }
 	if err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the seal key")
+		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the keys of an instance")
 	}
-	macKey, err := hkdf.Expand(sha256.New, key, "keyhold/v1/record-mac", 32)
-	if err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the record key")
-	}
-	in.macKey = func() []byte { return macKey }
-	if in.seal, err = xaes.New(sealKey); err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: the seal key")
-	}
-	clear(sealKey)
 	return in, nil
 }
 
@@ -167,6 +177,22 @@ func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {
 
 func (in *instance) materialContext(id keyID, version uint32) []byte {
 	return framed([]byte("keyhold material v1"), in.store, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
+}
+
+func (in *instance) shredContext(id keyID) []byte {
+	return framed([]byte("keyhold shred secret v1"), in.store, []byte(in.id), id[:])
+}
+
+func (in *instance) tokenContext(id keyID) []byte {
+	return framed([]byte("keyhold import token v1"), in.store, []byte(in.id), id[:])
+}
+
+// fingerprint tells the same material again. It is keyed and bound to the key: equal
+// material of two keys does not show.
+func (in *instance) fingerprint(id keyID, spec Spec, material []byte) []byte {
+	h := hmac.New(sha256.New, in.fpKey())
+	h.Write(framed([]byte("keyhold fingerprint v1"), in.store, []byte(in.id), id[:], []byte(spec), material))
+	return h.Sum(nil)
 }
 
 // framed joins parts so that no other parts give the same bytes: each behind its length.

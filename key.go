@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -28,8 +29,11 @@ const UsageEncryptDecrypt Usage = "ENCRYPT/DECRYPT"
 // Origin says where a key's material comes from.
 type Origin string
 
-// OriginKMS means that the service made the material.
-const OriginKMS Origin = "KMS"
+// The origins.
+const (
+	OriginKMS      Origin = "KMS"      // the service makes the material
+	OriginExternal Origin = "EXTERNAL" // the owner imports it
+)
 
 // Protection says where a key's material lives.
 type Protection string
@@ -68,6 +72,9 @@ type Key struct {
 	CreatedAt      time.Time
 	DeletionDate   time.Time // zero unless the State is PendingDeletion
 	PrimaryVersion int       // the key version that encrypts
+
+	Rotation          Rotation
+	MaterialExpiresAt time.Time // when imported material expires; zero: never, or there is none
 }
 
 // Dependent is something that was registered as depending on a key: a table, a bucket,
@@ -87,7 +94,8 @@ type CreateKeyOptions struct {
 	Tags        map[string]string // up to 20, see SetTags
 }
 
-// CreateKey makes a master key, Enabled, with material of its own. A nil opts takes every
+// CreateKey makes a master key, Enabled, with material of its own; with OriginExternal one
+// that is PendingImport until its material is imported. A nil opts takes every
 // default. It is refused with ErrUnsupported where the Manager does not offer the key,
 // and with ErrInvalid where an option is out of bounds.
 func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key, err error) {
@@ -127,7 +135,7 @@ func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error
 // SetDescription replaces the description of a key: up to 8192 characters.
 func (m *Manager) SetDescription(ctx context.Context, ref, description string) (Key, error) {
 	bad := checkText(OpSetDescription, description, "description", MaxDescription)
-	return m.update(ctx, OpSetDescription, ref, bad, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpSetDescription, ref, bad, func(_ *call, r *record) error {
 		r.Description = description
 		return nil
 	})
@@ -137,7 +145,7 @@ func (m *Manager) SetDescription(ctx context.Context, ref, description string) (
 // out of a-z A-Z 0-9, space and / \ _ - . + = : @. A tag's key is not empty and begins
 // neither with "acs:" nor with "aliyun".
 func (m *Manager) SetTags(ctx context.Context, ref string, tags map[string]string) (Key, error) {
-	return m.update(ctx, OpSetTags, ref, checkTags(OpSetTags, tags), func(r *record, _ time.Time) error {
+	return m.update(ctx, OpSetTags, ref, checkTags(OpSetTags, tags), func(_ *call, r *record) error {
 		r.Tags = maps.Clone(tags)
 		return nil
 	})
@@ -154,7 +162,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the spec", nil)
 	case o.Usage != "" && o.Usage != UsageEncryptDecrypt:
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the usage", nil)
-	case o.Origin != "" && o.Origin != OriginKMS:
+	case o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal:
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the origin", nil)
 	}
 	if err := checkText(c.op, o.Description, "description", MaxDescription); err != nil {
@@ -165,7 +173,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	}
 	id := m.ids.next(c.now)
 	return &record{
-		ID: id, text: id.String(), Spec: SpecAES256, Usage: UsageEncryptDecrypt, Origin: OriginKMS, Protection: level,
+		ID: id, text: id.String(), Spec: SpecAES256, Usage: UsageEncryptDecrypt, Origin: cmp.Or(o.Origin, OriginKMS), Protection: level,
 		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now,
 	}, nil
 }
@@ -191,6 +199,7 @@ func (m *Manager) describe(r *record, now time.Time) Key {
 		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
 		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary),
+		Rotation: r.rotation(now), MaterialExpiresAt: r.MaterialUntil,
 	}
 	if k.State == PendingDeletion {
 		k.DeletionDate = r.DeleteAt

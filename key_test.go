@@ -23,7 +23,7 @@ func TestCreateKey(t *testing.T) {
 	require.Equal(t, kms.Key{
 		ID: made.ID, Instance: kms.DefaultInstance, State: kms.Enabled, Spec: kms.SpecAES256, Usage: kms.UsageEncryptDecrypt,
 		Origin: kms.OriginKMS, Protection: kms.ProtectionSoftware, Description: "invoices",
-		Tags: map[string]string{"team": "billing"}, CreatedAt: k.Clock.Now(), PrimaryVersion: 1,
+		Tags: map[string]string{"team": "billing"}, CreatedAt: k.Clock.Now(), PrimaryVersion: 1, Rotation: kms.Rotation{Last: k.Clock.Now()},
 	}, made)
 	options.Tags["team"] = "changed by the caller"
 	made.Tags["team"] = "changed by the caller"
@@ -32,7 +32,7 @@ func TestCreateKey(t *testing.T) {
 	require.Equal(t, map[string]string{"team": "billing"}, again.Tags)
 
 	for name, bad := range map[string]kms.CreateKeyOptions{
-		"spec": {Spec: "RSA_2048"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "EXTERNAL"}, "level": {Protection: "HSM"},
+		"spec": {Spec: "RSA_2048"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "PAPER"}, "level": {Protection: "HSM"},
 		"level that is none": {Protection: "PAPER"},
 	} {
 		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,16 @@ type Config struct {
 	// destroys the key's material, so that a clock that jumped can be set right. The key
 	// is Deleted meanwhile. Zero is 24 hours, negative is not at all; at most 72 hours.
 	PurgeDelay time.Duration
+
+	// MaxKeyVersions is how many versions a key may have. Zero is 50.
+	MaxKeyVersions int
+}
+
+func (c Config) maxVersions() int {
+	if c.MaxKeyVersions <= 0 {
+		return 50
+	}
+	return c.MaxKeyVersions
 }
 
 func (c Config) now() func() time.Time {
@@ -84,6 +95,8 @@ func (c Config) check() error {
 		return invalid(opOpen, "Config.PurgeDelay is more than 72 h")
 	case c.CacheKeys > 1<<24:
 		return invalid(opOpen, "Config.CacheKeys is more than 16 777 216")
+	case c.MaxKeyVersions > 1000:
+		return invalid(opOpen, "Config.MaxKeyVersions is more than 1000")
 	}
 	return nil
 }
@@ -91,16 +104,17 @@ func (c Config) check() error {
 // Manager is the key management service over one key store. Its methods may be called by
 // many goroutines. It starts nothing by itself and needs no closing.
 type Manager struct {
-	store      keystore.Store
-	root       atomic.Pointer[Root]
-	instance   *instance
-	providers  map[Protection]provider.Provider
-	clock      func() time.Time
-	ask        func(context.Context, Request) error
-	tell       func(Event)
-	staleness  time.Duration
-	purgeDelay time.Duration
-	ids        idSource
+	store       keystore.Store
+	root        atomic.Pointer[Root]
+	instance    *instance
+	providers   map[Protection]provider.Provider
+	clock       func() time.Time
+	ask         func(context.Context, Request) error
+	tell        func(Event)
+	staleness   time.Duration
+	purgeDelay  time.Duration
+	maxVersions int
+	ids         idSource
 
 	keys         *cache[keyID, *entry]
 	keyChanges   *follower
@@ -118,7 +132,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		store: cfg.Store, clock: cfg.now(), ask: cfg.Authorize, tell: cfg.Observe,
-		staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(),
+		staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(), maxVersions: cfg.maxVersions(),
 		providers: map[Protection]provider.Provider{},
 	}
 	m.root.Store(&cfg.Root)
@@ -153,21 +167,44 @@ func (m *Manager) forgetKey(name string) {
 	}
 }
 
-// create writes the record of a new key, with its first version.
+// create writes the record of a new key and, unless it is to be imported, its first version.
 func (m *Manager) create(ctx context.Context, c *call, r *record) error {
-	material, err := m.providers[r.Protection].Generate(ctx, versionID(r, 1), r.Spec)
+	if r.Origin == OriginKMS {
+		if err := m.addVersion(ctx, c, r); err != nil {
+			return err
+		}
+	}
+	_, err := m.write(ctx, c, r, "")
+	return err
+}
+
+// addVersion has the provider make a further version of a key, and makes it the primary.
+func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
+	if len(r.Versions) >= m.maxVersions {
+		return refuse(c.op, r.id(), ErrLimit)
+	}
+	p := m.providers[r.Protection]
+	if p == nil {
+		return refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+	}
+	n := r.lastVersion() + 1
+	material, err := p.Generate(ctx, versionID(r, n), r.Spec)
 	if err != nil {
 		return fromProvider(c.op, r.id(), err)
 	}
+	return m.keepVersion(c, r, n, material)
+}
+
+// keepVersion puts a version into a record, sealed, as its primary, and wipes the material.
+func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) error {
 	defer clear(material)
-	sealed := m.instance.sealMaterial(r.ID, 1, material)
+	sealed := m.instance.sealMaterial(r.ID, n, material)
 	if sealed == nil {
 		return errors.AssertionFailedf("kms: sealing failed")
 	}
-	r.Primary = 1
-	r.Versions = []keyVersion{{Version: 1, CreatedAt: c.now, Sealed: sealed}}
-	_, err = m.write(ctx, c, r, "")
-	return err
+	r.Primary = n
+	r.Versions = append(slices.Clip(r.Versions), keyVersion{Version: n, CreatedAt: c.now, Sealed: sealed})
+	return nil
 }
 
 // write puts a record with its next sequence number in place of the version that it was
@@ -192,7 +229,7 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 // update is the only way in which a call changes a key: read it, decide, change it, and
 // write it if it is still what was read; else again from the start. What changes
 // nothing writes nothing. An argument that is bad is refused before all that.
-func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(r *record, now time.Time) error) (_ Key, err error) {
+func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(c *call, r *record) error) (_ Key, err error) {
 	c := m.begin(op)
 	defer c.end(&err)
 	if bad != nil {
@@ -211,7 +248,7 @@ func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, chan
 			return Key{}, err
 		}
 		r := e.record.clone()
-		if err := change(r, c.now); err != nil {
+		if err := change(c, r); err != nil {
 			return Key{}, err
 		}
 		if r.equal(e.record) {

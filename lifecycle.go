@@ -52,6 +52,7 @@ func (s State) String() string {
 // facts are what decides about a key, besides the clock.
 type facts struct {
 	material  bool      // there is material to work with
+	until     time.Time // when the material expires; zero: never
 	disabled  bool      // its owner switched it off
 	deleteAt  time.Time // when it is deleted; zero: not scheduled
 	destroyed bool      // it was purged
@@ -64,7 +65,7 @@ func (f facts) state(now time.Time) State {
 		return Deleted
 	case !f.deleteAt.IsZero():
 		return PendingDeletion
-	case !f.material:
+	case !f.material || f.expired(now):
 		return PendingImport
 	case f.disabled:
 		return Disabled
@@ -78,12 +79,18 @@ func (f facts) due(now time.Time) bool {
 	return !f.deleteAt.IsZero() && !now.Before(f.deleteAt)
 }
 
+// expired tells whether the material's time is over: at that instant, not after it.
+func (f facts) expired(now time.Time) bool {
+	return !f.until.IsZero() && !now.Before(f.until)
+}
+
 // A rule is a row of the table: what an operation makes of a key in each state. A
 // blank cell refuses, and called says by what name.
 type rule struct {
 	next   [numStates]State
 	called naming
-	blocks bool // protection and dependents refuse it, too
+	blocks bool   // protection and dependents refuse it, too
+	origin Origin // the only origin whose keys it may be done to; "": any
 }
 
 type naming uint8
@@ -104,6 +111,7 @@ var (
 // lifecycle is the state machine. Operations that have no key have no row.
 var lifecycle = [numOps]rule{
 	OpDescribeKey:                     reads,
+	OpListKeyVersions:                 reads,
 	OpGenerateDataKey:                 uses,
 	OpGenerateDataKeyWithoutPlaintext: uses,
 	OpEncrypt:                         uses,
@@ -114,15 +122,22 @@ var lifecycle = [numOps]rule{
 	OpDisableKey:                      {next: [numStates]State{Enabled: Disabled, Disabled: same}, called: asChange},
 	OpScheduleKeyDeletion: {next: [numStates]State{PendingImport: PendingDeletion, Disabled: PendingDeletion},
 		called: asChange, blocks: true},
-	OpCancelKeyDeletion:     {next: [numStates]State{PendingDeletion: asFacts}, called: asChange},
-	OpSetDeletionProtection: annotates,
-	OpAddDependent:          annotates,
-	OpRemoveDependent:       annotates,
-	OpSetDescription:        annotates,
-	OpSetTags:               annotates,
-	OpCreateAlias:           names,
-	OpUpdateAlias:           annotates,
-	OpDeleteAlias:           reads,
+	OpCancelKeyDeletion:      {next: [numStates]State{PendingDeletion: asFacts}, called: asChange},
+	OpSetDeletionProtection:  annotates,
+	OpAddDependent:           annotates,
+	OpRemoveDependent:        annotates,
+	OpRotateKey:              {next: uses.next, origin: OriginKMS},
+	OpUpdateRotationPolicy:   {next: uses.next, origin: OriginKMS},
+	OpGetParametersForImport: {next: reads.next, origin: OriginExternal},
+	OpImportKeyMaterial: {next: [numStates]State{PendingImport: Enabled, Enabled: same, Disabled: same},
+		called: asChange, origin: OriginExternal},
+	OpDeleteKeyMaterial: {next: [numStates]State{PendingImport: same, Enabled: PendingImport, Disabled: PendingImport, PendingDeletion: same},
+		called: asChange, origin: OriginExternal},
+	OpSetDescription: annotates,
+	OpSetTags:        annotates,
+	OpCreateAlias:    names,
+	OpUpdateAlias:    annotates,
+	OpDeleteAlias:    reads,
 }
 
 // allow decides whether op may be done to the key of r at now. It is the only place
@@ -134,6 +149,9 @@ func (r *record) allow(op Op, now time.Time) error {
 		return refuse(op, r.id(), ErrNotFound)
 	}
 	row := &lifecycle[op]
+	if row.origin != "" && r.Origin != row.origin {
+		return refuseBecause(op, r.id(), ErrUnsupported, "the origin of the key's material", nil)
+	}
 	if row.next[state] != stateNone && !row.blocks {
 		return nil
 	}
@@ -154,7 +172,7 @@ func (r *record) allow(op Op, now time.Time) error {
 // refused with ErrState where the key is PendingDeletion (cancel that first) or has no
 // material.
 func (m *Manager) EnableKey(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpEnableKey, ref, nil, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpEnableKey, ref, nil, func(_ *call, r *record) error {
 		r.Disabled = false
 		return nil
 	})
@@ -164,7 +182,7 @@ func (m *Manager) EnableKey(ctx context.Context, ref string) (Key, error) {
 // again. On a Disabled key it does nothing. It is refused with ErrState where the key
 // is PendingDeletion or has no material.
 func (m *Manager) DisableKey(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpDisableKey, ref, nil, func(r *record, _ time.Time) error {
+	return m.update(ctx, OpDisableKey, ref, nil, func(_ *call, r *record) error {
 		r.Disabled = true
 		return nil
 	})

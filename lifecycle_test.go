@@ -21,6 +21,8 @@ type subject struct {
 	ciphertext []byte // under the key
 	foreign    []byte // under another key
 	alias      string // names the key
+	wrapped    []byte // the key's material, wrapped, where that is imported
+	token      []byte // and the token that goes with it
 	elsewhere  string // an alias of another key
 }
 
@@ -56,7 +58,19 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 	kms.OpRemoveDependent: func(ctx context.Context, s *subject) error {
 		return only(s.RemoveDependent(ctx, s.id, kms.Dependent{Name: "table invoices"}))
 	},
-	kms.OpSetDescription: func(ctx context.Context, s *subject) error { return only(s.SetDescription(ctx, s.id, "new")) },
+	kms.OpListKeyVersions: func(ctx context.Context, s *subject) error { return only(s.KeyVersions(ctx, s.id)) },
+	kms.OpRotateKey:       func(ctx context.Context, s *subject) error { return only(s.RotateKey(ctx, s.id)) },
+	kms.OpUpdateRotationPolicy: func(ctx context.Context, s *subject) error {
+		return only(s.UpdateRotationPolicy(ctx, s.id, 30))
+	},
+	kms.OpGetParametersForImport: func(ctx context.Context, s *subject) error {
+		return only(s.GetParametersForImport(ctx, s.id, nil))
+	},
+	kms.OpImportKeyMaterial: func(ctx context.Context, s *subject) error {
+		return only(s.ImportKeyMaterial(ctx, s.id, s.wrapped, s.token, time.Time{}))
+	},
+	kms.OpDeleteKeyMaterial: func(ctx context.Context, s *subject) error { return only(s.DeleteKeyMaterial(ctx, s.id)) },
+	kms.OpSetDescription:    func(ctx context.Context, s *subject) error { return only(s.SetDescription(ctx, s.id, "new")) },
 	kms.OpSetTags: func(ctx context.Context, s *subject) error {
 		return only(s.SetTags(ctx, s.id, map[string]string{"team": "billing"}))
 	},
@@ -68,11 +82,15 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 func only[T any](_ T, err error) error { return err }
 
 // newSubject makes a key and takes it to a state.
-func newSubject(t *testing.T, state kms.State) *subject {
+func newSubject(t *testing.T, origin kms.Origin, state kms.State) *subject {
 	ctx := t.Context()
 	s := &subject{KMS: kmstest.New(t), alias: "alias/subject", elsewhere: "alias/other"}
 	other := s.MustCreateKey(t).ID
-	s.id = s.MustCreateKey(t).ID
+	if origin == kms.OriginExternal {
+		s.id, s.wrapped, s.token = importedKey(t, s.KMS, ownMaterial)
+	} else {
+		s.id = s.MustCreateKey(t).ID
+	}
 	require.NoError(t, s.CreateAlias(ctx, s.alias, s.id))
 	require.NoError(t, s.CreateAlias(ctx, s.elsewhere, other))
 	var err error
@@ -81,7 +99,10 @@ func newSubject(t *testing.T, state kms.State) *subject {
 	s.foreign, err = s.Encrypt(ctx, other, []byte("x"), nil)
 	require.NoError(t, err)
 
-	if state == kms.PendingImport {
+	switch {
+	case state == kms.PendingImport && origin == kms.OriginExternal:
+		require.NoError(t, only(s.DeleteKeyMaterial(ctx, s.id)))
+	case state == kms.PendingImport:
 		require.NoError(t, kms.StripMaterial(ctx, s.Manager, s.id))
 	}
 	if state == kms.Disabled || state == kms.PendingDeletion || state == kms.Deleted {
@@ -113,7 +134,7 @@ func TestLifecycleCells(t *testing.T) {
 		for _, before := range kms.States {
 			t.Run(op.String()+"/"+before.String(), func(t *testing.T) {
 				t.Parallel()
-				s := newSubject(t, before)
+				s := newSubject(t, kms.OriginOf(op), before)
 				require.Equal(t, before, s.state(t))
 				item, err := s.Store.Get(t.Context(), "key/"+s.id)
 				require.NoError(t, err)
@@ -136,6 +157,30 @@ func TestLifecycleCells(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, next, s.state(t))
 				}
+			})
+		}
+	}
+}
+
+// TestLifecycleOrigins: what is for the keys of one origin is refused for those of the
+// other, in every state, with nothing changed.
+func TestLifecycleOrigins(t *testing.T) {
+	other := map[kms.Origin]kms.Origin{kms.OriginKMS: kms.OriginExternal, kms.OriginExternal: kms.OriginKMS}
+	for op, verb := range verbs {
+		if !kms.HasOrigin(op) {
+			continue
+		}
+		for _, state := range []kms.State{kms.PendingImport, kms.Enabled, kms.Disabled, kms.PendingDeletion} {
+			t.Run(op.String()+"/"+state.String(), func(t *testing.T) {
+				t.Parallel()
+				s := newSubject(t, other[kms.OriginOf(op)], state)
+				before, err := s.Store.Get(t.Context(), "key/"+s.id)
+				require.NoError(t, err)
+				s.token, s.wrapped = nil, nil
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(verb(t.Context(), s)))
+				after, err := s.Store.Get(t.Context(), "key/"+s.id)
+				require.NoError(t, err)
+				require.Equal(t, before, after)
 			})
 		}
 	}

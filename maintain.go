@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -13,6 +14,8 @@ type Report struct {
 	Keys     int      // records that were looked at
 	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
 	Purged   []string // IDs of keys whose material is destroyed now
+	Expired  []string // IDs of keys whose imported material was over, and is destroyed now
+	Rotated  []string // IDs of keys that got a new version because their policy asked for it
 	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
 	Tampered []string // IDs of keys whose record was changed behind the service's back
 }
@@ -66,50 +69,82 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// maintainKey takes the next steps of one key's end. Each step is one write; whoever
-// loses the race for it leaves the rest to the winner.
+// maintainKey takes the next steps of one key, if time asks for any. Each step is one write;
+// whoever loses the race for it leaves the rest to the winner.
 func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
-	due := r.facts().due(c.now)
-	noted := !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now)
+	f := r.facts()
+	due, noted := f.due(c.now), !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now)
 	switch {
-	case !r.DestroyedAt.IsZero():
-		if len(r.Versions) == 0 {
-			return nil
-		}
-	case !due && r.DueSeenAt.IsZero():
+	case len(r.Doomed) > 0:
+		return m.destroy(ctx, c, r, version, report)
+	case f.destroyed:
 		return nil
-	case !due: // the clock was wrong when the note was made
-		r.settle(c.now)
-		return lostRace(m.write(ctx, c, r, version))
-	case !noted && m.purgeDelay > 0:
+	case due && !noted && m.purgeDelay > 0:
 		r.DueSeenAt = c.now
-		if _, err := m.write(ctx, c, r, version); err != nil {
-			return lostRace("", err)
-		}
-		report.Noted = append(report.Noted, r.id())
-		return nil
-	case noted && c.now.Sub(r.DueSeenAt) < m.purgeDelay:
+		return m.step(ctx, c, r, version, &report.Noted)
+	case due && noted && c.now.Sub(r.DueSeenAt) < m.purgeDelay:
 		report.Waiting = append(report.Waiting, r.id())
 		return nil
-	default:
+	case due:
 		r.bury(c.now)
-		var err error
-		if version, err = m.write(ctx, c, r, version); err != nil {
-			return lostRace(version, err)
+	case !r.DueSeenAt.IsZero(): // the clock was wrong when the note was made
+		r.settle(c.now)
+		return m.step(ctx, c, r, version, nil)
+	case f.material && f.expired(c.now):
+		r.dropMaterial()
+	case r.rotationDue(c.now):
+		if err := m.addVersion(ctx, c, r); err != nil {
+			return err
 		}
+		return m.step(ctx, c, r, version, &report.Rotated)
+	default:
+		return nil
+	}
+	version, err := m.write(ctx, c, r, version)
+	switch {
+	case errors.Is(err, keystore.ErrConflict):
+		return nil
+	case err != nil:
+		return err
 	}
 	return m.destroy(ctx, c, r, version, report)
 }
 
-// destroy has the provider destroy what a tombstone still leads to, and forgets it.
+// step writes a record and notes its key in a list of the report. Where somebody else was
+// quicker that is no error: the rest is left to the winner.
+func (m *Manager) step(ctx context.Context, c *call, r *record, version keystore.Version, list *[]string) error {
+	switch _, err := m.write(ctx, c, r, version); {
+	case errors.Is(err, keystore.ErrConflict):
+		return nil
+	case err != nil:
+		return err
+	case list != nil:
+		*list = append(*list, r.id())
+	}
+	return nil
+}
+
+// destroy has the provider destroy what a record dooms, and forgets it.
 func (m *Manager) destroy(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
+	if err := m.destroyDoomed(ctx, c, r); err != nil {
+		report.Waiting = append(report.Waiting, r.id())
+		return err
+	}
+	r.Doomed = nil
+	done := &report.Purged
+	if r.DestroyedAt.IsZero() {
+		done = &report.Expired
+	}
+	return m.step(ctx, c, r, version, done)
+}
+
+func (m *Manager) destroyDoomed(ctx context.Context, c *call, r *record) error {
 	p := m.providers[r.Protection]
 	if p == nil {
-		report.Waiting = append(report.Waiting, r.id())
 		return refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
 	}
-	for i := range r.Versions {
-		v := &r.Versions[i]
+	for i := range r.Doomed {
+		v := &r.Doomed[i]
 		material, err := m.instance.openMaterial(r.ID, v)
 		if err != nil {
 			return refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
@@ -117,31 +152,24 @@ func (m *Manager) destroy(ctx context.Context, c *call, r *record, version keyst
 		err = p.Destroy(ctx, versionID(r, v.Version), material)
 		clear(material)
 		if err != nil {
-			report.Waiting = append(report.Waiting, r.id())
 			return fromProvider(c.op, r.id(), err)
 		}
 	}
-	r.Versions = nil
-	if _, err := m.write(ctx, c, r, version); err != nil {
-		return lostRace("", err)
-	}
-	report.Purged = append(report.Purged, r.id())
 	return nil
 }
 
 // bury makes a record a tombstone: what remains is that the key was, and what leads to
 // material that the provider still has to destroy.
 func (r *record) bury(now time.Time) {
+	r.dropMaterial()
 	*r = record{
 		ID: r.ID, text: r.text, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
-		CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now,
-		Primary: r.Primary, Versions: r.Versions,
+		CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
 	}
 }
 
-func lostRace(_ keystore.Version, err error) error {
-	if errors.Is(err, keystore.ErrConflict) {
-		return nil
-	}
-	return err
+// dropMaterial takes the material from a record and dooms it.
+func (r *record) dropMaterial() {
+	r.Doomed = append(slices.Clip(r.Doomed), r.Versions...)
+	r.Versions, r.MaterialUntil = nil, time.Time{}
 }

@@ -10,12 +10,14 @@ const (
 	opNone Op = iota
 	opOpen
 	opInspect
+	opWrapForImport
 	OpCreateKey
 	OpListKeys
 	OpListAliases
 	OpMaintain
 	OpRotateRoot
 	OpDescribeKey
+	OpListKeyVersions
 	OpGenerateDataKey
 	OpGenerateDataKeyWithoutPlaintext
 	OpEncrypt
@@ -29,6 +31,11 @@ const (
 	OpSetDeletionProtection
 	OpAddDependent
 	OpRemoveDependent
+	OpRotateKey
+	OpUpdateRotationPolicy
+	OpGetParametersForImport
+	OpImportKeyMaterial
+	OpDeleteKeyMaterial
 	OpSetDescription
 	OpSetTags
 	OpCreateAlias
@@ -41,12 +48,14 @@ var opNames = [numOps]string{
 	opNone:                            "none",
 	opOpen:                            "Open",
 	opInspect:                         "Inspect",
+	opWrapForImport:                   "WrapForImport",
 	OpCreateKey:                       "CreateKey",
 	OpListKeys:                        "ListKeys",
 	OpListAliases:                     "ListAliases",
 	OpMaintain:                        "Maintain",
 	OpRotateRoot:                      "RotateRoot",
 	OpDescribeKey:                     "DescribeKey",
+	OpListKeyVersions:                 "ListKeyVersions",
 	OpGenerateDataKey:                 "GenerateDataKey",
 	OpGenerateDataKeyWithoutPlaintext: "GenerateDataKeyWithoutPlaintext",
 	OpEncrypt:                         "Encrypt",
@@ -60,6 +69,11 @@ var opNames = [numOps]string{
 	OpSetDeletionProtection:           "SetDeletionProtection",
 	OpAddDependent:                    "AddDependent",
 	OpRemoveDependent:                 "RemoveDependent",
+	OpRotateKey:                       "RotateKey",
+	OpUpdateRotationPolicy:            "UpdateRotationPolicy",
+	OpGetParametersForImport:          "GetParametersForImport",
+	OpImportKeyMaterial:               "ImportKeyMaterial",
+	OpDeleteKeyMaterial:               "DeleteKeyMaterial",
 	OpSetDescription:                  "SetDescription",
 	OpSetTags:                         "SetTags",
 	OpCreateAlias:                     "CreateAlias",

@@ -32,6 +32,13 @@ type record struct {
 	Dependents   []Dependent       `json:"dependents,omitempty"`
 	Primary      uint32            `json:"primary,omitempty"`
 	Versions     []keyVersion      `json:"versions,omitempty"`
+	Doomed       []keyVersion      `json:"doomed,omitempty"` // what the provider has yet to destroy
+	RotationDays int               `json:"rotationDays,omitempty"`
+
+	// Of imported material:
+	Shred         []byte    `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
+	Fingerprint   []byte    `json:"fingerprint,omitempty"` // keyed; of the only material that may be imported
+	MaterialUntil time.Time `json:"materialUntil,omitzero"`
 
 	text string // ID as callers see it
 }
@@ -49,7 +56,7 @@ const maxRecord = 512 << 10
 func (r *record) id() string { return r.text }
 
 func (r *record) facts() facts {
-	return facts{material: len(r.Versions) > 0, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
+	return facts{material: len(r.Versions) > 0, until: r.MaterialUntil, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
 }
 
 // version returns the index of a key version, or -1.
@@ -60,6 +67,14 @@ func (r *record) version(n uint32) int {
 		}
 	}
 	return -1
+}
+
+// lastVersion is the highest number that was given to a version.
+func (r *record) lastVersion() uint32 {
+	if len(r.Versions) == 0 {
+		return 0
+	}
+	return r.Versions[len(r.Versions)-1].Version
 }
 
 // keyItem and its kin are the names of items.

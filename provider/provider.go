@@ -55,6 +55,13 @@ type Provider interface {
 	Destroy(ctx context.Context, id string, material []byte) error
 }
 
+// Importer is an ability that a Provider may have: it takes keys that were made elsewhere.
+type Importer interface {
+	// Import makes the given key (32 bytes for AES256) the key of id and returns its
+	// material, as Generate does. It does not keep key.
+	Import(ctx context.Context, id string, spec Spec, key []byte) (material []byte, err error)
+}
+
 // Key is one opened key. The service keeps it, calls it from many goroutines and drops
 // it without a word: whatever is scarce behind it is the Provider's to reclaim.
 //

@@ -8,6 +8,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/secretdata"
 
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
@@ -18,17 +19,22 @@ import (
 // before it stores it; nothing else ever sees them. Tink's typed keys print their bytes,
 // and so none leaves this file.
 
-// generateKeyset makes one XAES-256-GCM key, without prefix and with a salt of 12 bytes,
-// and returns its keyset in Tink's binary form.
-func generateKeyset() ([]byte, error) {
+// newKeyset makes the keyset of one XAES-256-GCM key, without prefix and with a salt of 12
+// bytes, in Tink's binary form. Nil has Tink generate the key.
+func newKeyset(key []byte) ([]byte, error) {
 	params, err := xaesgcm.NewParameters(xaesgcm.VariantNoPrefix, xaes.SaltSize)
 	if err != nil {
 		return nil, fmt.Errorf("software: parameters of a key: %w", err)
 	}
 	m := keyset.NewManager()
-	id, err := m.AddNewKeyFromParameters(params)
+	var id uint32
+	if key == nil {
+		id, err = m.AddNewKeyFromParameters(params)
+	} else {
+		id, err = addKey(m, key, params)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("software: generating a key: %w", err)
+		return nil, fmt.Errorf("software: making a key: %w", err)
 	}
 	if err := m.SetPrimary(id); err != nil {
 		return nil, fmt.Errorf("software: generating a keyset: %w", err)
@@ -42,6 +48,14 @@ func generateKeyset() ([]byte, error) {
 		return nil, fmt.Errorf("software: writing a keyset: %w", err)
 	}
 	return buf.Bytes(), nil
+}
+
+func addKey(m *keyset.Manager, key []byte, params *xaesgcm.Parameters) (uint32, error) {
+	k, err := xaesgcm.NewKey(secretdata.NewBytesFromData(key, insecuresecretdataaccess.Token{}), 0, params)
+	if err != nil {
+		return 0, err
+	}
+	return m.AddKey(k)
 }
 
 // keyOfKeyset returns the 32 bytes of the one key of a keyset that generateKeyset could

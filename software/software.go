@@ -23,7 +23,10 @@ import (
 // by many goroutines at once. It is made by New.
 type Provider struct{}
 
-var _ provider.Provider = (*Provider)(nil)
+var (
+	_ provider.Provider = (*Provider)(nil)
+	_ provider.Importer = (*Provider)(nil)
+)
 
 // New returns a Provider. All Providers open each other's material.
 func New() *Provider { return &Provider{} }
@@ -37,7 +40,25 @@ func (p *Provider) Generate(ctx context.Context, id string, spec provider.Spec) 
 	if err := supported(spec); err != nil {
 		return nil, err
 	}
-	keyset, err := generateKeyset()
+	keyset, err := newKeyset(nil)
+	if err != nil {
+		return nil, err
+	}
+	return material{id: id, keyset: keyset}.encode()
+}
+
+// Import makes 32 bytes the key of id and returns its material, as Generate does.
+func (p *Provider) Import(ctx context.Context, id string, spec provider.Spec, key []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := supported(spec); err != nil {
+		return nil, err
+	}
+	if len(key) != 32 {
+		return nil, fmt.Errorf("%w: an imported key has 32 bytes", provider.ErrUnsupported)
+	}
+	keyset, err := newKeyset(key)
 	if err != nil {
 		return nil, err
 	}

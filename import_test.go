@@ -1,0 +1,271 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// ownMaterial is the material of an owner who keeps a copy.
+var ownMaterial = bytes.Repeat([]byte("own!"), 8)
+
+// importedKey makes a key and imports its material.
+func importedKey(t *testing.T, k *kmstest.KMS, material []byte) (id string, wrapped, token []byte) {
+	t.Helper()
+	id = externalKey(t, k)
+	wrapped, token = wrap(t, k, id, material)
+	key, err := k.ImportKeyMaterial(t.Context(), id, wrapped, token, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, kms.Enabled, key.State)
+	return id, wrapped, token
+}
+
+func externalKey(t *testing.T, k *kmstest.KMS) string {
+	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})
+	require.NoError(t, err)
+	require.Equal(t, kms.PendingImport, key.State)
+	require.Zero(t, key.PrimaryVersion)
+	return key.ID
+}
+
+func wrap(t *testing.T, k *kmstest.KMS, id string, material []byte) (wrapped, token []byte) {
+	p, err := k.GetParametersForImport(t.Context(), id, nil)
+	require.NoError(t, err)
+	wrapped, err = kms.WrapForImport(p, material)
+	require.NoError(t, err)
+	return wrapped, p.Token
+}
+
+// TestImport: each way to wrap, with each wrapping key; finished by another process.
+func TestImport(t *testing.T) {
+	ctx := t.Context()
+	for _, spec := range []kms.WrappingSpec{"", kms.WrapRSA2048, kms.WrapRSA3072, kms.WrapRSA4096} {
+		for _, algorithm := range []kms.WrappingAlgorithm{"", kms.WrapOAEP, kms.WrapAESKeyWrap, kms.WrapAESECB} {
+			t.Run(fmt.Sprintf("%s/%s", spec, algorithm), func(t *testing.T) {
+				t.Parallel()
+				k := kmstest.New(t)
+				id := externalKey(t, k)
+				require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrPendingImport)
+				p, err := k.GetParametersForImport(ctx, id, &kms.ImportOptions{Spec: spec, Algorithm: algorithm})
+				require.NoError(t, err)
+				require.Equal(t, k.Clock.Now().Add(24*time.Hour), p.ExpiresAt)
+				wrapped := wrapECB(t, p, ownMaterial)
+				if algorithm != kms.WrapAESECB {
+					wrapped, err = kms.WrapForImport(p, ownMaterial)
+					require.NoError(t, err)
+				}
+				other := k.Another(t)
+				require.NoError(t, only(other.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
+				c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+				require.NoError(t, err)
+				plain, err := other.Decrypt(ctx, c, nil)
+				require.NoError(t, err)
+				require.Equal(t, "x", string(plain))
+			})
+		}
+	}
+}
+
+// wrapECB wraps as clients of a cloud service do: OAEP, then AES-ECB with PKCS #7.
+func wrapECB(t *testing.T, p kms.ImportParameters, material []byte) []byte {
+	public, err := x509.ParsePKIXPublicKey(p.PublicKey)
+	require.NoError(t, err)
+	key := bytes.Repeat([]byte{9}, 32)
+	wrapped, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public.(*rsa.PublicKey), key, nil)
+	require.NoError(t, err)
+	n := 16 - len(material)%16
+	padded := append(bytes.Clone(material), bytes.Repeat([]byte{byte(n)}, n)...)
+	block, err := aes.NewCipher(key)
+	require.NoError(t, err)
+	for at := 0; at < len(padded); at += 16 {
+		block.Encrypt(padded[at:], padded[at:])
+	}
+	return append(wrapped, padded...)
+}
+
+// TestSameMaterialOnly: the first import binds; the same again restores every ciphertext and
+// replaces the expiry; any other is refused, whatever the state, and changes nothing.
+func TestSameMaterialOnly(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id, wrapped, token := importedKey(t, k, ownMaterial)
+	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	other := bytes.Clone(ownMaterial)
+	other[31] ^= 1
+	refused := func() {
+		t.Helper()
+		bad, badToken := wrap(t, k, id, other)
+		before := value(t, k, "key/"+id)
+		require.Equal(t, []string{"ErrMaterial"}, conditionsOf(only(k.ImportKeyMaterial(ctx, id, bad, badToken, time.Time{}))))
+		require.Equal(t, before, value(t, k, "key/"+id))
+	}
+	refused() // Enabled
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	refused() // Disabled
+	key, err := k.ImportKeyMaterial(ctx, id, wrapped, token, k.Clock.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, kms.Disabled, key.State, "an import does not enable what is disabled")
+	require.Equal(t, k.Clock.Now().Add(time.Hour), key.MaterialExpiresAt)
+	require.NoError(t, only(k.EnableKey(ctx, id)))
+
+	k.Clock.Advance(time.Hour - 1)
+	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+	k.Clock.Advance(1) // expired, at this instant, with nothing having run
+	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
+	refused() // expired
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+
+	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)), "twice")
+	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
+	refused() // deleted
+	require.NoError(t, k.RotateRoot(ctx, newRoot(t, 2)))
+	refused() // after the root was rotated
+	key, err = k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, kms.Enabled, key.State)
+	plain, err := k.Decrypt(ctx, c, nil)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(plain))
+	require.Zero(t, key.MaterialExpiresAt)
+}
+
+// TestMaterialExpiryIsSwept: Maintain destroys expired material, once; re-import brings the
+// key back before and after.
+func TestMaterialExpiryIsSwept(t *testing.T) {
+	ctx := t.Context()
+	r := &recorder{}
+	k := kmstest.New(t, withRecorder(r, -1))
+	id := externalKey(t, k)
+	wrapped, token := wrap(t, k, id, ownMaterial)
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, k.Clock.Now().Add(time.Hour))))
+	k.Clock.Advance(time.Hour)
+	require.Equal(t, kms.Report{Keys: 1, Expired: []string{id}}, maintain(t, k))
+	require.NotContains(t, string(value(t, k, "key/"+id)), "sealed")
+	require.Equal(t, []string{id + "/1"}, r.destroyed)
+	require.Equal(t, kms.Report{Keys: 1}, maintain(t, k))
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+}
+
+// TestImportToken: of another key, changed, cut, too old to the nanosecond: refused, and
+// nothing changed.
+func TestImportToken(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := externalKey(t, k)
+	wrapped, token := wrap(t, k, id, ownMaterial)
+	_, theirs := wrap(t, k, externalKey(t, k), ownMaterial)
+	before := value(t, k, "key/"+id)
+	bad := [][]byte{nil, {}, {1}, theirs, token[1:], make([]byte, 9000), append(bytes.Clone(token), 0)}
+	for at := 0; at < len(token); at += 7 {
+		flipped := bytes.Clone(token)
+		flipped[at] ^= 1
+		bad = append(bad, flipped, token[:at])
+	}
+	for _, bad := range bad {
+		require.Equal(t, []string{"ErrImportToken"}, conditionsOf(only(k.ImportKeyMaterial(ctx, id, wrapped, bad, time.Time{}))))
+	}
+	require.Equal(t, before, value(t, k, "key/"+id))
+	k.Clock.AdvanceDays(1)
+	err := only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{}))
+	require.ErrorIs(t, err, kms.ErrImportToken)
+	require.Equal(t, "ExpiredImportToken", kms.Code(err))
+	k.Clock.Advance(-1)
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})), "a token is good again while it lives")
+}
+
+// TestImportBadMaterial: what cannot be unwrapped, is too short, too long or garbled is one
+// error, and binds the key to nothing.
+func TestImportBadMaterial(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := externalKey(t, k)
+	for _, algorithm := range []kms.WrappingAlgorithm{kms.WrapOAEP, kms.WrapAESKeyWrap, kms.WrapAESECB} {
+		p, err := k.GetParametersForImport(ctx, id, &kms.ImportOptions{Algorithm: algorithm})
+		require.NoError(t, err)
+		var bad [][]byte
+		for n := range 65 {
+			for _, b := range []byte{0, 255} {
+				bad = append(bad, bytes.Repeat([]byte{b}, n), bytes.Repeat([]byte{b}, 256+n))
+			}
+			if n == 32 {
+				continue
+			}
+			if wrapped, err := kms.WrapForImport(p, make([]byte, n)); err == nil {
+				bad = append(bad, wrapped)
+			}
+			if algorithm == kms.WrapAESECB {
+				bad = append(bad, wrapECB(t, p, make([]byte, n)), wrapECB(t, p, make([]byte, n))[:256+n])
+			}
+		}
+		bad = append(bad, make([]byte, 9000))
+		for _, wrapped := range bad {
+			require.Equal(t, []string{"ErrMaterial"}, conditionsOf(only(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{}))))
+		}
+	}
+	for _, at := range []time.Time{k.Clock.Now(), k.Clock.Now().Add(-1), time.Unix(0, 0)} {
+		require.ErrorIs(t, only(k.ImportKeyMaterial(ctx, id, nil, nil, at)), kms.ErrInvalid)
+	}
+	for _, bad := range []kms.ImportOptions{{Spec: "RSA_1024"}, {Algorithm: "RSAES_PKCS1_V1_5"}} {
+		require.ErrorIs(t, only(k.GetParametersForImport(ctx, id, &bad)), kms.ErrInvalid)
+	}
+	wrapped, token := wrap(t, k, id, ownMaterial)
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+}
+
+// TestSameMaterialInTwoKeys: neither opens anything of the other, not even with the header
+// exchanged.
+func TestSameMaterialInTwoKeys(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	first, _, _ := importedKey(t, k, ownMaterial)
+	second, _, _ := importedKey(t, k, ownMaterial)
+	a, err := k.Encrypt(ctx, first, []byte("x"), nil)
+	require.NoError(t, err)
+	b, err := k.Encrypt(ctx, second, []byte("x"), nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, only(k.Decrypt(ctx, append(bytes.Clone(b[:23]), a[23:]...), nil)), kms.ErrCiphertext)
+	require.NotEqual(t, fingerprintOf(t, k, first), fingerprintOf(t, k, second), "equal material shows in the store")
+}
+
+func fingerprintOf(t *testing.T, k *kmstest.KMS, id string) string {
+	_, rest, ok := bytes.Cut(value(t, k, "key/"+id), []byte(`"fingerprint":"`))
+	require.True(t, ok)
+	f, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(f)
+}
+
+// TestImportFirstOfTwo: of two who import different material at once one wins, and the other
+// is told.
+func TestImportFirstOfTwo(t *testing.T) {
+	for range 10 {
+		k := kmstest.New(t)
+		id := externalKey(t, k)
+		errs := make(chan error, 2)
+		for i := range 2 {
+			m := k.Another(t)
+			wrapped, token := wrap(t, k, id, bytes.Repeat([]byte{byte(i), 7}, 16))
+			go func() { errs <- only(m.ImportKeyMaterial(context.Background(), id, wrapped, token, time.Time{})) }()
+		}
+		a, b := <-errs, <-errs
+		require.NotEqual(t, a == nil, b == nil)
+		require.ErrorIs(t, errors.Join(a, b), kms.ErrMaterial)
+	}
+}

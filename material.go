@@ -1,0 +1,237 @@
+package kms
+
+import (
+	"context"
+	"crypto"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/keyhold/kms/provider"
+)
+
+// WrappingSpec is the RSA key under which material is wrapped on its way in.
+type WrappingSpec string
+
+// The wrapping keys.
+const (
+	WrapRSA2048 WrappingSpec = "RSA_2048"
+	WrapRSA3072 WrappingSpec = "RSA_3072"
+	WrapRSA4096 WrappingSpec = "RSA_4096"
+)
+
+var wrappingBits = map[WrappingSpec]int{WrapRSA2048: 2048, WrapRSA3072: 3072, WrapRSA4096: 4096}
+
+// ImportTokenLife is how long parameters for import are good.
+const ImportTokenLife = 24 * time.Hour
+
+// ImportOptions choose how material is to be wrapped. The zero value of each field is its
+// default.
+type ImportOptions struct {
+	Spec      WrappingSpec      // WrapRSA2048
+	Algorithm WrappingAlgorithm // WrapOAEP
+}
+
+// ImportParameters are what the owner of material needs to wrap it, and what comes back
+// with it.
+type ImportParameters struct {
+	KeyID     string
+	Spec      WrappingSpec
+	Algorithm WrappingAlgorithm
+	PublicKey []byte    // of the wrapping key: SubjectPublicKeyInfo, DER
+	Token     []byte    // opaque; given back to ImportKeyMaterial
+	ExpiresAt time.Time // until then the parameters are good, as often as wanted
+}
+
+// importToken is what a token holds, sealed: with it, any process can finish what another
+// began, and the store keeps nothing of it.
+type importToken struct {
+	Key       keyID             `json:"key"`
+	Algorithm WrappingAlgorithm `json:"algorithm"`
+	Private   []byte            `json:"private"` // of the wrapping key: PKCS #8
+	ExpiresAt time.Time         `json:"expires"`
+}
+
+// maxImport bounds a token and wrapped material, in bytes.
+const maxImport = 8 << 10
+
+// GetParametersForImport makes a wrapping key for the material of a key of OriginExternal,
+// in whatever state that is. A nil opts takes every default. The parameters are good for
+// 24 hours and for that key alone.
+func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *ImportOptions) (_ ImportParameters, err error) {
+	c := m.begin(OpGetParametersForImport)
+	defer c.end(&err)
+	p := ImportParameters{Spec: WrapRSA2048, Algorithm: WrapOAEP, ExpiresAt: c.now.Add(ImportTokenLife)}
+	if opts != nil && opts.Spec != "" {
+		p.Spec = opts.Spec
+	}
+	if opts != nil && opts.Algorithm != "" {
+		p.Algorithm = opts.Algorithm
+	}
+	bits := wrappingBits[p.Spec]
+	if bits == 0 || !p.Algorithm.known() {
+		return ImportParameters{}, invalid(c.op, "the wrapping spec or algorithm")
+	}
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return ImportParameters{}, err
+	}
+	p.KeyID = e.record.id()
+	private, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		return ImportParameters{}, unavailable(c.op, p.KeyID, "generating the wrapping key", err)
+	}
+	if p.PublicKey, err = x509.MarshalPKIXPublicKey(&private.PublicKey); err != nil {
+		return ImportParameters{}, unavailable(c.op, p.KeyID, "encoding the wrapping key", err)
+	}
+	if p.Token, err = m.sealToken(e.record.ID, p, private); err != nil {
+		return ImportParameters{}, unavailable(c.op, p.KeyID, "encoding the wrapping key", err)
+	}
+	return p, nil
+}
+
+// ImportKeyMaterial gives a key of OriginExternal its material: 32 bytes for AES_256,
+// wrapped as the parameters say. A key that was PendingImport is Enabled; one that had its
+// material keeps its state and takes the new expiry. The material expires at expiresAt,
+// which is in the future; the zero time is never.
+//
+// The first import binds the key to its material for ever: any other is refused with
+// ErrMaterial, as is what cannot be unwrapped. A token that is of another key, was changed
+// or is too old is refused with ErrImportToken.
+func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, token []byte, expiresAt time.Time) (Key, error) {
+	var bad error
+	switch now := m.now(); {
+	case len(token) > maxImport:
+		bad = refuse(OpImportKeyMaterial, "", ErrImportToken)
+	case len(wrapped) > maxImport:
+		bad = refuse(OpImportKeyMaterial, "", ErrMaterial)
+	case !expiresAt.IsZero() && !expiresAt.After(now):
+		bad = invalid(OpImportKeyMaterial, "the material's expiry is not in the future")
+	}
+	return m.update(ctx, OpImportKeyMaterial, ref, bad, func(c *call, r *record) error {
+		opened, err := m.openToken(c, r, token)
+		if err != nil {
+			return err
+		}
+		material, ok := opened.unwrap(wrapped)
+		defer clear(material)
+		if !ok || len(material) != 32 {
+			return refuse(c.op, r.id(), ErrMaterial)
+		}
+		return m.importMaterial(ctx, c, r, material, expiresAt)
+	})
+}
+
+// importMaterial puts material that was unwrapped into a record.
+func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, material []byte, expiresAt time.Time) error {
+	shred, err := m.bind(c, r, material)
+	if err != nil {
+		return err
+	}
+	defer clear(shred)
+	if r.facts().state(c.now) == PendingImport {
+		r.Disabled = false
+		r.dropMaterial() // what is over, and was not swept yet
+		if err := m.importVersion(ctx, c, r, material, shred); err != nil {
+			return err
+		}
+	}
+	r.MaterialUntil = expiresAt.Round(0).UTC()
+	return nil
+}
+
+func (m *Manager) importVersion(ctx context.Context, c *call, r *record, material, shred []byte) error {
+	importer, ok := m.providers[r.Protection].(provider.Importer)
+	if !ok {
+		return refuseBecause(c.op, r.id(), ErrUnsupported, "the provider imports no material", nil)
+	}
+	working, err := workingKey(r.ID, 1, material, shred)
+	if err != nil {
+		return err
+	}
+	defer clear(working)
+	imported, err := importer.Import(ctx, versionID(r, 1), r.Spec, working)
+	if err != nil {
+		return fromProvider(c.op, r.id(), err)
+	}
+	return m.keepVersion(c, r, 1, imported)
+}
+
+// DeleteKeyMaterial takes the material from a key of OriginExternal and leaves the key: it
+// is PendingImport, and what it encrypted is unreadable until the same material is imported
+// again. A key PendingDeletion stays so; one without material stays as it is.
+func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error) {
+	return m.update(ctx, OpDeleteKeyMaterial, ref, nil, func(_ *call, r *record) error {
+		r.dropMaterial()
+		return nil
+	})
+}
+
+// bind holds material to what the key was bound to by its first import, which this may be,
+// and returns the key's shred secret.
+func (m *Manager) bind(c *call, r *record, material []byte) (shred []byte, err error) {
+	fingerprint := m.instance.fingerprint(r.ID, r.Spec, material)
+	if r.Fingerprint == nil {
+		shred = randomBytes(32)
+		r.Fingerprint = fingerprint
+		r.Shred = m.instance.seal.Seal(nil, shred, m.instance.shredContext(r.ID))
+		return shred, nil
+	}
+	if !hmac.Equal(r.Fingerprint, fingerprint) {
+		return nil, refuse(c.op, r.id(), ErrMaterial)
+	}
+	if shred, err = m.instance.seal.Open(nil, r.Shred, m.instance.shredContext(r.ID)); err != nil {
+		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed shred secret", nil)
+	}
+	return shred, nil
+}
+
+// workingKey is the key that an imported key works with: not the material itself, so that
+// the same material in another key opens nothing, and nothing at all without the shred
+// secret, which is destroyed with the key.
+func workingKey(id keyID, version uint32, material, shred []byte) ([]byte, error) {
+	info := framed([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
+	return hkdf.Key(sha256.New, material, shred, string(info), 32)
+}
+
+func (m *Manager) sealToken(id keyID, p ImportParameters, private crypto.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	body, err := json.Marshal(importToken{Key: id, Algorithm: p.Algorithm, Private: der, ExpiresAt: p.ExpiresAt})
+	if err != nil {
+		return nil, err
+	}
+	defer clear(body)
+	return m.instance.token.Seal([]byte{1}, body, m.instance.tokenContext(id)), nil
+}
+
+// openToken opens a token that was made for the key of r and is still good.
+func (m *Manager) openToken(c *call, r *record, token []byte) (importToken, error) {
+	var t importToken
+	if len(token) < 1 || token[0] != 1 {
+		return t, refuse(c.op, r.id(), ErrImportToken)
+	}
+	body, err := m.instance.token.Open(nil, token[1:], m.instance.tokenContext(r.ID))
+	defer clear(body)
+	if err != nil || json.Unmarshal(body, &t) != nil || t.Key != r.ID {
+		return t, refuse(c.op, r.id(), ErrImportToken)
+	}
+	if !c.now.Before(t.ExpiresAt) {
+		return t, &expiredToken{refusal{op: c.op, keyID: r.id(), cond: ErrImportToken, text: "it is too old"}}
+	}
+	return t, nil
+}
+
+// expiredToken is ErrImportToken with the code for tokens that are too old.
+type expiredToken struct{ refusal }
+
+func (*expiredToken) code() string { return "ExpiredImportToken" }

@@ -1,0 +1,122 @@
+package kms
+
+import (
+	"context"
+	"time"
+)
+
+// The interval of a rotation policy, in days of 24 hours.
+const (
+	MinRotationDays = 7
+	MaxRotationDays = 365
+)
+
+// KeyVersion is one version of a key. Every version decrypts what it encrypted for as long
+// as the key lives; the primary one encrypts.
+type KeyVersion struct {
+	KeyID     string
+	Version   int // 1 for the first; no number is used twice
+	CreatedAt time.Time
+	Primary   bool
+}
+
+// RotationStatus says whether a key is rotated by itself.
+type RotationStatus string
+
+// The statuses of a rotation policy.
+const (
+	RotationDisabled  RotationStatus = ""          // there is no policy
+	RotationEnabled   RotationStatus = "Enabled"   // Maintain rotates the key when it is due
+	RotationSuspended RotationStatus = "Suspended" // there is a policy, and the key is not Enabled
+)
+
+// Rotation is a key's rotation policy and what became of it.
+type Rotation struct {
+	Status RotationStatus
+	Days   int       // the interval; 0: no policy
+	Last   time.Time // when the primary version was made
+	Next   time.Time // when the next is due, if there is a policy; past: Maintain's next pass
+}
+
+// RotateKey gives a key a new version, which encrypts from now on; what older versions
+// encrypted stays readable. Only an Enabled key is rotated. It is refused with
+// ErrUnsupported for a key of imported material and with ErrLimit where the key has
+// Config.MaxKeyVersions of them.
+func (m *Manager) RotateKey(ctx context.Context, ref string) (Key, error) {
+	return m.update(ctx, OpRotateKey, ref, nil, func(c *call, r *record) error {
+		return m.addVersion(ctx, c, r)
+	})
+}
+
+// KeyVersions returns the versions of a key, the oldest first.
+func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, err error) {
+	c := m.begin(OpListKeyVersions)
+	defer c.end(&err)
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return nil, err
+	}
+	versions := make([]KeyVersion, len(e.record.Versions))
+	for i, v := range e.record.Versions {
+		versions[i] = KeyVersion{KeyID: e.record.id(), Version: int(v.Version), CreatedAt: v.CreatedAt, Primary: v.Version == e.record.Primary}
+	}
+	return versions, nil
+}
+
+// UpdateRotationPolicy has Maintain rotate a key every so many days, 7 to 365, counted from
+// its last rotation; 0 takes the policy away. A policy that makes the rotation overdue is
+// followed by Maintain's next pass. While the key is not Enabled the policy is suspended.
+func (m *Manager) UpdateRotationPolicy(ctx context.Context, ref string, days int) (Key, error) {
+	var bad error
+	if days != 0 && (days < MinRotationDays || days > MaxRotationDays) {
+		bad = invalid(OpUpdateRotationPolicy, "the rotation interval is not 7 to 365 days")
+	}
+	return m.update(ctx, OpUpdateRotationPolicy, ref, bad, func(_ *call, r *record) error {
+		r.RotationDays = days
+		return nil
+	})
+}
+
+// NeedsRewrap tells whether a ciphertext was made under another version of its key than
+// the one that encrypts now. It does not open the ciphertext.
+func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, err error) {
+	c := m.begin(OpDescribeKey)
+	defer c.end(&err)
+	h, _, ok := parseHeader(ciphertext)
+	if !ok {
+		return false, refuse(c.op, "", ErrCiphertext)
+	}
+	c.keyID = h.id.String()
+	if err := c.authorize(ctx, Request{KeyID: c.keyID}); err != nil {
+		return false, err
+	}
+	e, err := m.find(ctx, c, h.id)
+	if err != nil {
+		return false, err
+	}
+	if e.record.version(h.version) < 0 {
+		return false, refuse(c.op, c.keyID, ErrCiphertext)
+	}
+	return h.version != e.record.Primary, nil
+}
+
+// rotationDue tells whether the policy of a key asks for a rotation now.
+func (r *record) rotationDue(now time.Time) bool {
+	return r.RotationDays > 0 && r.facts().state(now) == Enabled && !now.Before(r.rotation(now).Next)
+}
+
+func (r *record) rotation(now time.Time) Rotation {
+	var o Rotation
+	if i := r.version(r.Primary); i >= 0 {
+		o.Last = r.Versions[i].CreatedAt
+	}
+	if r.RotationDays == 0 {
+		return o
+	}
+	o.Days, o.Status = r.RotationDays, RotationEnabled
+	o.Next = o.Last.Add(time.Duration(o.Days) * 24 * time.Hour)
+	if r.facts().state(now) != Enabled {
+		o.Status = RotationSuspended
+	}
+	return o
+}
