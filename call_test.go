@@ -57,7 +57,10 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 			}
 			return err
 		},
-		"KeyVersions":            func() error { return only(m.KeyVersions(ctx, s.id)) },
+		"KeyVersions": func() error { return only(m.KeyVersions(ctx, s.id)) },
+		"Rewrap": func() error {
+			return only(m.Rewrap(ctx, s.id, shelf{}.items, shelf{}.put, nil))
+		},
 		"NeedsRewrap":            func() error { return only(m.NeedsRewrap(ctx, s.ciphertext)) },
 		"RotateKey":              func() error { return only(m.RotateKey(ctx, s.id)) },
 		"UpdateRotationPolicy":   func() error { return only(m.UpdateRotationPolicy(ctx, s.id, 30)) },

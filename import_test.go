@@ -53,6 +53,9 @@ func TestImport(t *testing.T) {
 	ctx := t.Context()
 	for _, spec := range []kms.WrappingSpec{"", kms.WrapRSA2048, kms.WrapRSA3072, kms.WrapRSA4096} {
 		for _, algorithm := range []kms.WrappingAlgorithm{"", kms.WrapOAEP, kms.WrapAESKeyWrap, kms.WrapAESECB} {
+			if len(spec) > 0 && spec != kms.WrapRSA2048 && algorithm != kms.WrapAESKeyWrap {
+				continue // large keys take seconds to make
+			}
 			t.Run(fmt.Sprintf("%s/%s", spec, algorithm), func(t *testing.T) {
 				t.Parallel()
 				k := kmstest.New(t)

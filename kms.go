@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/maphash"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -165,46 +164,6 @@ func (m *Manager) forgetKey(name string) {
 	if id, ok := parseKeyID(name[len(keySegment):]); ok {
 		m.keys.drop(id)
 	}
-}
-
-// create writes the record of a new key and, unless it is to be imported, its first version.
-func (m *Manager) create(ctx context.Context, c *call, r *record) error {
-	if r.Origin == OriginKMS {
-		if err := m.addVersion(ctx, c, r); err != nil {
-			return err
-		}
-	}
-	_, err := m.write(ctx, c, r, "")
-	return err
-}
-
-// addVersion has the provider make a further version of a key, and makes it the primary.
-func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
-	if len(r.Versions) >= m.maxVersions {
-		return refuse(c.op, r.id(), ErrLimit)
-	}
-	p := m.providers[r.Protection]
-	if p == nil {
-		return refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
-	}
-	n := r.lastVersion() + 1
-	material, err := p.Generate(ctx, versionID(r, n), r.Spec)
-	if err != nil {
-		return fromProvider(c.op, r.id(), err)
-	}
-	return m.keepVersion(c, r, n, material)
-}
-
-// keepVersion puts a version into a record, sealed, as its primary, and wipes the material.
-func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) error {
-	defer clear(material)
-	sealed := m.instance.sealMaterial(r.ID, n, material)
-	if sealed == nil {
-		return errors.AssertionFailedf("kms: sealing failed")
-	}
-	r.Primary = n
-	r.Versions = append(slices.Clip(r.Versions), keyVersion{Version: n, CreatedAt: c.now, Sealed: sealed})
-	return nil
 }
 
 // write puts a record with its next sequence number in place of the version that it was

@@ -2,7 +2,6 @@ package kms
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,9 +141,4 @@ func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.
 	}
 	lazy.key.Store(&key)
 	return key, nil
-}
-
-// versionID is the name under which a provider knows a key version.
-func versionID(r *record, version uint32) string {
-	return r.id() + "/" + strconv.FormatUint(uint64(version), 10)
 }

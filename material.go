@@ -167,10 +167,23 @@ func (m *Manager) importVersion(ctx context.Context, c *call, r *record, materia
 // is PendingImport, and what it encrypted is unreadable until the same material is imported
 // again. A key PendingDeletion stays so; one without material stays as it is.
 func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpDeleteKeyMaterial, ref, nil, func(_ *call, r *record) error {
+	key, err := m.update(ctx, OpDeleteKeyMaterial, ref, nil, func(_ *call, r *record) error {
 		r.dropMaterial()
 		return nil
 	})
+	if err == nil {
+		m.sweep(ctx, key.ID)
+	}
+	return key, err
+}
+
+// sweep destroys what was doomed, at once. What it cannot do now Maintain does.
+func (m *Manager) sweep(ctx context.Context, keyID string) {
+	c := &call{m: m, op: OpDeleteKeyMaterial, now: m.now(), keyID: keyID}
+	id, _ := parseKeyID(keyID)
+	if e, err := m.load(ctx, c, id); err == nil && len(e.record.Doomed) > 0 {
+		_ = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
+	}
 }
 
 // bind holds material to what the key was bound to by its first import, which this may be,
