@@ -48,8 +48,7 @@ var houseRules = map[string]houseRule{
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
 	"hsm": {},
 
-	"kmstest":      {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
-	"internal/kwp": {}, "internal/xaes": {},
+	"internal/benchtable": {}, "internal/kwp": {}, "internal/xaes": {},
 
 	"examples/...": {anything: true},
 }

@@ -80,15 +80,15 @@ func TestPayloadIsTinks(t *testing.T) {
 	}
 }
 
-// TestAllocations: the AES and the GCM of the message, and the result where dst has no
-// room for it.
+// TestAllocations: at most the AES and the GCM of the message, which Encrypt seldom makes,
+// and the result where dst has no room for it.
 func TestAllocations(t *testing.T) {
 	k, ctx := newKey(t), t.Context()
 	plaintext, ad := make([]byte, 32), make([]byte, 24)
 	dst := make([]byte, 0, 256)
 	sealed, err := k.Encrypt(ctx, nil, plaintext, ad)
 	require.NoError(t, err)
-	// Where the race detector runs, pools forget: then it is one more.
+	// Where the race detector runs, pools forget: then it is one more or two.
 	const want = 3
 	require.LessOrEqual(t, testing.AllocsPerRun(200, func() { _, _ = k.Encrypt(ctx, dst, plaintext, ad) }), float64(want))
 	require.LessOrEqual(t, testing.AllocsPerRun(200, func() { _, _ = k.Decrypt(ctx, dst, sealed, ad) }), float64(want))

@@ -14,7 +14,11 @@ import (
 var benchmarkSizes = []int{32, 1024, 4096}
 
 // BenchmarkSeal compares this package with AES-GCM that has the key itself, and with
-// Tink's XAES-256-GCM. "xaes" is given room for the result, the others make it.
+// Tink's XAES-256-GCM. All but Tink, which cannot, are given room for the result.
+//
+// "xaes" is what a message costs on average, with one derivation for many messages.
+// "xaes-derived" is the first message of a Key, which has to derive, and the expansion of
+// the Key; "expand" is that expansion alone, to be taken off.
 func BenchmarkSeal(b *testing.B) {
 	raw, ad := make([]byte, xaes.KeySize), make([]byte, 24)
 	k, err := xaes.New(raw)
@@ -36,7 +40,15 @@ func BenchmarkSeal(b *testing.B) {
 			})
 		}
 		run("xaes", func() { k.Seal(dst, plaintext, ad) })
-		run("gcm", func() { gcm.Seal(nil, nil, plaintext, ad) })
+		run("xaes-derived", func() {
+			fresh, err := xaes.New(raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			fresh.Seal(dst, plaintext, ad)
+		})
+		run("expand", func() { _, _ = xaes.New(raw) })
+		run("gcm", func() { gcm.Seal(dst, nil, plaintext, ad) })
 		run("tink", func() { _, _ = tinks.Encrypt(plaintext, ad) })
 	}
 }
@@ -66,7 +78,7 @@ func BenchmarkOpen(b *testing.B) {
 			})
 		}
 		run("xaes", func() ([]byte, error) { return k.Open(dst, sealed, ad) })
-		run("gcm", func() ([]byte, error) { return gcm.Open(nil, nil, sealedGCM, ad) })
+		run("gcm", func() ([]byte, error) { return gcm.Open(dst, nil, sealedGCM, ad) })
 		run("tink", func() ([]byte, error) { return tinks.Decrypt(sealed, ad) })
 	}
 }

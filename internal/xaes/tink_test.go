@@ -57,12 +57,14 @@ func TestSameAsTink(t *testing.T) {
 	const perKey = 20
 	for range n / perKey {
 		key := fill(xaes.KeySize)
-		ours, err := xaes.New(key)
-		require.NoError(t, err)
 		var theirs tink.AEAD
 		fips140.WithoutEnforcement(func() { theirs = tinkAEAD(t, key) })
 		for range perKey {
 			plaintext, ad := fill(r.IntN(300)), fill(r.IntN(100))
+			// A new Key each time: one Key seals many messages under one salt, and every
+			// input should have a salt of its own.
+			ours, err := xaes.New(key)
+			require.NoError(t, err)
 
 			sealed := ours.Seal(nil, plaintext, ad)
 			var opened []byte

@@ -1,0 +1,61 @@
+package boltstore_test
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/boltstore"
+)
+
+// TestDiskFull: if a commit cannot be written, every member of the group gets its error,
+// nothing of it is there, and when there is room again writing goes on.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s, err := boltstore.Open(path, nil)
+	require.NoError(t, err)
+	version, err := s.Put(t.Context(), "key/a", "", []byte("1"))
+	require.NoError(t, err)
+
+	// The descriptor that bbolt writes to leads to a full device for a while.
+	fd := int(s.Underlying().Fd())
+	kept, err := syscall.Dup(fd)
+	require.NoError(t, err)
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Dup3(int(full.Fd()), fd, syscall.O_CLOEXEC))
+	results := group(t, s, 8, func(i int) (keystore.Version, error) {
+		if i == 0 {
+			return s.Put(t.Context(), "key/a", version, []byte("2"))
+		}
+		return s.Put(t.Context(), fmt.Sprintf("key/%d", i), "", nil)
+	})
+	require.NoError(t, syscall.Dup3(kept, fd, syscall.O_CLOEXEC))
+	require.NoError(t, syscall.Close(kept))
+	require.NoError(t, full.Close())
+	for _, r := range results {
+		require.ErrorIs(t, r.err, syscall.ENOSPC)
+		require.NotErrorIs(t, r.err, boltstore.ErrUnsure)
+		require.Empty(t, r.version)
+	}
+
+	item, err := s.Get(t.Context(), "key/a")
+	require.NoError(t, err)
+	require.Equal(t, keystore.Item{Name: "key/a", Value: []byte("1"), Version: version}, item)
+	for i := range 8 {
+		_, err = s.Put(t.Context(), fmt.Sprintf("key/%d", i), "", make([]byte, 5000))
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	s, err = boltstore.Open(path, nil)
+	require.NoError(t, err)
+	item, err = s.Get(t.Context(), "key/7")
+	require.NoError(t, err)
+	require.Len(t, item.Value, 5000)
+	require.NoError(t, s.Close())
+}

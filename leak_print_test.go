@@ -1,0 +1,203 @@
+package kms_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	crdb "github.com/cockroachdb/errors"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sinks are all the ways in which a program might print a value without meaning to.
+var sinks = map[string]func(out *bytes.Buffer, v any){
+	"slog text": func(out *bytes.Buffer, v any) { slog.New(slog.NewTextHandler(out, nil)).Info("message", "v", v) },
+	"slog JSON": func(out *bytes.Buffer, v any) { slog.New(slog.NewJSONHandler(out, nil)).Info("message", "v", v) },
+	"json": func(out *bytes.Buffer, v any) {
+		b, _ := json.Marshal(v)
+		out.Write(b)
+	},
+	"gob":          func(out *bytes.Buffer, v any) { _ = gob.NewEncoder(out).Encode(v) },
+	"testify diff": func(out *bytes.Buffer, v any) { assert.Equal(complaints{out}, []any{v}, []any{"another"}) },
+	"reflection":   func(out *bytes.Buffer, v any) { walk(out, reflect.ValueOf(v), map[visit]bool{}) },
+	"panic": func(out *bytes.Buffer, v any) {
+		defer func() { fmt.Fprint(out, recover()) }()
+		panic(v)
+	},
+	"cockroachdb/errors": func(out *bytes.Buffer, v any) { reportError(out, crdb.Newf("a value: %v %+v", v, v)) },
+	"an error, reported": func(out *bytes.Buffer, v any) {
+		if err, ok := v.(error); ok {
+			reportError(out, err)
+			reportError(out, fmt.Errorf("wrapped: %w", err))
+			reportError(out, crdb.Wrap(err, "wrapped"))
+		}
+	},
+}
+
+func init() {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%T", "%p", "%o", "%b", "%t", "%e"} {
+		sinks[verb] = func(out *bytes.Buffer, v any) { fmt.Fprintf(out, verb, v) }
+	}
+}
+
+// hiding are the sinks that need not find a plain []byte: they print what is exported, or
+// redact, or are for errors alone.
+var hiding = map[string]bool{"json": true, "slog JSON": true, "gob": true, "an error, reported": true, "%T": true, "%p": true, "%t": true, "%e": true, "%b": true, "%o": true}
+
+func reportError(out *bytes.Buffer, err error) {
+	fmt.Fprintf(out, "%v %+v %#v %q %s\n", err, err, err, err, crdb.Redact(err))
+	for _, details := range crdb.GetAllSafeDetails(err) {
+		fmt.Fprintf(out, "%+v\n", details)
+	}
+	fmt.Fprintln(out, crdb.GetSafeDetails(err), crdb.FlattenHints(err), crdb.FlattenDetails(err))
+	event, extra := crdb.BuildSentryReport(err)
+	fmt.Fprintf(out, "%+v %+v\n", event, extra)
+}
+
+// complaints is a testing.T that keeps what it is told.
+type complaints struct{ *bytes.Buffer }
+
+func (c complaints) Errorf(format string, args ...any) { fmt.Fprintf(c, format, args...) }
+
+type visit struct {
+	at uintptr
+	t  reflect.Type
+}
+
+// walk writes every byte and string that reflection can reach, however deep.
+func walk(out *bytes.Buffer, v reflect.Value, seen map[visit]bool) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Map:
+		at := visit{v.Pointer(), v.Type()}
+		if v.IsNil() || seen[at] {
+			return
+		}
+		seen[at] = true
+	}
+	switch v.Kind() {
+	case reflect.String:
+		out.WriteString(v.String() + "\n")
+	case reflect.Pointer, reflect.Interface:
+		walk(out, v.Elem(), seen)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			walk(out, v.Field(i), seen)
+		}
+	case reflect.Map:
+		for i := v.MapRange(); i.Next(); {
+			walk(out, i.Key(), seen)
+			walk(out, i.Value(), seen)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if e := v.Index(i); e.Kind() == reflect.Uint8 {
+				out.WriteByte(byte(e.Uint()))
+			} else {
+				walk(out, e, seen)
+			}
+		}
+	}
+}
+
+// A scanner finds secrets in what was printed.
+type scanner map[[8]byte][]form
+
+type form struct{ secret, how, text string }
+
+// add looks for a secret: for any 16 bytes of it, in any form in which they get printed.
+func (s scanner) add(secret string, b []byte) {
+	const window = 16
+	for i := range len(b) - window + 1 {
+		w := b[i : i+window]
+		bare := func(text string) string { return text[strings.IndexAny(text, "[{")+1 : len(text)-1] }
+		for how, text := range map[string]string{
+			"raw": string(w), "hex": hex.EncodeToString(w), "HEX": strings.ToUpper(hex.EncodeToString(w)), "spaced": fmt.Sprintf("% x", w[:8]),
+			"base64": base64.StdEncoding.EncodeToString(w[:15]), "URL": base64.URLEncoding.EncodeToString(w[:15]),
+			"decimals": bare(fmt.Sprint(w)), "list": strings.ReplaceAll(bare(fmt.Sprint(w)), " ", ","), "list ": strings.ReplaceAll(bare(fmt.Sprint(w)), " ", ", "),
+			"Go": fmt.Sprintf("%#v", w)[len("[]byte{") : len(fmt.Sprintf("%#v", w))-1], "octal": bare(fmt.Sprintf("%o", w)), "binary": bare(fmt.Sprintf("%b", w)),
+			"quoted": strings.Trim(strconv.Quote(string(w)), `"`), "ASCII": strings.Trim(strconv.QuoteToASCII(string(w)), `"`), "twice quoted": strings.Trim(strconv.Quote(strconv.Quote(string(w))), `\"`),
+		} {
+			if len(text) >= 8 {
+				start := [8]byte([]byte(text))
+				s[start] = append(s[start], form{secret, how, text})
+			}
+		}
+	}
+}
+
+// find names the first secret in a text, and how it is written there.
+func (s scanner) find(text []byte) string {
+	for i := range len(text) - 7 {
+		for _, f := range s[[8]byte(text[i:])] {
+			if bytes.HasPrefix(text[i:], []byte(f.text)) {
+				return f.secret + ", " + f.how
+			}
+		}
+	}
+	return ""
+}
+
+// sweep prints values in every way and returns where a secret was seen.
+func (s scanner) sweep(name string, values []any) (leaks []string) {
+	var out bytes.Buffer
+	for i, v := range values {
+		for sink, print := range sinks {
+			out.Reset()
+			func() {
+				defer func() { _ = recover() }() // gob and others panic at some types
+				print(&out, v)
+			}()
+			if found := s.find(out.Bytes()); found != "" {
+				leaks = append(leaks, fmt.Sprintf("%s [%d] by %s: %s", name, i, sink, found))
+			}
+		}
+	}
+	return leaks
+}
+
+// nested is v by itself and in all that values are kept in.
+func nested[T any](v T) []any {
+	type exported struct{ V T }
+	type hidden struct{ v T }
+	type pointer struct{ v *T }
+	type boxed struct{ v any }
+	return []any{v, &v, exported{v}, hidden{v}, &hidden{v}, pointer{&v}, boxed{v}, []T{v}, [1]T{v}, map[string]T{"k": v},
+		map[string]any{"k": hidden{v}}, []*T{&v}, boxed{[]hidden{{v}}}, func() T { return v }, error(crdb.WithDetailf(crdb.New("x"), "%v", v))}
+}
+
+// TestSweepFinds proves the sweep: a plain []byte is found by every sink that shows all, and
+// in every nesting that a printer can look into.
+func TestSweepFinds(t *testing.T) {
+	secret := pattern(32)
+	s := scanner{}
+	s.add("the secret", secret)
+	type careless struct{ key []byte }
+	for sink := range sinks {
+		if !hiding[sink] {
+			leaks := strings.Join(s.sweep("", nested(careless{secret})), "\n")
+			require.Contains(t, leaks, "by "+sink+":", "nothing is found by this sink")
+		}
+	}
+	for i, v := range nested(careless{secret}) {
+		if i != 13 { // a closure is where secrets may be
+			require.NotEmpty(t, s.sweep("", []any{v}), "nothing is found in %T", v)
+		}
+	}
+	for _, v := range []any{struct{ Key []byte }{secret}, struct{ Key [32]byte }{[32]byte(secret)}, string(secret)} {
+		leaks := strings.Join(s.sweep("", []any{v}), "\n")
+		for _, sink := range []string{"json", "gob", "%v", "%+v", "%#v", "reflection", "testify diff"} {
+			if _, text := v.(string); !text || sink != "json" { // JSON replaces what is no UTF-8
+				require.Contains(t, leaks, "by "+sink+":", "%T", v)
+			}
+		}
+	}
+}

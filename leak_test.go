@@ -1,0 +1,190 @@
+package kms_test
+
+import (
+	"context"
+	"crypto/fips140"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/provider"
+	"github.com/keyhold/kms/software"
+	"github.com/stretchr/testify/require"
+)
+
+// TestNoSecretIsPrinted prints all that the packages hand out and all that they hold, in
+// every way, and finds no 16 bytes of any secret: the root key and passphrase, the instance
+// key and what is derived from it, the material of a key, a plaintext, a data key.
+func TestNoSecretIsPrinted(t *testing.T) {
+	secrets, values := leakCase(t)
+	s := scanner{}
+	for name, secret := range secrets {
+		require.GreaterOrEqual(t, len(secret), 16, name)
+		s.add(name, secret)
+	}
+	for name, vs := range values {
+		for _, leak := range s.sweep(name, vs) {
+			t.Error(leak)
+		}
+	}
+}
+
+type noKey struct{}
+
+// leakCase makes a service with known secrets, and collects the values.
+func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any) {
+	ctx := t.Context()
+	random := func(n int) []byte {
+		b := make([]byte, n)
+		_, _ = rand.Read(b)
+		return b
+	}
+	secrets = map[string][]byte{"root key": random(32), "plaintext": random(64), "file key": random(32)}
+	values = map[string][]any{}
+	root, err := software.NewRoot(secrets["root key"])
+	require.NoError(t, err)
+	values["Root of a key"] = append(nested(root), nested(*root)...)
+	leakRoots(t, secrets, values)
+
+	var events []kms.Event
+	var requests []kms.Request
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.Root, c.CacheKeys = root, 4
+		c.Observe = func(e kms.Event) { events = append(events, e) }
+		c.Authorize = func(_ context.Context, r kms.Request) error { requests = append(requests, r); return nil }
+	})
+	plain, ec := secrets["plaintext"], kms.EncryptionContext{"tenant": "7"}
+	key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Description: "invoices", Tags: map[string]string{"team": "billing"}})
+	require.NoError(t, err)
+	require.NoError(t, k.CreateAlias(ctx, "alias/invoices", key.ID))
+	ciphertext, err := k.Encrypt(ctx, key.ID, plain, ec)
+	require.NoError(t, err)
+	dataKey, err := k.GenerateDataKey(ctx, key.ID, ec)
+	require.NoError(t, err)
+	secrets["data key"] = slices.Clone(dataKey.Plaintext())
+	info, err := kms.Inspect(dataKey.Ciphertext)
+	require.NoError(t, err)
+	for name, err := range leakErrors(t, k, key.ID, plain, ciphertext, dataKey) {
+		require.Error(t, err, name)
+		values["error: "+name] = nested(err)
+	}
+	report, err := k.Maintain(ctx)
+	require.NoError(t, err)
+
+	dump := map[string][]byte{}
+	for item, err := range k.Store.List(ctx, "", "") {
+		require.NoError(t, err)
+		dump[item.Name] = item.Value
+		values["keystore.Item"] = append(values["keystore.Item"], nested(item)...)
+	}
+	if !fips140.Enforced() {
+		opened := openByHand(t, secrets["root key"], dump)
+		secrets["instance key"], secrets["seal key"], secrets["record key"] = opened.instanceKey, opened.sealKey, opened.macKey
+		secrets["material"] = opened.materials[key.ID][1].key
+	}
+	require.NoError(t, only(k.Decrypt(ctx, ciphertext, ec))) // the key is in memory again
+	for name, v := range kms.Insides(k.Manager, key.ID) {
+		values["inside: "+name] = nested(v)
+	}
+	for _, v := range []any{k.Keys(ctx, nil), k.Aliases(ctx, key.ID), context.WithValue(ctx, noKey{}, dataKey)} {
+		values["iterators and contexts"] = append(values["iterators and contexts"], nested(v)...)
+	}
+	wiped, err := k.GenerateDataKey(ctx, key.ID, nil)
+	require.NoError(t, err)
+	wiped.Wipe()
+	values["DataKey"] = append(append(nested(dataKey), nested(&dataKey)...), nested(wiped)...)
+	values["Manager"], values["kmstest.KMS"], values["Store"] = nested(k.Manager), nested(k), nested(k.Store)
+	values["Config"], values["CiphertextInfo"] = nested(k.ConfigWith()), nested(info)
+	values["Key"], values["Report"], values["Alias"] = nested(key), nested(report), nested(kms.Alias{Name: "alias/a", KeyID: key.ID})
+	values["events"], values["requests"] = nested(events), nested(requests)
+	values["options"] = append(nested(kms.ListOptions{States: []kms.State{kms.Enabled}}), nested(&kms.CreateKeyOptions{Description: "x"})...)
+	require.Greater(t, len(events), 10)
+	require.Greater(t, len(requests), 10)
+	return secrets, values
+}
+
+// leakRoots adds the other roots and the provider.
+func leakRoots(t *testing.T, secrets map[string][]byte, values map[string][]any) {
+	path := filepath.Join(t.TempDir(), "root")
+	_, err := software.OpenRootFile(path)
+	require.NoError(t, err)
+	content := append([]byte("keyhold-root-1 "), hex.EncodeToString(secrets["file key"])+"\n"...)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	fromFile, err := software.OpenRootFile(path)
+	require.NoError(t, err)
+	values["Root of a file"] = nested(fromFile)
+	require.NoError(t, os.WriteFile(path, append(content[:len(content)-2], "g\n"...), 0o600))
+	_, err = software.OpenRootFile(path)
+	require.ErrorIs(t, err, software.ErrRootFile)
+	_, errShort := software.NewRoot(secrets["file key"][:31])
+	require.Error(t, errShort)
+	values["errors of roots"] = append(nested(err), nested(errShort)...)
+
+	if !fips140.Enforced() {
+		secrets["passphrase"] = []byte("correct horse battery staple, 4711 times")
+		derived, err := software.NewRootFromPassphrase(secrets["passphrase"])
+		require.NoError(t, err)
+		_, err = derived.Encrypt([]byte("x"), nil) // derives a key
+		require.NoError(t, err)
+		values["Root of a passphrase"] = append(nested(derived), nested(*derived)...)
+	}
+
+	p := software.New()
+	material, err := p.Generate(t.Context(), "id", provider.AES256)
+	require.NoError(t, err)
+	if !fips140.Enforced() {
+		secrets["a provider's material"] = materialByHand(t, material).key
+	}
+	opened, err := p.Open(t.Context(), "id", provider.AES256, material)
+	require.NoError(t, err)
+	values["Provider"], values["provider.Key"] = nested(p), nested(opened)
+	for at := range material {
+		damaged := slices.Clone(material)
+		damaged[at] ^= 0x10
+		_, err := p.Open(t.Context(), "id", provider.AES256, damaged)
+		require.Error(t, err)
+		values["errors of Provider.Open"] = append(values["errors of Provider.Open"], err)
+	}
+	_, err = p.Open(t.Context(), "another", provider.AES256, material)
+	values["errors of Provider.Open"] = append(values["errors of Provider.Open"], nested(err)...)
+}
+
+// leakErrors are errors of every kind, and those of calls that were given secrets.
+func leakErrors(t *testing.T, k *kmstest.KMS, id string, plain, ciphertext []byte, dataKey kms.DataKey) map[string]error {
+	ctx := t.Context()
+	errs := map[string]error{}
+	for _, c := range refusals {
+		errs[c.name] = c.make(t, kmstest.New(t))
+	}
+	long := append(slices.Clone(plain), make([]byte, kms.MaxPlaintext)...)
+	errs["too long"] = only(k.Encrypt(ctx, id, long, nil))
+	errs["another context"] = only(k.Decrypt(ctx, ciphertext, nil))
+	errs["a plaintext as ciphertext"] = only(k.Decrypt(ctx, plain, nil))
+	errs["a plaintext as key"] = only(k.Encrypt(ctx, string(plain), plain, nil))
+	errs["a plaintext as alias"] = k.CreateAlias(ctx, "alias/"+string(plain), id)
+	errs["a plaintext as tag"] = only(k.SetTags(ctx, id, map[string]string{string(plain): string(plain)}))
+	// A context is no secret: Authorize sees it, and so it goes where nobody is asked.
+	unasked := k.Another(t, func(c *kms.Config) { c.Authorize = nil })
+	errs["a data key as context"] = only(unasked.Decrypt(ctx, ciphertext, kms.EncryptionContext{"k": string(dataKey.Plaintext())}))
+	errs["a data key as plaintext of nobody"] = only(k.Encrypt(ctx, "alias/nobody", dataKey.Plaintext(), nil))
+	errs["re-encryption to nobody"] = only(k.ReEncrypt(ctx, dataKey.Ciphertext, kms.EncryptionContext{"tenant": "7"}, "alias/nobody", nil))
+	k.Store.FailNext("Put", true, errors.New("connection reset"))
+	errs["a write of which nobody knows "] = only(k.SetDescription(ctx, id, "new"))
+	for name, size := range map[string]int{"instance/default": 60, "key/" + id: 60} {
+		item, err := k.Store.Get(ctx, name)
+		require.NoError(t, err)
+		s := new(keystore.Memory)
+		_, err = s.Put(ctx, "instance/default", "", item.Value[:size])
+		require.NoError(t, err)
+		_, err = kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Store = s }))
+		errs["a damaged instance: "+name[:3]] = err
+	}
+	return errs
+}
