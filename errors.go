@@ -30,7 +30,7 @@ var (
 
 	// ErrPendingImport: the key has no material.
 	ErrPendingImport error = &condition{"kms: the key has no material", "Rejected.PendingImport",
-		"The key waits for its key material: import the same material that it had before."}
+		"The key waits for its material: import it with ImportKeyMaterial. If it had any before, it takes the same and no other."}
 
 	// ErrPendingDeletion: the key is suspended until its deletion date. The error is a
 	// *PendingDeletionError.

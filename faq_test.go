@@ -27,9 +27,7 @@ import (
 //
 //   - why a service key cannot be deleted, and why a key of edition 1.0 cannot;
 //   - why keys of edition 1.0 cannot be managed from here;
-//   - what becomes of data when imported material is deleted, alone or with its key;
 //   - how keys in hardware are protected;
-//   - how to import key material;
 //   - a key that is unavailable because its instance expired.
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -110,6 +108,10 @@ var faqCommands = map[string]faqCommand{
 	"unprotect":       (*faq).protect,
 	"depends":         (*faq).depends,
 	"no-longer":       (*faq).depends,
+	"create-external": (*faq).createExternal,
+	"import":          (*faq).importMaterial,
+	"delete-material": onKey((*kms.Manager).DeleteKeyMaterial),
+	"rotate":          onKey((*kms.Manager).RotateKey),
 	"list":            (*faq).list,
 	"encrypt":         (*faq).encrypt,
 	"data-key":        (*faq).dataKey,
@@ -127,13 +129,18 @@ func (f *faq) create(t *testing.T, d *datadriven.TestData) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f.keys[first(t, d)] = &faqKey{key.ID, f.spy.materials[len(f.spy.materials)-1]}
+	f.name(first(t, d), &faqKey{key.ID, f.spy.materials[len(f.spy.materials)-1]})
+	return told(key), nil
+}
+
+// name has the answers call a key by its name.
+func (f *faq) name(name string, key *faqKey) {
+	f.keys[name] = key
 	var pairs []string
 	for name, k := range f.keys {
 		pairs = append(pairs, k.id, name)
 	}
 	f.named = strings.NewReplacer(pairs...)
-	return told(key), nil
 }
 
 // onKey is a command that takes a key and nothing else.
@@ -225,7 +232,7 @@ func (f *faq) maintain(t *testing.T, _ *datadriven.TestData) (string, error) {
 	for _, part := range []struct {
 		what string
 		keys []string
-	}{{"noted", report.Noted}, {"waiting", report.Waiting}, {"purged", report.Purged}} {
+	}{{"noted", report.Noted}, {"waiting", report.Waiting}, {"purged", report.Purged}, {"material over", report.Expired}, {"rotated", report.Rotated}} {
 		if len(part.keys) > 0 {
 			lines = append(lines, part.what+": "+strings.Join(part.keys, ", "))
 		}
@@ -317,6 +324,9 @@ func told(k kms.Key) string {
 	}
 	if k.Protected {
 		s += "\nprotected: " + k.ProtectedWhy
+	}
+	if !k.MaterialExpiresAt.IsZero() {
+		s += ", its material expires at " + k.MaterialExpiresAt.Format(time.RFC3339)
 	}
 	for _, d := range k.Dependents {
 		s += "\nneeded by: " + d.Name

@@ -44,10 +44,11 @@ var houseRules = map[string]houseRule{
 
 	"provider":              {},
 	"provider/providertest": {module: []string{"provider"}},
-	"software": {module: []string{"provider", "internal/xaes", "internal/kwp"},
+	"software": {module: []string{"provider", "internal/xaes"},
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
 	"hsm": {},
 
+	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/benchtable": {}, "internal/kwp": {}, "internal/xaes": {},
 
 	"examples/...": {anything: true},

@@ -150,7 +150,7 @@ func (r *record) allow(op Op, now time.Time) error {
 	}
 	row := &lifecycle[op]
 	if row.origin != "" && r.Origin != row.origin {
-		return refuseBecause(op, r.id(), ErrUnsupported, "the origin of the key's material", nil)
+		return &refusal{op: op, keyID: r.id(), cond: ErrUnsupported, text: "the origin of the key's material", hint: originHints[row.origin]}
 	}
 	if row.next[state] != stateNone && !row.blocks {
 		return nil

@@ -126,6 +126,12 @@ func blocked(op Op, keyID string, blockers []error) error {
 // usedIn are the conditions under which a state refuses to be used or annotated.
 var usedIn = [numStates]error{PendingImport: ErrPendingImport, Disabled: ErrDisabled, PendingDeletion: ErrPendingDeletion}
 
+// originHints tell what to do where an operation is for the keys of one origin only.
+var originHints = map[Origin]string{
+	OriginKMS:      "A key of imported material has one version for ever. To move on, create another key and use ReEncrypt.",
+	OriginExternal: "Only a key that was created with OriginExternal takes material, and gives it up alone.",
+}
+
 // changeHints tell what to do where a change of state is refused.
 var changeHints = [numStates]string{
 	PendingImport:   "The key has no material yet: import it first.",
