@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/provider"
 	"github.com/stretchr/testify/require"
 )
 
@@ -122,4 +123,12 @@ func TestKeys(t *testing.T) {
 	for _, err := range k.Keys(ctx, nil) {
 		require.ErrorIs(t, err, kms.ErrUnavailable)
 	}
+}
+
+// TestProviderThatImportsNothing: keys of imported material are refused when they are made,
+// not when it is too late.
+func TestProviderThatImportsNothing(t *testing.T) {
+	k := kmstest.New(t, func(c *kms.Config) { c.Software = struct{ provider.Provider }{c.Software} })
+	require.ErrorIs(t, only(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})), kms.ErrUnsupported)
+	require.NoError(t, only(k.CreateKey(t.Context(), nil)))
 }
