@@ -197,15 +197,19 @@ func ExampleManager_GenerateDataKey() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	wrapped := dataKey.Ciphertext                   // is kept beside the data
-	used := bytes.Clone(dataKey.Plaintext())        // encrypts the data; here only to compare
-	dataKey.Wipe()                                  // and is not kept
-	plain, err := m.Decrypt(ctx, wrapped, ec)       // later, to decrypt the data
-	fmt.Println(bytes.Equal(plain, used), err)      // the same key again
-	fmt.Println(len(plain), dataKey.Plaintext()[0]) // wiped
+	wrapped := dataKey.Ciphertext // is kept beside the data
+	used := bytes.Clone(dataKey.Plaintext())
+	dataKey.Wipe() // once the data is encrypted
+
+	again, err := m.Decrypt(ctx, wrapped, ec) // to decrypt the data
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(again), bytes.Equal(again, used))
+	fmt.Println(bytes.Equal(dataKey.Plaintext(), make([]byte, kms.DataKeySize)))
 	// Output:
-	// true <nil>
-	// 32 0
+	// 32 true
+	// true
 }
 
 func ExampleManager_GenerateDataKeyWithoutPlaintext() {
