@@ -36,9 +36,9 @@ type call struct {
 func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
 
 // end tells Observe. It is deferred.
-func (c *call) end(err *error) {
+func (c *call) end(ctx context.Context, err *error) {
 	if c.m.tell != nil {
-		c.m.tell(Event{Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Err: *err})
+		c.m.tell(ctx, Event{Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Err: *err})
 	}
 }
 
