@@ -11,7 +11,8 @@ type Request struct {
 	KeyID string // the key concerned, also where the caller named an alias; "" where there is none
 	Alias string // the alias, where the caller named one or the call is about one
 
-	// EncryptionContext is what the caller gave, for uses of a key. Do not change it.
+	// EncryptionContext is what the caller gave, for uses of a key. Do not change it. It is
+	// no secret, and printers show it.
 	EncryptionContext EncryptionContext
 }
 
