@@ -52,7 +52,7 @@ endef
 define fuzz_one
 fuzz_one() { \
 	local log failed=0; log=$$(mktemp); \
-	$(GO) test -run '^$$' -fuzz "^$$2\$$" -fuzztime "$$3" -timeout 0 "$$1" </dev/null 2>&1 | tee "$$log" || failed=1; \
+	$(GO) test -run '^$$' -fuzz "^$$2\$$" -fuzztime "$$3" -fuzzminimizetime 20x -timeout 0 "$$1" </dev/null 2>&1 | tee "$$log" || failed=1; \
 	if [ $$failed = 1 ] && grep -q '^ *context deadline exceeded$$' "$$log" && ! grep -q 'Failing input written' "$$log"; then \
 		echo "time over, no input failed (golang/go#75804)"; failed=0; \
 	fi; \

@@ -52,7 +52,7 @@ func (m *Manager) UpdateAlias(ctx context.Context, alias, ref string) error {
 
 func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err error) {
 	c := m.begin(op)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if err := c.checkAlias(alias); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 // DeleteAlias takes a name from its key, in whatever state that is. The key stays.
 func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 	c := m.begin(OpDeleteAlias)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if err := c.checkAlias(alias); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 	return func(yield func(Alias, error) bool) {
 		var err error
 		c := m.begin(OpListAliases)
-		defer c.end(&err)
+		defer c.end(ctx, &err)
 		var of keyID
 		if ref == "" {
 			err = c.authorize(ctx, Request{})

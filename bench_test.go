@@ -68,9 +68,14 @@ func BenchmarkUse(b *testing.B) {
 
 var benchSizes = []int{32, 1024, 4096}
 
-// inParallel shares b.N turns among goroutines. Each takes keys in an order of its own.
+// inParallel shares b.N turns among goroutines, which go through the keys in the same order
+// from different ones on. Each key has been used before: package testing collects garbage
+// when a benchmark begins, and what is kept in pools is lost by that.
 func inParallel(b *testing.B, goroutines, keys int, do func(i int)) {
 	order := rand.New(rand.NewPCG(1, 2)).Perm(keys)
+	for i := range keys {
+		do(i)
+	}
 	b.ResetTimer()
 	var all sync.WaitGroup
 	for g := range goroutines {
@@ -154,7 +159,7 @@ func BenchmarkContext(b *testing.B) {
 	}
 }
 
-// TestAllocations: a data key takes at most six allocations.
+// TestAllocationsOfUse: no use of a key takes more than six allocations.
 func TestAllocationsOfUse(t *testing.T) {
 	s := manyKeys(t, 1)
 	for name, use := range map[string]func(){
@@ -162,6 +167,6 @@ func TestAllocationsOfUse(t *testing.T) {
 	} {
 		allocs := testing.AllocsPerRun(1000, use)
 		t.Log(name, allocs)
-		require.LessOrEqual(t, allocs, float64(7), name) // one more where the race detector empties pools
+		require.LessOrEqual(t, allocs, float64(6), name)
 	}
 }

@@ -11,7 +11,8 @@ type Request struct {
 	KeyID string // the key concerned, also where the caller named an alias; "" where there is none
 	Alias string // the alias, where the caller named one or the call is about one
 
-	// EncryptionContext is what the caller gave, for uses of a key. Do not change it.
+	// EncryptionContext is what the caller gave, for uses of a key. Do not change it. It is
+	// no secret, and printers show it.
 	EncryptionContext EncryptionContext
 }
 
@@ -36,9 +37,9 @@ type call struct {
 func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
 
 // end tells Observe. It is deferred.
-func (c *call) end(err *error) {
+func (c *call) end(ctx context.Context, err *error) {
 	if c.m.tell != nil {
-		c.m.tell(Event{Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Err: *err})
+		c.m.tell(ctx, Event{Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Err: *err})
 	}
 }
 

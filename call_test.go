@@ -82,7 +82,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 	no := errors.New("no")
 	m := s.Another(t, func(c *kms.Config) {
 		c.Authorize = func(_ context.Context, r kms.Request) error { asked = append(asked, r); return no }
-		c.Observe = func(e kms.Event) { told = append(told, e) }
+		c.Observe = func(_ context.Context, e kms.Event) { told = append(told, e) }
 	})
 	s.Store.OnPut(func(name string) (bool, error) { t.Errorf("put %s", name); return true, nil })
 	calls := everyCall(t.Context(), s, m)
@@ -113,7 +113,7 @@ func TestObserve(t *testing.T) {
 	var told []kms.Event
 	var asked []kms.Request
 	k := kmstest.New(t, func(c *kms.Config) {
-		c.Observe = func(e kms.Event) { told = append(told, e) }
+		c.Observe = func(_ context.Context, e kms.Event) { told = append(told, e) }
 		c.Authorize = func(_ context.Context, r kms.Request) error { asked = append(asked, r); return nil }
 	})
 	id := k.MustCreateKey(t).ID

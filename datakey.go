@@ -43,7 +43,7 @@ func (m *Manager) GenerateDataKey(ctx context.Context, ref string, ec Encryption
 // GenerateDataKeyN is GenerateDataKey for a key of n bytes, 1 to 1024.
 func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKey)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	k, plaintext, err := m.dataKey(ctx, c, ref, n, ec)
 	if err != nil {
 		return DataKey{}, err
@@ -56,7 +56,7 @@ func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec En
 // encrypted only: for one who hands out keys and never needs to see them.
 func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKeyWithoutPlaintext)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	k, plaintext, err := m.dataKey(ctx, c, ref, n, ec)
 	clear(plaintext)
 	return k, err

@@ -18,7 +18,7 @@ const DefaultKey = "alias/default"
 func (m *Manager) makeDefault(ctx context.Context, c *call, ec EncryptionContext) (_ *entry, err error) {
 	making := m.begin(OpCreateKey)
 	making.now = c.now
-	defer making.end(&err)
+	defer making.end(ctx, &err)
 	if err := making.authorize(ctx, Request{Alias: DefaultKey}); err != nil {
 		return nil, err
 	}

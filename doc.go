@@ -27,7 +27,8 @@
 // A key is deleted by a date, 7 to 366 days ahead. From ScheduleKeyDeletion on it is
 // suspended; until the date CancelKeyDeletion brings it back, as Disabled as it was; at
 // that instant it is Deleted for every Manager at once, whether or not anything ran.
-// Maintain destroys its material later, so that a clock that jumped destroys nothing.
+// Maintain destroys its material later, so that a clock that jumped destroys nothing: set
+// back before that, it brings the key back; after that nothing does.
 //
 // # States
 //

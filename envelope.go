@@ -15,7 +15,7 @@ const MaxPlaintext = 6144
 // that nobody made yet names a new key: see DefaultKey.
 func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpEncrypt)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if len(plaintext) > MaxPlaintext {
 		return nil, invalid(c.op, "the plaintext is longer than 6144 bytes; encrypt it under a data key")
 	}
@@ -32,7 +32,7 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 // that can be wrong with the ciphertext and its context.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	return m.decrypt(ctx, c, ciphertext, ec)
 }
 
@@ -50,13 +50,13 @@ func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from Encrypt
 
 func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpReEncryptFrom)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	return m.decrypt(ctx, c, ciphertext, ec)
 }
 
 func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpReEncryptTo)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	e, err := m.encryptor(ctx, c, ref, ec)
 	if err != nil {
 		return nil, err

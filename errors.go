@@ -9,12 +9,14 @@ import (
 
 // A condition is what a caller matches with errors.Is. It has the code that the field
 // knows for it and says what to do next.
-type condition struct{ text, code, hint string }
+type condition struct{ text, named, hint string }
 
 func (c *condition) Error() string { return c.text }
 
 // ErrorHint tells what to do about it.
 func (c *condition) ErrorHint() string { return c.hint }
+
+func (c *condition) code() string { return c.named }
 
 // The conditions. Every error of this package matches at least one of them, with the
 // standard library's errors.Is as well as with others. Nothing had changed when one
@@ -161,7 +163,7 @@ func (e *refusal) SafeFormatError(p errors.Printer) error {
 
 func (e *refusal) code() string {
 	if c, ok := e.cond.(*condition); ok {
-		return c.code
+		return c.named
 	}
 	return ""
 }

@@ -98,7 +98,7 @@ type CreateKeyOptions struct {
 // and with ErrInvalid where an option is out of bounds.
 func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key, err error) {
 	c := m.begin(OpCreateKey)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if opts == nil {
 		opts = &CreateKeyOptions{}
 	}
@@ -122,7 +122,7 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 // key ID or an alias.
 func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error) {
 	c := m.begin(OpDescribeKey)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	e, err := m.lookup(ctx, c, ref, nil)
 	if err != nil {
 		return Key{}, err

@@ -30,9 +30,9 @@ type Config struct {
 	// concerns. An error refuses the call with ErrDenied. Nil allows all.
 	Authorize func(context.Context, Request) error
 
-	// Observe is told of every call when it is over. It is called on the caller's
-	// goroutine and must be quick. Nil tells nobody.
-	Observe func(Event)
+	// Observe is told of every call when it is over, with the call's context, which may say
+	// who called. It runs on the caller's goroutine and must be quick. Nil tells nobody.
+	Observe func(context.Context, Event)
 
 	// MaxStaleness is how long after a change was made by another process this one may
 	// still act on what it read before. Zero is at once, which costs a look at the store
@@ -109,7 +109,7 @@ type Manager struct {
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
 	ask         func(context.Context, Request) error
-	tell        func(Event)
+	tell        func(context.Context, Event)
 	staleness   time.Duration
 	purgeDelay  time.Duration
 	maxVersions int
@@ -190,7 +190,7 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 // nothing writes nothing. An argument that is bad is refused before all that.
 func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(c *call, r *record) error) (_ Key, err error) {
 	c := m.begin(op)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if bad != nil {
 		return Key{}, bad
 	}

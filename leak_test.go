@@ -57,7 +57,7 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 	var requests []kms.Request
 	k := kmstest.New(t, func(c *kms.Config) {
 		c.Root, c.CacheKeys = root, 4
-		c.Observe = func(e kms.Event) { events = append(events, e) }
+		c.Observe = func(_ context.Context, e kms.Event) { events = append(events, e) }
 		c.Authorize = func(_ context.Context, r kms.Request) error { requests = append(requests, r); return nil }
 	})
 	plain, ec := secrets["plaintext"], kms.EncryptionContext{"tenant": "7"}

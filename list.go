@@ -30,7 +30,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 	return func(yield func(Key, error) bool) {
 		var err error
 		c := m.begin(OpListKeys)
-		defer c.end(&err)
+		defer c.end(ctx, &err)
 		if err = m.checkList(ctx, c, o); err != nil {
 			yield(Key{}, err)
 			return

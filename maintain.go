@@ -29,7 +29,7 @@ type Report struct {
 // are joined, and the report says what was done nonetheless.
 func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 	c := m.begin(OpMaintain)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if err := c.authorize(ctx, Request{}); err != nil {
 		return report, err
 	}

@@ -66,7 +66,7 @@ const maxImport = 8 << 10
 // 24 hours and for that key alone.
 func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *ImportOptions) (_ ImportParameters, err error) {
 	c := m.begin(OpGetParametersForImport)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	p := ImportParameters{Spec: WrapRSA2048, Algorithm: WrapOAEP, ExpiresAt: c.now.Add(ImportTokenLife)}
 	if opts != nil && opts.Spec != "" {
 		p.Spec = opts.Spec

@@ -194,7 +194,7 @@ func TestRun(t *testing.T) {
 	ctx, stop := context.WithCancelCause(t.Context())
 	why := errors.New("shutting down")
 	m := k.Another(t, func(c *kms.Config) {
-		c.Observe = func(e kms.Event) {
+		c.Observe = func(_ context.Context, e kms.Event) {
 			if e.Op == kms.OpMaintain {
 				stop(why)
 			}

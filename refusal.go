@@ -11,9 +11,10 @@ import (
 // the operation would have changed the state, otherwise ErrDisabled or ErrPendingImport.
 type StateError struct {
 	refusal
-	KeyID string
-	Op    Op
-	State State
+	KeyID        string
+	Op           Op
+	State        State
+	DeletionDate time.Time // zero unless the State is PendingDeletion
 }
 
 // PendingDeletionError says that a key is suspended until its deletion date. It matches
@@ -147,13 +148,18 @@ func newStateRefusal(op Op, called naming, r *record, state State) error {
 			hint = "The key is not scheduled for deletion; there is nothing to cancel."
 		}
 		text := "it is " + state.String()
-		return &StateError{refusal{op: op, keyID: id, cond: ErrState, text: text, hint: hint}, id, op, state}
+		e := &StateError{refusal: refusal{op: op, keyID: id, cond: ErrState, text: text, hint: hint}, KeyID: id, Op: op, State: state}
+		if state == PendingDeletion {
+			e.DeletionDate = r.DeleteAt
+			e.text += " and will be deleted at " + day(r.DeleteAt)
+		}
+		return e
 	}
 	if state == PendingDeletion {
 		text := "it will be deleted at " + day(r.DeleteAt)
 		return &PendingDeletionError{refusal{op: op, keyID: id, cond: ErrPendingDeletion, text: text}, id, r.DeleteAt}
 	}
-	return &StateError{refusal{op: op, keyID: id, cond: usedIn[state]}, id, op, state}
+	return &StateError{refusal: refusal{op: op, keyID: id, cond: usedIn[state]}, KeyID: id, Op: op, State: state}
 }
 
 func newProtectedError(op Op, id, why string) error {

@@ -25,7 +25,7 @@ type Root interface {
 // nothing that the store then holds; older copies of the store it still opens.
 func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 	c := m.begin(OpRotateRoot)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	if next == nil {
 		return invalid(c.op, "the next root is nil")
 	}

@@ -51,7 +51,7 @@ func (m *Manager) RotateKey(ctx context.Context, ref string) (Key, error) {
 // KeyVersions returns the versions of a key, the oldest first.
 func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, err error) {
 	c := m.begin(OpListKeyVersions)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	e, err := m.lookup(ctx, c, ref, nil)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (m *Manager) UpdateRotationPolicy(ctx context.Context, ref string, days int
 // the one that encrypts now. It does not open the ciphertext.
 func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, err error) {
 	c := m.begin(OpDescribeKey)
-	defer c.end(&err)
+	defer c.end(ctx, &err)
 	h, _, ok := parseHeader(ciphertext)
 	if !ok {
 		return false, refuse(c.op, "", ErrCiphertext)

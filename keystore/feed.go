@@ -15,13 +15,14 @@ type Cursor uint64
 
 // Feed is an ability that a Store may have beyond its contract: it can tell which
 // values were replaced, so that a process may keep what it read. Segment is a first
-// path segment with its slash, like "key/". Creating an item is no replacement and
-// moves nothing: a reader does not keep what was absent.
+// path segment with its slash, like "key/"; it is empty for names without one. Creating
+// an item is no replacement and moves nothing: a reader does not keep what was absent.
 type Feed interface {
 	// Changes returns the names under segment whose value was replaced after the
 	// position, in any order and perhaps more than once, and the newest position.
 	// A Put that returned is in the Changes of every call that begins later.
-	// Where nothing changed this must be cheap. ErrGap: see there.
+	// Where nothing changed this must be cheap. ErrGap: see there. It, or a head that is
+	// before after, is also the answer to a position that is yet to come.
 	Changes(ctx context.Context, segment string, after Cursor) (names []string, head Cursor, err error)
 }
 

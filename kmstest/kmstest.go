@@ -8,7 +8,9 @@
 //		k.Clock.AdvanceDays(30)
 //	}
 //
-// Nothing sleeps, nothing is shared between tests, nothing needs to be closed.
+// Nothing sleeps, nothing is shared between tests, nothing needs to be closed. As in life, a
+// Manager keeps keys that it used: one whose Store fails goes on with those. Another begins
+// with none.
 package kmstest
 
 import (

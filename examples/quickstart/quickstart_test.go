@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"crypto/rand"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,18 +34,28 @@ var lines = []string{
 
 var keyID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// build compiles the program. It runs without the GODEBUG of this test: Tink's streams
-// refuse with fips140=only.
-func build(t *testing.T) string {
-	t.Helper()
-	t.Setenv("GODEBUG", "")
-	program := filepath.Join(t.TempDir(), "quickstart.exe") // Windows wants the name, others do not mind
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return program
+// program is the path of the program. It is compiled once, and runs without the GODEBUG of
+// this test: Tink's streams refuse with fips140=only.
+var program string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		folder, err := os.MkdirTemp("", "quickstart-")
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer os.RemoveAll(folder)
+		os.Setenv("GODEBUG", "")
+		program = filepath.Join(folder, "quickstart.exe") // Windows wants the name, others do not mind
+		if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+			log.Printf("%v: %s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
 }
 
-func runs(t *testing.T, program string, args ...string) string {
+func runs(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -59,30 +70,28 @@ func runs(t *testing.T, program string, args ...string) string {
 
 // TestQuickstart runs it again and again, in one folder and in another.
 func TestQuickstart(t *testing.T) {
-	program := build(t)
 	cache := t.TempDir()
 	for _, name := range []string{"XDG_CACHE_HOME", "LocalAppData", "HOME"} {
 		t.Setenv(name, cache) // where os.UserCacheDir looks, on one system or another
 	}
-	first := runs(t, program)
-	second := runs(t, program)
+	first := runs(t)
+	second := runs(t)
 	require.Contains(t, first, "made on")
 	require.Contains(t, second, "found, made on")
 	require.Equal(t, keyID.FindString(first), keyID.FindString(second), "the second run has another key")
-	other := runs(t, program, "-dir", filepath.Join(t.TempDir(), "a", "b"))
+	other := runs(t, "-dir", filepath.Join(t.TempDir(), "a", "b"))
 	require.NotEqual(t, keyID.FindString(first), keyID.FindString(other))
 }
 
 // TestAnyFile: empty, small, and of several segments; the plaintext is not in what is kept.
 func TestAnyFile(t *testing.T) {
-	program := build(t)
 	folder := t.TempDir()
 	for name, content := range map[string][]byte{
 		"empty": {}, "small": []byte("a line that can be recognized"), "large.bin": randomBytes(5<<20 + 1),
 	} {
 		path := filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(path, content, 0o600))
-		runs(t, program, "-dir", folder, path)
+		runs(t, "-dir", folder, path)
 		sealed, err := os.ReadFile(filepath.Join(folder, name+".sealed"))
 		require.NoError(t, err)
 		if len(content) > 0 {
@@ -96,9 +105,8 @@ func TestAnyFile(t *testing.T) {
 
 // TestDamagedFile: cut off, changed, or under another name, a file does not open.
 func TestDamagedFile(t *testing.T) {
-	program := build(t)
 	folder := t.TempDir()
-	runs(t, program, "-dir", folder)
+	runs(t, "-dir", folder)
 	sealed, err := os.ReadFile(filepath.Join(folder, "main.go.sealed"))
 	require.NoError(t, err)
 	opens := func(name string, content []byte) error {
@@ -122,9 +130,8 @@ func TestDamagedFile(t *testing.T) {
 // TestAfterAnInterruption: a run that was killed leaves the key pending deletion; the next
 // one takes that back.
 func TestAfterAnInterruption(t *testing.T) {
-	program := build(t)
 	folder := t.TempDir()
-	first := runs(t, program, "-dir", folder)
+	first := runs(t, "-dir", folder)
 
 	root, err := software.OpenRootFile(filepath.Join(folder, "root.key"))
 	require.NoError(t, err)
@@ -138,7 +145,7 @@ func TestAfterAnInterruption(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
 
-	require.Equal(t, keyID.FindString(first), keyID.FindString(runs(t, program, "-dir", folder)))
+	require.Equal(t, keyID.FindString(first), keyID.FindString(runs(t, "-dir", folder)))
 }
 
 func randomBytes(n int) []byte {

@@ -55,14 +55,20 @@ func as(ctx context.Context, c caller) context.Context { return context.WithValu
 
 // observe is Config.Observe: a log of who used keys for what, as far as keys go. No event
 // holds a secret; texts and encryption contexts are not in it at all.
-func observe(log *slog.Logger) func(kms.Event) {
-	return func(e kms.Event) {
+func observe(log *slog.Logger) func(context.Context, kms.Event) {
+	return func(ctx context.Context, e kms.Event) {
+		who, _ := ctx.Value(callerKey{}).(caller)
 		level, result := slog.LevelInfo, "ok"
 		if e.Err != nil {
 			level, result = slog.LevelWarn, kms.Code(e.Err)
 		}
-		log.Log(context.Background(), level, "key", "op", e.Op.String(), "key", e.KeyID, "result", result)
+		log.Log(ctx, level, "key", "caller", who.String(), "op", e.Op.String(), "key", e.KeyID, "result", result)
 	}
+}
+
+// String is the caller's name in the log.
+func (c caller) String() string {
+	return [...]string{nobody: "nobody", tenant: "tenant " + c.tenant, operator: "operator", itself: "itself"}[c.role]
 }
 
 // callers knows tokens by their hashes, so that looking one up tells nothing by its time.

@@ -13,13 +13,9 @@
 package xaes
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 )
 
 const (
@@ -82,13 +78,13 @@ func New(key []byte) (*Key, error) {
 // crypto/cipher, other overlaps and plaintexts of more than 64 GiB panic.
 func (k *Key) Seal(dst, plaintext, associatedData []byte) []byte {
 	e := k.expanded()
-	s, err := e.sealer()
+	s, err := e.take()
 	if err != nil {
 		return nil // cannot be: New has done the same
 	}
 	out := append(slices.Grow(dst, Overhead+len(plaintext)), s.salt[:]...)
 	out = s.gcm.Seal(out, nil, plaintext, associatedData)
-	e.done(s)
+	e.give(s)
 	return out
 }
 
@@ -99,103 +95,17 @@ func (k *Key) Open(dst, ciphertext, associatedData []byte) ([]byte, error) {
 	if len(ciphertext) < Overhead {
 		return nil, ErrOpen
 	}
-	gcm, err := k.expanded().messageAEAD(ciphertext[:SaltSize])
+	e := k.expanded()
+	o, kept, err := e.opener(ciphertext[:SaltSize])
 	if err != nil {
 		return nil, ErrOpen // cannot be: New has done the same
 	}
-	out, err := gcm.Open(dst, nil, ciphertext[SaltSize:], associatedData)
+	out, err := o.gcm.Open(dst, nil, ciphertext[SaltSize:], associatedData)
 	if err != nil {
 		return nil, ErrOpen
 	}
+	if !kept {
+		e.keep(o)
+	}
 	return out, nil
-}
-
-// expanded is a key made ready: its AES, and K1, the first CMAC subkey of that AES
-// (NIST SP 800-38B, 6.1).
-type expanded struct {
-	block   cipher.Block
-	k1      [aes.BlockSize]byte
-	scratch sync.Pool // of *[KeySize]byte, all zero
-	sealers sync.Pool // of *sealer, with messages left
-}
-
-// maxMessages is how many messages of one process share a salt, and so a message key: the
-// derivation is most of the cost of a short message. The nonces are random, so two of 2^10
-// messages under one message key meet with a chance of 2^-77, and all of 2^55 messages
-// under a key stay below 2^-32. What is told by a shared salt is that the messages come
-// from one process.
-const maxMessages = 1 << 10
-
-// A sealer seals messages under one message key, for one goroutine at a time.
-type sealer struct {
-	salt [SaltSize]byte
-	gcm  cipher.AEAD
-	left int
-}
-
-func (e *expanded) sealer() (*sealer, error) {
-	if s, ok := e.sealers.Get().(*sealer); ok {
-		return s, nil
-	}
-	s := &sealer{left: maxMessages}
-	// Read never fails: where there is no randomness, it ends the program.
-	_, _ = rand.Read(s.salt[:])
-	var err error
-	s.gcm, err = e.messageAEAD(s.salt[:])
-	return s, err
-}
-
-// done gives a sealer back after a message.
-func (e *expanded) done(s *sealer) {
-	if s.left--; s.left > 0 {
-		e.sealers.Put(s)
-	}
-}
-
-func expand(key []byte) (*expanded, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("xaes: AES: %w", err)
-	}
-	e := &expanded{block: block}
-	e.scratch.New = func() any { return new([KeySize]byte) }
-	block.Encrypt(e.k1[:], e.k1[:])
-	doubled(&e.k1)
-	return e, nil
-}
-
-// doubled multiplies b by x in GF(2^128), without a branch that depends on b.
-func doubled(b *[aes.BlockSize]byte) {
-	var carry byte
-	for i := len(b) - 1; i >= 0; i-- {
-		b[i], carry = b[i]<<1|carry, b[i]>>7
-	}
-	b[len(b)-1] ^= 0b10000111 & -carry
-}
-
-// messageAEAD is the AES-GCM, with random nonces, of the message with that salt.
-func (e *expanded) messageAEAD(salt []byte) (cipher.AEAD, error) {
-	key := e.scratch.Get().(*[KeySize]byte)
-	e.messageKey(key, salt)
-	block, err := aes.NewCipher(key[:])
-	clear(key[:])
-	e.scratch.Put(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
-}
-
-// messageKey derives the key of the message with that salt: CMAC-AES of two blocks of
-// input, which is one AES call for each half.
-func (e *expanded) messageKey(key *[KeySize]byte, salt []byte) {
-	for i := range 2 {
-		half := key[i*aes.BlockSize:][:aes.BlockSize]
-		copy(half, []byte{0, byte(1 + i), 'X', 0})
-		copy(half[4:], salt)
-		for j := range half {
-			half[j] ^= e.k1[j]
-		}
-		e.block.Encrypt(half, half)
-	}
 }

@@ -171,10 +171,11 @@ func (s *Store) Close() error {
 	}
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
-	if failed := s.failed.Load(); failed != nil && errors.Is(*failed, ErrDamaged) {
-		return abandon(s.file) // bbolt may never get its own locks
+	var why error
+	if failed := s.failed.Load(); failed != nil {
+		why = *failed
 	}
-	if err := s.db.Close(); err != nil {
+	if err := giveUp(s.db, s.file, why); err != nil {
 		return fmt.Errorf("boltstore: Close: %w", err)
 	}
 	return nil
@@ -197,7 +198,7 @@ func (s *Store) view(f func(items *bbolt.Bucket) error) error {
 	})
 	if !begun && errors.Is(err, ErrDamaged) {
 		s.locked.Store(true)
-		s.failed.Store(&ErrDamaged)
+		s.failed.Store(&err)
 	}
 	return told(err)
 }

@@ -36,8 +36,8 @@ type put struct {
 
 // Put implements keystore.Store. Writers that call it at the same time share a commit, in
 // the order in which they came: while one commit is written the next one gathers. If the
-// commit fails they share its error, which matches the operating system's, such as that
-// for a full disk; a later Put may succeed. After ErrDamaged and ErrUnsure none does. A
+// commit fails, on a full disk say, they share its error, and a later Put may succeed.
+// After ErrDamaged and ErrUnsure none does before the file is opened again. A
 // writer whose ctx ends is taken out of the queue; what is being committed is written all
 // the same.
 func (s *Store) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
@@ -110,6 +110,9 @@ func (s *Store) commit(group []*put) error {
 	err := guarded(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
 			transaction = tx.ID()
+			if err := checkWays(tx, treeOf(tx, s.file), group); err != nil {
+				return err
+			}
 			return within(tx, func(items *bbolt.Bucket) error {
 				items.FillPercent = fill
 				for _, p := range group {
@@ -125,10 +128,10 @@ func (s *Store) commit(group []*put) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrDamaged):
-		s.failed.CompareAndSwap(nil, &ErrDamaged)
+		s.failed.CompareAndSwap(nil, &err)
 	case s.shows(transaction):
-		err = errors.Join(ErrUnsure, err)
-		s.failed.CompareAndSwap(nil, &ErrUnsure)
+		err = fmt.Errorf("%w: %w", ErrUnsure, err)
+		s.failed.CompareAndSwap(nil, &err)
 	}
 	return fmt.Errorf("boltstore: Put: %w", told(err))
 }

@@ -88,7 +88,7 @@ func exercise(t *testing.T, path string) (noticed bool) {
 	for i := 0; i < sampleItems; i += 7 {
 		item, err := s.Get(t.Context(), sampleName(i))
 		note(err, keystore.ErrNotFound)
-		if i%10 == 0 && err == nil {
+		if i == 70 && err == nil {
 			_, err = s.Put(t.Context(), item.Name, item.Version, item.Value)
 			note(err, keystore.ErrConflict)
 		}
@@ -129,12 +129,11 @@ func TestFlippedBytes(t *testing.T) {
 	t.Parallel()
 	content, used := sample(t)
 	page := os.Getpagesize()
-	rounds := 250
+	rounds := 150
 	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
 		rounds = 20000
 	}
-	seed := uint64(1)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(1, uint64(rounds)))
 	noticed := 0
 	path := newPath(t)
 	for round := range rounds {
@@ -185,5 +184,35 @@ func TestCutOffWhileOpen(t *testing.T) {
 		require.ErrorIs(t, err, keystore.ErrClosed)
 		_, err = boltstore.Open(path, impatient) // the lock is gone
 		require.ErrorIs(t, err, boltstore.ErrDamaged)
+	}
+}
+
+// TestSizesThatLie: bbolt would take as much memory as a page says that its neighbours
+// need, and give back as many pages as it says that it has. A Put looks first, and leaves
+// such a file as it was.
+func TestSizesThatLie(t *testing.T) {
+	t.Parallel()
+	content, used := sample(t)
+	page := os.Getpagesize()
+	const kind, leaf, more, firstValueSize = 8, 2, 12, 16 + 12
+	for at, change := range map[int]byte{more: 1, firstValueSize: 1, firstValueSize + 3: 0x20} {
+		damaged, leaves := bytes.Clone(content), 0
+		for p := 2 * page; p < used; p += page {
+			if damaged[p+kind] == leaf && damaged[p+10] > 5 { // not a page inside a long value
+				damaged[p+at] ^= change
+				leaves++
+			}
+		}
+		require.Greater(t, leaves, 10)
+		path := newPath(t)
+		require.NoError(t, os.WriteFile(path, damaged, 0o600))
+		s, err := boltstore.Open(path, nil)
+		require.NoError(t, err, "leaves are not read")
+		_, err = s.Put(t.Context(), sampleName(50)+"+", "", nil)
+		require.ErrorIs(t, err, boltstore.ErrDamaged)
+		require.NoError(t, s.Close())
+		after, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(damaged, after))
 	}
 }

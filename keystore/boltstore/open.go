@@ -97,8 +97,7 @@ func probe(path string, opts *Options) error {
 	}
 	err = guarded(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			t := tree{file: file, pageSize: int64(db.Info().PageSize), end: tx.Size(), used: map[uint64]bool{}}
-			return t.check(tx)
+			return treeOf(tx, file).check(tx)
 		})
 	})
 	return errors.Join(err, giveUp(db, file, err))
@@ -106,7 +105,8 @@ func probe(path string, opts *Options) error {
 
 // giveUp closes a file. If bbolt panicked it is not asked: it may never get its locks.
 func giveUp(db *bbolt.DB, file *os.File, why error) error {
-	if errors.Is(why, ErrDamaged) {
+	var p panicked
+	if errors.As(why, &p) {
 		return abandon(file)
 	}
 	return db.Close()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/keyhold/kms/keystore"
 )
@@ -15,12 +16,12 @@ var feedCases = []testCase{{
 	run: func(t *trial) {
 		a, b := t.put("key/a", "", ""), t.put("key/b", "", "")
 		start := t.head("key/")
-		a = t.put("key/a", a, "")
+		a = t.put("key/a", a, "next")
 		t.changed("key/", start, "key/a")
 		t.put("key/b", b, "next")
 		t.changed("key/", start, "key/a", "key/b")
 		middle := t.head("key/")
-		t.put("key/a", a, "next")
+		t.put("key/a", a, "last")
 		t.changed("key/", middle, "key/a")
 	},
 }, {
@@ -31,7 +32,7 @@ var feedCases = []testCase{{
 		t.replaced("key/first")
 		start := t.head("key/")
 		for i := range 5 {
-			t.put(fmt.Sprintf("key/%d", i), "", "")
+			t.put(fmt.Sprintf("key/%d", i), "", "value")
 		}
 		t.refused("key/0", "", "")
 		if head := t.head("key/"); head != start {
@@ -89,7 +90,16 @@ var feedCases = []testCase{{
 		t.put("key/old", "", "")
 		start := t.head("key/")
 		t.replace("key/old")
-		t.many(1200)
+		t.each(racers, func(worker int) error {
+			name, version := fmt.Sprintf("key/%d", worker), keystore.Version("")
+			for i := range 76 { // some 1200 in all
+				var err error
+				if version, err = t.Put(t.Context(), name, version, fmt.Append(nil, i)); err != nil {
+					return fmt.Errorf("Put(%q): %w", name, err)
+				}
+			}
+			return nil
+		})
 		t.changed("key/", start, "key/old", "key/0", "key/15")
 	},
 }, {
@@ -112,7 +122,23 @@ var feedCases = []testCase{{
 	why:   "a change that is committed late would stand behind a position that followers have passed",
 	needs: feed,
 	run: func(t *trial) {
-		t.many(10 * racers)
+		names := t.fill("key/a", 10*racers)
+		follow := t.follow("key/")
+		t.each(racers, func(worker int) error {
+			for i := worker; i < len(names); i += racers {
+				item, err := t.Get(t.Context(), names[i])
+				if err != nil {
+					return err
+				}
+				if _, err := t.Put(t.Context(), names[i], item.Version, []byte("next")); err != nil {
+					return err
+				}
+				if seen, err := follow(); err != nil || !seen(names[i]) {
+					return fmt.Errorf("Put(%q) returned, and it is not in the feed: %v", names[i], err)
+				}
+			}
+			return nil
+		})
 	},
 }, {
 	name:  "the head in memory is that of the feed",
@@ -159,7 +185,7 @@ func (t *trial) head(segment string) keystore.Cursor {
 // replaced creates an item and replaces its value.
 func (t *trial) replaced(name string) {
 	t.Helper()
-	t.put(name, t.put(name, "", ""), "")
+	t.put(name, t.put(name, "", ""), "next")
 }
 
 // changed tells that names were replaced after a position, or that the feed cannot tell.
@@ -182,34 +208,33 @@ func (t *trial) changed(segment string, after keystore.Cursor, want ...string) {
 	}
 }
 
-// many replaces n values of racers names at once. Every racer follows the feed, and must
-// have met all its own changes.
-func (t *trial) many(n int) {
-	t.Helper()
-	f := t.feed()
-	t.each(racers, func(worker int) error {
-		name := fmt.Sprintf("key/%d", worker)
-		version, err := t.Put(t.Context(), name, "", nil)
-		if err != nil {
-			return err
+// follow returns a function that reads on in the feed, and tells what has been in it. A
+// gap is a change of everything.
+func (t *trial) follow(segment string) func() (seen func(name string) bool, err error) {
+	var (
+		mu   sync.Mutex
+		at   = t.head(segment)
+		met  = map[string]bool{}
+		gaps int
+	)
+	seen := func(name string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return gaps > 0 || met[name]
+	}
+	return func() (func(string) bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		names, head, err := t.feed().Changes(t.Context(), segment, at)
+		if errors.Is(err, keystore.ErrGap) {
+			gaps++
+		} else if err != nil {
+			return nil, err
 		}
-		_, seen, err := f.Changes(t.Context(), "key/", 0)
-		if err != nil && !errors.Is(err, keystore.ErrGap) {
-			return err
+		for _, name := range names {
+			met[name] = true
 		}
-		for range n / racers {
-			if version, err = t.Put(t.Context(), name, version, nil); err != nil {
-				return err
-			}
-			names, head, err := f.Changes(t.Context(), "key/", seen)
-			if err != nil && !errors.Is(err, keystore.ErrGap) {
-				return err
-			}
-			if err == nil && !slices.Contains(names, name) {
-				return fmt.Errorf("Put(%q) returned, and it is not in the feed from %d to %d", name, seen, head)
-			}
-			seen = head
-		}
-		return nil
-	})
+		at = head
+		return seen, nil
+	}
 }

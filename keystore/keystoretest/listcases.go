@@ -11,7 +11,7 @@ var listCases = []testCase{{
 	name: "List is ordered by bytes",
 	why:  "a listing goes on after the last name it has seen, and would leave out what sorts elsewhere",
 	run: func(t *trial) {
-		names := []string{"k/b", "k/B", "k/_", "k/a", "k/A", "k/10", "k/9", "k/a-", "k/a/", "k/a.b", "k/aB", "k/ab", "k/:", "k/@"}
+		names := []string{"k/b", "k/B", "k/_", "k/a", "k/A", "k/10", "k/9", "k/a-", "k/a/", "k/a.b", "k/aB", "k/ab", "k/:"}
 		for _, name := range names {
 			t.put(name, "", "")
 		}
@@ -131,6 +131,24 @@ var listCases = []testCase{{
 		}
 		if len(want) > 0 {
 			t.Fatalf("List left out %d of %d items that were there when it began, %q first", len(want), len(names), want[0])
+		}
+	},
+}, {
+	name: "a List begins with its loop",
+	why:  "who prepares a list and then creates a record expects to find it",
+	run: func(t *trial) {
+		t.put("key/b", "", "")
+		list := t.List(t.Context(), "key/", "")
+		t.put("key/a", "", "")
+		var got []string
+		for item, err := range list {
+			if err != nil {
+				t.Fatalf("List: %v", err)
+			}
+			got = append(got, item.Name)
+		}
+		if !slices.Equal(got, []string{"key/a", "key/b"}) {
+			t.Fatalf("List yielded %q; key/a was put before the loop began", got)
 		}
 	},
 }, {

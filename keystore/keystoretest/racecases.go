@@ -37,8 +37,8 @@ var raceCases = []testCase{{
 		for round := range 20 {
 			name := fmt.Sprintf("alias/%d", round)
 			var won atomic.Int64
-			t.each(racers, func(int) error {
-				_, err := t.Put(t.Context(), name, "", nil)
+			t.each(racers, func(worker int) error {
+				_, err := t.Put(t.Context(), name, "", []byte(strconv.Itoa(worker)))
 				if err == nil {
 					won.Add(1)
 				} else if !errors.Is(err, keystore.ErrConflict) {
@@ -50,6 +50,38 @@ var raceCases = []testCase{{
 				t.Fatalf("%d of %d creators of %q were told that they made it", won.Load(), racers, name)
 			}
 		}
+	},
+}, {
+	name: "what was read is not unread",
+	why:  "a key that somebody has found disabled would be enabled for the next who looks",
+	run: func(t *trial) {
+		const last = 100
+		version := t.put("key/counter", "", "0")
+		var known atomic.Int64 // the newest value that was put or read
+		t.each(racers/2, func(worker int) error {
+			if worker == 0 {
+				defer known.Store(last) // else the readers would not end after an error
+				for n := 1; n <= last; n++ {
+					var err error
+					if version, err = t.Put(t.Context(), "key/counter", version, []byte(strconv.Itoa(n))); err != nil {
+						return fmt.Errorf("Put: %w", err)
+					}
+					raise(&known, int64(n))
+				}
+			}
+			for floor := known.Load(); floor < last; floor = known.Load() {
+				item, err := t.Get(t.Context(), "key/counter")
+				if err != nil {
+					return fmt.Errorf("Get: %w", err)
+				}
+				n, err := strconv.ParseInt(string(item.Value), 10, 64)
+				if err != nil || n < floor {
+					return fmt.Errorf("Get returned %q after %d had been put or read", item.Value, floor)
+				}
+				raise(&known, n)
+			}
+			return nil
+		})
 	},
 }, {
 	name: "writers of many names all succeed",
@@ -64,8 +96,11 @@ var raceCases = []testCase{{
 					return fmt.Errorf("Put(%q, %q): %w", name, version, err)
 				}
 				item, err := t.Get(t.Context(), name)
-				if err != nil || item.Version != next || string(item.Value) != value {
-					return fmt.Errorf("Get(%q) = version %q, %w; want version %q", name, item.Version, err, next)
+				if err != nil {
+					return fmt.Errorf("Get(%q): %w", name, err)
+				}
+				if item.Version != next || string(item.Value) != value {
+					return fmt.Errorf("Get(%q) = version %q; want version %q", name, item.Version, next)
 				}
 				version = next
 			}
@@ -73,6 +108,13 @@ var raceCases = []testCase{{
 		})
 	},
 }}
+
+// raise makes a number at least n.
+func raise(number *atomic.Int64, n int64) {
+	for now := number.Load(); now < n && !number.CompareAndSwap(now, n); now = number.Load() {
+		continue
+	}
+}
 
 // increment adds one to a number, however often somebody else is faster.
 func increment(s *trial, name string) error {

@@ -45,7 +45,7 @@ var reopenCases = []testCase{{
 	why:   "a program that shuts down would take it for a damaged store",
 	needs: reopenable,
 	run: func(t *trial) {
-		version := t.put("key/a", "", "")
+		version := t.put("key/a", "", "value")
 		closed := t.Store
 		t.Store = t.reopen(closed)
 		check := func(method string, err error) {
@@ -67,6 +67,6 @@ var reopenCases = []testCase{{
 			_, _, err := f.Changes(t.Context(), "key/", 0)
 			check("Changes", err)
 		}
-		t.holds("key/a", version, "")
+		t.holds("key/a", version, "value")
 	},
 }}
