@@ -46,7 +46,8 @@ var houseRules = map[string]houseRule{
 	"provider/providertest": {module: []string{"provider"}},
 	"software": {module: []string{"provider", "internal/xaes"},
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
-	"hsm": {},
+	"tinkkms": {module: []string{"."}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
+	"hsm":     {},
 
 	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/benchtable": {}, "internal/kwp": {}, "internal/xaes": {},
