@@ -4,7 +4,6 @@ package kwp
 
 import (
 	"crypto/aes"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 )
@@ -40,7 +39,8 @@ func Wrap(kek, plaintext []byte) ([]byte, error) {
 		block.Encrypt(b, b)
 		return b, nil
 	}
-	var w [aes.BlockSize]byte
+	var w [aes.BlockSize]byte // A and one R of the RFC
+	defer clear(w[:])
 	copy(w[:half], b)
 	for t, n := uint64(1), padded/half; t <= uint64(6*n); t++ {
 		r := b[half+int((t-1)%uint64(n))*half:][:half]
@@ -53,7 +53,8 @@ func Wrap(kek, plaintext []byte) ([]byte, error) {
 	return b, nil
 }
 
-// Unwrap decrypts what Wrap made, or says ErrUnwrap.
+// Unwrap decrypts what Wrap made, or says ErrUnwrap. It allocates no more than a copy of
+// what was wrapped, and nothing for what is too long.
 func Unwrap(kek, wrapped []byte) ([]byte, error) {
 	block, err := aes.NewCipher(kek)
 	if err != nil {
@@ -69,6 +70,7 @@ func Unwrap(kek, wrapped []byte) ([]byte, error) {
 		block.Decrypt(b, b)
 	} else {
 		var w [aes.BlockSize]byte
+		defer clear(w[:])
 		copy(w[:half], b)
 		for n, t := padded/half, uint64(6*padded/half); t >= 1; t-- {
 			r := b[half+int((t-1)%uint64(n))*half:][:half]
@@ -86,18 +88,16 @@ func Unwrap(kek, wrapped []byte) ([]byte, error) {
 	return b[half:][:binary.BigEndian.Uint32(b[4:])], nil
 }
 
-// intact checks the prefix, the length and the padding, without telling which was wrong.
+// intact checks the prefix, the length and the padding. No branch tells which was wrong.
 func intact(b []byte, padded int) bool {
-	n := int64(binary.BigEndian.Uint32(b[4:]))
-	ok := subtle.ConstantTimeEq(int32(binary.BigEndian.Uint32(b)^prefix), 0)
-	if n <= int64(padded-half) || n > int64(padded) {
-		return false
+	bad := uint64(binary.BigEndian.Uint32(b) ^ prefix)
+	pad := uint64(padded) - uint64(binary.BigEndian.Uint32(b[4:]))
+	bad |= pad / half // 0 to 7 bytes of padding; else it is wrapped around or too much
+	for i := range uint64(half) {
+		within := -((i - pad) >> 63) // all ones for the last pad bytes, else 0
+		bad |= uint64(b[len(b)-1-int(i)]) & within
 	}
-	var rest byte
-	for _, x := range b[int64(half)+n:] {
-		rest |= x
-	}
-	return ok&subtle.ConstantTimeByteEq(rest, 0) == 1
+	return bad == 0
 }
 
 func xor(b []byte, t uint64) { binary.BigEndian.PutUint64(b, binary.BigEndian.Uint64(b)^t) }
