@@ -2,19 +2,21 @@ package kms
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/keystore"
 )
 
-// Report tells what one pass of Maintain found and did.
+// Report tells what one pass of Maintain found and did. A purge whose last write was made,
+// and whose answer was lost, is in no report: the next pass finds nothing left to do.
 type Report struct {
 	Keys     int      // records that were looked at
 	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
 	Purged   []string // IDs of keys whose material is destroyed now
 	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
-	Tampered []string // IDs of keys whose record was changed behind the service's back
+	Tampered []string // IDs under which something stands that this service did not write
 }
 
 // Maintain does all that time asks for, once. Nothing depends on when it runs: a key
@@ -37,7 +39,7 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 			break
 		}
 		report.Keys++
-		text := item.Name[len(keySegment):]
+		text := strings.TrimPrefix(item.Name, keySegment)
 		r, err := m.readRecord(c, text, item.Value)
 		if err != nil {
 			report.Tampered = append(report.Tampered, text)
@@ -51,7 +53,8 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 	return report, errors.Join(failed...)
 }
 
-// Run does Maintain now and then every minute until ctx ends, and returns ctx's cause.
+// Run does Maintain now and then every minute until ctx ends, and returns ctx's cause, which
+// is no refusal of this package.
 // What a pass could not do is told to Observe and tried again by the next.
 func (m *Manager) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
@@ -140,7 +143,7 @@ func (r *record) bury(now time.Time) {
 }
 
 func lostRace(_ keystore.Version, err error) error {
-	if errors.Is(err, keystore.ErrConflict) {
+	if errors.Is(err, errStale) {
 		return nil
 	}
 	return err
