@@ -68,13 +68,16 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 		return err
 	}
 	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+		if err := c.authorize(ctx, Request{KeyID: current.text, Alias: alias}); err != nil {
+			return keyID{}, err
+		}
 		switch {
 		case op == OpCreateAlias && alive:
 			return keyID{}, refuse(op, "", ErrExists)
 		case op == OpUpdateAlias && !alive:
 			return keyID{}, aliasNotFound(op)
 		default:
-			return id, c.authorize(ctx, Request{KeyID: current.text, Alias: alias})
+			return id, nil
 		}
 	})
 }
@@ -100,7 +103,8 @@ func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 
 // Aliases yields the aliases of a key, or with an empty ref those of all keys, ascending
 // by name. Aliases of deleted keys are gone with them. An alias whose record was changed
-// behind the service's back is yielded with ErrTampered, and the loop goes on.
+// behind the service's back is yielded with ErrTampered, and the loop goes on; any other
+// error ends it.
 func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, error] {
 	return func(yield func(Alias, error) bool) {
 		var err error
@@ -109,8 +113,11 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 		var of keyID
 		if ref == "" {
 			err = c.authorize(ctx, Request{})
-		} else {
-			of, err = m.resolve(ctx, c, ref)
+		} else if of, err = m.resolve(ctx, c, ref); err == nil {
+			var alive bool
+			if alive, err = m.alive(ctx, c, of); err == nil && !alive {
+				err = refuse(c.op, c.keyID, ErrNotFound)
+			}
 		}
 		if err != nil {
 			yield(Alias{}, err)
@@ -122,14 +129,22 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 				yield(Alias{}, err)
 				return
 			}
-			a, err := m.readAlias(c, item)
-			if err == nil {
-				alive := false
-				if alive, err = m.alive(ctx, c, a.id); err == nil && (!alive || ref != "" && a.id != of) {
-					continue
+			a, tampered := m.readAlias(c, item)
+			if tampered != nil {
+				if !yield(Alias{Name: item.Name}, tampered) {
+					return
 				}
+				continue
 			}
-			if !yield(Alias{Name: item.Name, KeyID: a.text}, err) {
+			if ref != "" && a.id != of {
+				continue
+			}
+			var alive bool
+			if alive, err = m.alive(ctx, c, a.id); err != nil {
+				yield(Alias{}, err)
+				return
+			}
+			if alive && !yield(Alias{Name: item.Name, KeyID: a.text}, nil) {
 				return
 			}
 		}
@@ -153,7 +168,7 @@ func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide
 			return err
 		}
 		err = m.writeAlias(ctx, c, alias, current, id)
-		if !errors.Is(err, keystore.ErrConflict) {
+		if !errors.Is(err, errStale) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -169,10 +184,7 @@ func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current
 	}
 	_, err = m.store.Put(ctx, alias, current.version, value)
 	m.aliases.drop(alias)
-	if err != nil && !errors.Is(err, keystore.ErrConflict) {
-		return outcomeUnknown(c.op, "", err)
-	}
-	return err
+	return written(c.op, "", err)
 }
 
 // alive tells whether the key of an alias is still there.
@@ -180,21 +192,24 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
 	if id == (keyID{}) {
 		return false, nil
 	}
-	probe := &call{m: m, op: OpDescribeKey, now: c.now}
-	_, err := m.find(ctx, probe, id)
-	if errors.Is(err, ErrUnavailable) {
+	probe := *c
+	e, err := m.fetch(ctx, &probe, id)
+	switch {
+	case refusedAs(err, ErrUnavailable):
 		return false, err
+	case err != nil:
+		return !refusedAs(err, ErrNotFound), nil // a record that was changed is there
 	}
-	return !errors.Is(err, ErrNotFound), nil
+	return e.record.facts().state(c.now) != Deleted, nil
 }
 
 // aliasTarget is what an alias names, from memory where that is fresh enough.
 func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	if err := m.aliasChanges.follow(ctx, c.now); err != nil {
+	if err := m.aliasChanges.follow(ctx, c.tick); err != nil {
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
 	}
 	a, ok := m.aliases.get(alias)
-	if ok && (m.aliasChanges.feed != nil || m.aliasChanges.within(&a.readAt, c.now)) {
+	if ok && (m.aliasChanges.feed != nil || m.aliasChanges.within(&a.readAt, c.tick)) {
 		return a, nil
 	}
 	mark := m.aliases.mark(alias)
@@ -223,5 +238,9 @@ func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
 	if m.instance.decodeItem(item.Name, item.Value, &rec) != nil {
 		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
 	}
-	return aliasEntry{id: rec.Key, text: rec.Key.String(), seq: rec.Seq, version: item.Version, readAt: c.now}, nil
+	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version, readAt: c.tick}
+	if rec.Key != (keyID{}) {
+		a.text = rec.Key.String()
+	}
+	return a, nil
 }

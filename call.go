@@ -9,7 +9,7 @@ import (
 type Request struct {
 	Op    Op
 	KeyID string // the key concerned, also where the caller named an alias; "" where there is none
-	Alias string // the alias, where the caller named one or the call is about one
+	Alias string // the alias, where the caller named the key by it or the call is about it
 
 	// EncryptionContext is what the caller gave, for uses of a key. Do not change it. It is
 	// no secret, and printers show it.
@@ -18,7 +18,7 @@ type Request struct {
 
 // Event is what Config.Observe is told when a call is over.
 type Event struct {
-	Time       time.Time // when the call began
+	Time       time.Time // that the call went by
 	Op         Op
 	KeyID      string // the key concerned, whether or not it exists; "" where there is none
 	KeyVersion int    // the version that was used, for uses of a key
@@ -29,12 +29,19 @@ type Event struct {
 type call struct {
 	m       *Manager
 	op      Op
-	now     time.Time
+	now     time.Time // what the clock said, for all that dates decide
+	tick    time.Time // the same with its monotonic reading, for ages in this process
 	keyID   string
 	version uint32
 }
 
-func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
+func (m *Manager) begin(op Op) *call {
+	tick := m.clock()
+	return &call{m: m, op: op, now: bare(tick), tick: tick}
+}
+
+// bare is a time as records have it.
+func bare(t time.Time) time.Time { return t.Round(0).UTC() }
 
 // end tells Observe. It is deferred.
 func (c *call) end(ctx context.Context, err *error) {
@@ -49,7 +56,11 @@ func (c *call) authorize(ctx context.Context, r Request) error {
 	}
 	r.Op = c.op
 	if err := c.m.ask(ctx, r); err != nil {
-		return refuseBecause(c.op, r.KeyID, ErrDenied, "", err)
+		keyID := r.KeyID
+		if r.Alias != "" {
+			keyID = "" // who is denied does not learn what key an alias names
+		}
+		return refuseBecause(c.op, keyID, ErrDenied, "", err)
 	}
 	return nil
 }

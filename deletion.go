@@ -60,7 +60,13 @@ func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool
 // same name is replaced. While a key has dependents its deletion cannot be scheduled.
 func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
 	return m.update(ctx, OpAddDependent, ref, d.check(OpAddDependent), func(_ *call, r *record) error {
-		r.Dependents = append(r.withoutDependent(d.Name), d)
+		r.Dependents = slices.Clone(r.Dependents)
+		at := slices.IndexFunc(r.Dependents, func(known Dependent) bool { return known.Name == d.Name })
+		if at >= 0 {
+			r.Dependents[at] = d
+			return nil
+		}
+		r.Dependents = append(r.Dependents, d)
 		if len(r.Dependents) > MaxDependents {
 			return invalid(OpAddDependent, "more than 100 dependents")
 		}

@@ -1,10 +1,6 @@
 package kms
 
-import (
-	"context"
-
-	"github.com/cockroachdb/errors"
-)
+import "context"
 
 // MaxPlaintext is the most that Encrypt takes, in bytes: 6 KiB. What is larger is
 // encrypted under a data key.
@@ -40,6 +36,9 @@ func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionC
 // it under a key and another context; the plaintext does not leave the service. It asks
 // and tells twice: ReEncryptFrom the one key, ReEncryptTo the other.
 func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
+	if to.check(OpReEncryptTo) != nil {
+		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
+	}
 	plaintext, err := m.reEncryptFrom(ctx, ciphertext, from)
 	if err != nil {
 		return nil, err
@@ -70,7 +69,7 @@ func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec Encrypt
 		return nil, err
 	}
 	e, err := m.lookup(ctx, c, ref, ec)
-	if ref == DefaultKey && errors.Is(err, ErrNotFound) {
+	if ref == DefaultKey && refusedAs(err, ErrNotFound) {
 		return m.makeDefault(ctx, c, ec)
 	}
 	return e, err

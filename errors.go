@@ -18,9 +18,10 @@ func (c *condition) ErrorHint() string { return c.hint }
 
 func (c *condition) code() string { return c.named }
 
-// The conditions. Every error of this package matches at least one of them, with the
+// The conditions. Every refusal of this package matches at least one of them, with the
 // standard library's errors.Is as well as with others. Nothing had changed when one
-// was returned, but for ErrUnavailable, whose error says when the outcome is unknown.
+// was returned, but for ErrUnavailable, whose error says when the outcome is unknown, and
+// for Maintain, whose report says what was done.
 var (
 	// ErrNotFound: no such key or alias, or the key is deleted.
 	ErrNotFound error = &condition{"kms: not found", "Forbidden.KeyNotFound",
@@ -115,27 +116,33 @@ type refusal struct {
 	keyID string // "": none, or not known to be one
 	cond  error
 	text  string // what is to be said beyond the condition; no input, no secret
+	said  string // what callers once said of the key, quoted
 	hint  string // "": the condition's
 	cause error
 }
 
 // Error tells the operation, the key and what was refused.
 func (e *refusal) Error() string {
-	if e.cond == nil {
-		return "kms: refused"
-	}
-	s := "kms: " + e.op.String()
-	if e.keyID != "" {
-		s += ": key " + e.keyID
-	}
-	s += ": " + e.cond.Error()[len("kms: "):]
-	if e.text != "" {
-		s += ": " + e.text
-	}
+	s := e.place() + e.brief()
 	if e.cause != nil {
 		s += ": " + e.cause.Error()
 	}
 	return s
+}
+
+func (e *refusal) place() string {
+	if e.keyID == "" {
+		return "kms: " + e.op.String() + ": "
+	}
+	return "kms: " + e.op.String() + ": key " + e.keyID + ": "
+}
+
+// condition is the text of the condition, without the package's name.
+func (e *refusal) condition() string {
+	if e.cond == nil {
+		return "refused"
+	}
+	return e.cond.Error()[len("kms: "):]
 }
 
 // Is makes errors.Is find the condition.
@@ -152,12 +159,15 @@ func (e *refusal) ErrorHint() string {
 	return e.hint
 }
 
-// SafeFormatError lets reports keep the text, which holds no input and no secret; the
-// cause is left to its own rules.
+// SafeFormatError lets reports keep the text, but for what callers once said; the cause is
+// left to its own rules.
 func (e *refusal) SafeFormatError(p errors.Printer) error {
-	own := *e
-	own.cause = nil
-	p.Print(errors.Safe(own.Error()))
+	p.Print(errors.Safe(e.place()), errors.Safe(e.condition()))
+	for _, more := range []any{errors.Safe(e.text), e.said} {
+		if more != "" && more != errors.Safe("") {
+			p.Print(errors.Safe(": "), more)
+		}
+	}
 	return e.cause
 }
 

@@ -49,7 +49,7 @@ func openInstance(ctx context.Context, s keystore.Store, root Root, now time.Tim
 	item, err := s.Get(ctx, name)
 	if errors.Is(err, keystore.ErrNotFound) {
 		var in *instance
-		if in, err = createInstance(ctx, s, root, now); !errors.Is(err, keystore.ErrConflict) {
+		if in, err = createInstance(ctx, s, root, now); !errors.Is(err, errStale) {
 			return in, err
 		}
 		item, err = s.Get(ctx, name)
@@ -60,18 +60,18 @@ func openInstance(ctx context.Context, s keystore.Store, root Root, now time.Tim
 	if err != nil {
 		return nil, unavailable(opOpen, "", "the key store", err)
 	}
-	in, _, err := unsealInstance(item, root)
+	in, _, err := unsealInstance(opOpen, DefaultInstance, item.Value, root)
 	return in, err
 }
 
-// createInstance makes the default instance of a new key store. It is ErrConflict where
+// createInstance makes the default instance of a new key store. It is errStale where
 // somebody else was quicker, and where the store holds keys and so is not new.
 func createInstance(ctx context.Context, s keystore.Store, root Root, now time.Time) (*instance, error) {
 	for _, err := range s.List(ctx, keySegment, "") {
 		if err != nil {
 			return nil, unavailable(opOpen, "", "the key store", err)
 		}
-		return nil, keystore.ErrConflict
+		return nil, errStale
 	}
 	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
 	key := randomBytes(32)
@@ -85,35 +85,30 @@ func createInstance(ctx context.Context, s keystore.Store, root Root, now time.T
 	}
 	value, err := in.encodeItem(instanceItem(rec.ID), rec)
 	if err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: an instance that cannot be encoded")
+		return nil, invalid(opOpen, "a date is beyond the year 9999: look at Config.Now")
 	}
-	if _, err := s.Put(ctx, instanceItem(rec.ID), "", value); errors.Is(err, keystore.ErrConflict) {
-		return nil, err
-	} else if err != nil {
-		return nil, unavailable(opOpen, "", "the key store", err)
-	}
-	return in, nil
+	_, err = s.Put(ctx, instanceItem(rec.ID), "", value)
+	return in, written(opOpen, "", err)
 }
 
-// unsealInstance opens the record of an instance with root.
-func unsealInstance(item keystore.Item, root Root) (*instance, instanceRecord, error) {
-	var rec instanceRecord
-	id := item.Name[len(instanceSegment):]
-	rest, ok := bytes.CutPrefix(item.Value, (&instance{id: id}).prefix())
+// unsealInstance opens the record of the instance id with root.
+func unsealInstance(op Op, id string, value []byte, root Root) (*instance, instanceRecord, error) {
+	var rec, authentic instanceRecord
+	tampered := refuseBecause(op, "", ErrTampered, "the record of the instance", nil)
+	rest, ok := bytes.CutPrefix(value, (&instance{id: id}).prefix())
 	if !ok || len(rest) < macSize || json.Unmarshal(rest[macSize:], &rec) != nil || rec.ID != id || len(rec.Store) != 16 {
-		return nil, rec, refuseBecause(opOpen, "", ErrTampered, "the record of the instance", nil)
+		return nil, rec, tampered
 	}
 	key, err := root.Decrypt(rec.Root, rootContext(rec.Store, rec.ID))
 	if err != nil || len(key) != 32 {
-		return nil, rec, refuseBecause(opOpen, "", ErrRoot, "", err)
+		return nil, rec, refuseBecause(op, "", ErrRoot, "", err)
 	}
 	in, err := deriveInstance(rec.ID, rec.Store, key)
 	if err != nil {
 		return nil, rec, err
 	}
-	var authentic instanceRecord
-	if in.decodeItem(item.Name, item.Value, &authentic) != nil {
-		return nil, rec, refuseBecause(opOpen, "", ErrTampered, "the record of the instance", nil)
+	if in.decodeItem(instanceItem(id), value, &authentic) != nil {
+		return nil, rec, tampered
 	}
 	return in, authentic, nil
 }

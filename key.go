@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -110,7 +109,7 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 		return Key{}, err
 	}
 	c.keyID = r.id()
-	if err := m.create(ctx, c, r); errors.Is(err, keystore.ErrConflict) {
+	if err := m.create(ctx, c, r); errors.Is(err, errStale) {
 		return Key{}, unavailable(c.op, c.keyID, "the ID is taken", err)
 	} else if err != nil {
 		return Key{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // ListOptions says which keys to list. A field that is empty allows all; a key is listed
@@ -45,7 +46,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 				yield(Key{}, err)
 				return
 			}
-			text := item.Name[len(keySegment):]
+			text := strings.TrimPrefix(item.Name, keySegment)
 			r, failed := m.readRecord(c, text, item.Value)
 			if failed != nil {
 				if !yield(Key{ID: text}, failed) {

@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,13 +16,9 @@ import (
 type entry struct {
 	record  *record
 	version keystore.Version
+	mac     [macSize]byte // of the record
 	readAt  time.Time
-	opened  []lazyKey // one for each of the record's versions
-}
-
-type lazyKey struct {
-	mu  sync.Mutex
-	key atomic.Pointer[provider.Key]
+	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
 }
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
@@ -71,27 +66,32 @@ func (m *Manager) lookup(ctx context.Context, c *call, ref string, ec Encryption
 
 // find is lookup by ID, after Authorize.
 func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx, c.now); err != nil {
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+	e, err := m.fetch(ctx, c, id)
+	if err != nil {
+		return nil, err
 	}
-	e, ok := m.keys.get(id)
-	if !ok || m.keyChanges.feed == nil && !m.keyChanges.within(&e.readAt, c.now) {
-		var err error
-		if e, err = m.load(ctx, c, id); err != nil {
-			return nil, err
-		}
-	}
-	c.keyID = e.record.text
 	return e, e.record.allow(c.op, c.now)
 }
 
-// load reads a key from the store and keeps it. Where the store still holds the version
-// that is in memory, what was opened of it stays open.
+// fetch is find before the table decides.
+func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
+	if err := m.keyChanges.follow(ctx, c.tick); err != nil {
+		c.keyID = id.String()
+		return nil, unavailable(c.op, c.keyID, "the key store", err)
+	}
+	e, ok := m.keys.get(id)
+	if !ok || m.keyChanges.feed == nil && !m.keyChanges.within(&e.readAt, c.tick) {
+		return m.load(ctx, c, id)
+	}
+	c.keyID = e.record.text
+	return e, nil
+}
+
+// load reads a key from the store and keeps it. Where the store still holds the record that
+// is in memory, what was opened of it stays open.
 func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	mark := m.keys.mark(id)
-	if c.keyID == "" {
-		c.keyID = id.String()
-	}
+	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
@@ -99,14 +99,14 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
-	e := &entry{version: item.Version, readAt: c.now}
-	if known, ok := m.keys.get(id); ok && known.version == item.Version {
+	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: c.tick}
+	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
 		e.record, e.opened = known.record, known.opened
 	} else {
 		if e.record, err = m.instance.decodeRecord(id, c.keyID, item.Value); err != nil {
 			return nil, refuse(c.op, c.keyID, ErrTampered)
 		}
-		e.opened = make([]lazyKey, len(e.record.Versions))
+		e.opened = make([]atomic.Pointer[provider.Key], len(e.record.Versions))
 	}
 	if e.record.DestroyedAt.IsZero() {
 		m.keys.put(id, e, mark)
@@ -114,15 +114,10 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	return e, nil
 }
 
-// open returns the i-th version of the key, opened once and kept with the entry.
+// open returns the i-th version of the key, opened and kept with the entry. Callers that
+// come at once may each open it, so that none waits for another's provider.
 func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.Key, error) {
-	lazy := &e.opened[i]
-	if key := lazy.key.Load(); key != nil {
-		return *key, nil
-	}
-	lazy.mu.Lock()
-	defer lazy.mu.Unlock()
-	if key := lazy.key.Load(); key != nil {
+	if key := e.opened[i].Load(); key != nil {
 		return *key, nil
 	}
 	r, v := e.record, &e.record.Versions[i]
@@ -139,6 +134,6 @@ func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.
 	if err != nil {
 		return nil, fromProvider(c.op, r.id(), err)
 	}
-	lazy.key.Store(&key)
+	e.opened[i].Store(&key)
 	return key, nil
 }

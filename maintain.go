@@ -3,13 +3,15 @@ package kms
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/keystore"
 )
 
-// Report tells what one pass of Maintain found and did.
+// Report tells what one pass of Maintain found and did. A purge whose last write was made,
+// and whose answer was lost, is in no report: the next pass finds nothing left to do.
 type Report struct {
 	Keys     int      // records that were looked at
 	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
@@ -17,7 +19,7 @@ type Report struct {
 	Expired  []string // IDs of keys whose imported material was over, and is destroyed now
 	Rotated  []string // IDs of keys that got a new version because their policy asked for it
 	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
-	Tampered []string // IDs of keys whose record was changed behind the service's back
+	Tampered []string // IDs under which something stands that this service did not write
 }
 
 // Maintain does all that time asks for, once. Nothing depends on when it runs: a key
@@ -40,7 +42,7 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 			break
 		}
 		report.Keys++
-		text := item.Name[len(keySegment):]
+		text := strings.TrimPrefix(item.Name, keySegment)
 		r, err := m.readRecord(c, text, item.Value)
 		if err != nil {
 			report.Tampered = append(report.Tampered, text)
@@ -54,7 +56,8 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 	return report, errors.Join(failed...)
 }
 
-// Run does Maintain now and then every minute until ctx ends, and returns ctx's cause.
+// Run does Maintain now and then every minute until ctx ends, and returns ctx's cause, which
+// is no refusal of this package.
 // What a pass could not do is told to Observe and tried again by the next.
 func (m *Manager) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
@@ -102,7 +105,7 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version k
 	}
 	version, err := m.write(ctx, c, r, version)
 	switch {
-	case errors.Is(err, keystore.ErrConflict):
+	case errors.Is(err, errStale):
 		return nil
 	case err != nil:
 		return err
@@ -114,7 +117,7 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version k
 // quicker that is no error: the rest is left to the winner.
 func (m *Manager) step(ctx context.Context, c *call, r *record, version keystore.Version, list *[]string) error {
 	switch _, err := m.write(ctx, c, r, version); {
-	case errors.Is(err, keystore.ErrConflict):
+	case errors.Is(err, errStale):
 		return nil
 	case err != nil:
 		return err

@@ -117,6 +117,14 @@ func (in *instance) decodeItem(name string, value []byte, v any) error {
 	return nil
 }
 
+// macOf is the MAC of an item, or what stands in its place.
+func (in *instance) macOf(value []byte) (mac [macSize]byte) {
+	if at := len(in.prefix()); len(value) > at {
+		copy(mac[:], value[at:])
+	}
+	return mac
+}
+
 // decodeRecord reads the record of the key id.
 func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, error) {
 	r := &record{text: text}

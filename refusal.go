@@ -1,14 +1,18 @@
 package kms
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cockroachdb/errors"
 )
 
 // StateError says that a key's state refuses an operation. It matches ErrState where
-// the operation would have changed the state, otherwise ErrDisabled or ErrPendingImport.
+// the operation would have changed the state or given the key an alias, otherwise
+// ErrDisabled or ErrPendingImport.
 type StateError struct {
 	refusal
 	KeyID        string
@@ -81,9 +85,14 @@ func (e *BlockedError) ErrorHint() string {
 	return strings.Join(hints, " ")
 }
 
-// SafeFormatError lets reports keep the text, which holds no secret.
+// SafeFormatError lets reports keep the text, but for what callers once said.
 func (e *BlockedError) SafeFormatError(p errors.Printer) error {
-	p.Print(errors.Safe(e.Error()))
+	p.Print(errors.Safe("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way"))
+	for _, err := range e.Blockers {
+		if r := refusalOf(err); r != nil {
+			p.Print(errors.Safe("; "), errors.Safe(r.condition()), errors.Safe(": "), r.said)
+		}
+	}
 	return nil
 }
 
@@ -94,16 +103,25 @@ func (e *BlockedError) code() string {
 	return Code(e.Blockers[0])
 }
 
-// brief is the refusal without operation and key.
+// brief is the refusal without operation, key and cause.
 func (e *refusal) brief() string {
-	s := e.cond.Error()[len("kms: "):]
-	if e.text != "" {
-		s += ": " + e.text
+	s := e.condition()
+	for _, more := range []string{e.text, e.said} {
+		if more != "" {
+			s += ": " + more
+		}
 	}
 	return s
 }
 
 func (e *refusal) self() *refusal { return e }
+
+// refusedAs tells whether err is a refusal of this package for that condition. Unlike
+// errors.Is it does not look into causes, which others choose.
+func refusedAs(err, cond error) bool {
+	r := refusalOf(err)
+	return r != nil && r.cond == cond
+}
 
 func refusalOf(err error) *refusal {
 	var r interface{ self() *refusal }
@@ -163,15 +181,31 @@ func newStateRefusal(op Op, called naming, r *record, state State) error {
 }
 
 func newProtectedError(op Op, id, why string) error {
-	return &ProtectedError{refusal{op: op, keyID: id, cond: ErrProtected, text: why}, id, why}
+	return &ProtectedError{refusal{op: op, keyID: id, cond: ErrProtected, said: quoted(why)}, id, why}
 }
 
 func newInUseError(op Op, id string, dependents []Dependent) error {
-	text := count(len(dependents), "dependent")
-	for i, d := range dependents {
-		text += []string{": ", ", "}[min(i, 1)] + d.Name
+	var names []string
+	for _, d := range dependents[:min(3, len(dependents))] {
+		names = append(names, quoted(d.Name))
 	}
-	return &InUseError{refusal{op: op, keyID: id, cond: ErrInUse, text: text}, id, dependents}
+	text, said := count(len(dependents), "dependent"), strings.Join(names, ", ")
+	if len(dependents) > len(names) {
+		said += ", …"
+	}
+	return &InUseError{refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, id, slices.Clone(dependents)}
+}
+
+// quoted is what callers said, fit for one line of an error.
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	const most = 80
+	if runes := []rune(s[:min(len(s), utf8.UTFMax*(most+1))]); len(runes) > most {
+		s = string(runes[:most]) + "…"
+	}
+	return strconv.Quote(s)
 }
 
 func unavailable(op Op, keyID, text string, cause error) error {

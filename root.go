@@ -3,9 +3,9 @@ package kms
 import (
 	"context"
 	"crypto/subtle"
+	"strings"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/keystore"
 )
 
 // Root is the key outside the key store that seals the instance keys, and so everything.
@@ -22,7 +22,8 @@ type Root interface {
 // opened with. Keys and ciphertexts stay as they are, and every open Manager goes on. It
 // may be killed at any point and repeated, on this Manager or on one opened anew with
 // the old root. When it has returned nil, Open takes next and the old root opens
-// nothing that the store then holds; older copies of the store it still opens.
+// nothing that the store then holds; older copies of the store it still opens. An item
+// among the instances that is none is told as ErrTampered, and does not keep the others.
 func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 	c := m.begin(OpRotateRoot)
 	defer c.end(ctx, &err)
@@ -33,34 +34,40 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 		return err
 	}
 	// The default instance comes last, so that the old root opens the store until all is done.
+	// What is no instance of this service must not keep the root from being rotated.
+	var foreign []error
 	for item, err := range m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
 			return unavailable(c.op, "", "the key store", err)
 		}
-		if item.Name == instanceItem(DefaultInstance) {
+		id := strings.TrimPrefix(item.Name, instanceSegment)
+		if id == DefaultInstance {
 			continue
 		}
-		if err := m.reseal(ctx, c, item.Name, next); err != nil {
+		switch err := m.reseal(ctx, c, id, next); {
+		case refusedAs(err, ErrTampered):
+			foreign = append(foreign, err)
+		case err != nil:
 			return err
 		}
 	}
-	if err := m.reseal(ctx, c, instanceItem(DefaultInstance), next); err != nil {
+	if err := m.reseal(ctx, c, DefaultInstance, next); err != nil {
 		return err
 	}
 	m.root.Store(&next)
-	return nil
+	return errors.Join(foreign...)
 }
 
 // reseal seals the key of one instance under next, unless it is already.
-func (m *Manager) reseal(ctx context.Context, c *call, name string, next Root) error {
+func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) error {
 	for {
-		item, err := m.store.Get(ctx, name)
+		item, err := m.store.Get(ctx, instanceItem(id))
 		if err != nil {
 			return unavailable(c.op, "", "the key store", err)
 		}
-		_, rec, err := unsealInstance(item, *m.root.Load())
-		if errors.Is(err, ErrRoot) {
-			if _, _, done := unsealInstance(item, next); done == nil {
+		_, rec, err := unsealInstance(c.op, id, item.Value, *m.root.Load())
+		if refusedAs(err, ErrRoot) {
+			if _, _, done := unsealInstance(c.op, id, item.Value, next); done == nil {
 				return nil
 			}
 		}
@@ -71,12 +78,12 @@ func (m *Manager) reseal(ctx context.Context, c *call, name string, next Root) e
 		if err != nil {
 			return refuseBecause(c.op, "", ErrRoot, "sealing the instance key under the next root", err)
 		}
-		_, err = m.store.Put(ctx, name, item.Version, value)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, keystore.ErrConflict):
-			return outcomeUnknown(c.op, "", err)
+		_, err = m.store.Put(ctx, instanceItem(id), item.Version, value)
+		if err = written(c.op, "", err); !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
 		}
 	}
 }

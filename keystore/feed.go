@@ -32,7 +32,8 @@ type Local interface {
 	Feed
 
 	// Head returns a function that tells the newest position of segment. The function
-	// takes no lock, does no I/O and may be kept for the life of the Store.
+	// takes no lock, does no I/O and may be kept for the life of the Store. When the Store
+	// is closed the position moves, so that nobody goes on with what was read.
 	Head(segment string) func() Cursor
 }
 

@@ -40,7 +40,8 @@ const AES256 Spec = "AES_256"
 
 // Provider makes, opens and destroys keys. All methods may be called by many
 // goroutines at once. An id names one key version; it is 1 to 128 bytes of printable
-// ASCII and is never used for two keys.
+// ASCII. No two keys of one id are ever kept, but where two processes made one at once, or
+// one was killed, a key may have been made that nobody kept.
 type Provider interface {
 	// Generate makes a key and returns its material: at most 64 KiB.
 	Generate(ctx context.Context, id string, spec Spec) (material []byte, err error)
@@ -50,7 +51,7 @@ type Provider interface {
 	Open(ctx context.Context, id string, spec Spec, material []byte) (Key, error)
 
 	// Destroy ends the key of that material and returns nil only when it is surely
-	// gone. It may be repeated. Where the material is the key there is nothing to do:
+	// gone: also when it was gone already. It may be repeated. Where the material is the key there is nothing to do:
 	// the service has forgotten the material already.
 	Destroy(ctx context.Context, id string, material []byte) error
 }

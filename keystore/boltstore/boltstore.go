@@ -169,6 +169,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.ring.Close()
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	var why error

@@ -22,6 +22,9 @@ var ErrUnsure = errors.New("boltstore: the disk did not confirm a write")
 // at the end, where a page that was left room would never use it.
 const fill = 0.95
 
+// largestGroup is from how many puts on a commit waits for no more.
+const largestGroup = 256
+
 // A put is a call of Put that waits for its commit.
 type put struct {
 	name   string
@@ -81,14 +84,7 @@ func (s *Store) withdraw(p *put) {
 
 // lead commits the whole queue and settles it. The caller has the turn.
 func (s *Store) lead() {
-	runtime.Gosched() // writers that the last commit let go may join this one
-	s.mu.Lock()
-	group := s.queue
-	s.queue = nil
-	s.mu.Unlock()
-	if len(group) == 0 {
-		return
-	}
+	group := s.gather()
 	err := s.commit(group)
 	for _, p := range group {
 		if p.replaced {
@@ -98,6 +94,22 @@ func (s *Store) lead() {
 			p.version, p.err = "", err
 		}
 		close(p.done)
+	}
+}
+
+// gather takes the queue when it has stopped growing: writers that the last commit let go
+// come back at once if they have more to put, and need not wait for two commits then.
+func (s *Store) gather() (group []*put) {
+	for waiting := -1; ; {
+		runtime.Gosched()
+		s.mu.Lock()
+		if group = s.queue; len(group) <= waiting || len(group) >= largestGroup {
+			s.queue = nil
+			s.mu.Unlock()
+			return group
+		}
+		waiting = len(group)
+		s.mu.Unlock()
 	}
 }
 

@@ -35,6 +35,18 @@ func (r *Ring) Replaced(name string) {
 	s.head.Add(1)
 }
 
+// Close moves the newest position of every segment, so that whoever keeps what he read asks
+// the store again, and learns that it is closed.
+func (r *Ring) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.segments {
+		s.mu.Lock()
+		s.head.Add(size + 1)
+		s.mu.Unlock()
+	}
+}
+
 // Head returns the function that tells the newest position of a segment: one atomic load.
 func (r *Ring) Head(segment string) func() uint64 { return r.segment(segment).head.Load }
 

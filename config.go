@@ -1,0 +1,98 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/provider"
+)
+
+// Config is what a Manager is opened with. Store, Root and one provider are required.
+type Config struct {
+	// Store is where the keys are kept. The caller closes it, after the Manager's last use.
+	Store keystore.Store
+
+	// Root seals the key store. Without it nothing in the store can be read.
+	Root Root
+
+	// Software and HSM do the cryptography of the keys of either protection level.
+	Software, HSM provider.Provider
+
+	// Now is the only clock. A use of a key reads it once, when it begins; a change of a key
+	// reads it again before it decides. Nil is time.Now.
+	Now func() time.Time
+
+	// Authorize is asked before every call and again for every further key that the call
+	// concerns. An error refuses the call with ErrDenied. Nil allows all.
+	Authorize func(context.Context, Request) error
+
+	// Observe is told of every call when it is over, with the call's context, which may say
+	// who called. It runs on the caller's goroutine and must be quick. Nil tells nobody.
+	Observe func(context.Context, Event)
+
+	// MaxStaleness is how long after a change was made by another process this one may
+	// still act on what it read before. Zero is at once, which costs a look at the store
+	// before every use. Where one process owns the store (Memory, boltstore) a change is
+	// always obeyed at once, and at no cost.
+	MaxStaleness time.Duration
+
+	// CacheKeys is for how many opened keys there is room in memory. Zero is 10 000.
+	CacheKeys int
+
+	// PurgeDelay is how long Maintain waits, once it saw a deletion date passed, before it
+	// destroys the key's material, so that a clock that jumped can be set right. The key
+	// is Deleted meanwhile. Zero is 24 hours, negative is not at all; at most 72 hours.
+	PurgeDelay time.Duration
+
+	// MaxKeyVersions is how many versions a key may have. Zero is 50, the most is 1000.
+	MaxKeyVersions int
+}
+
+func (c Config) maxVersions() int {
+	if c.MaxKeyVersions <= 0 {
+		return 50
+	}
+	return c.MaxKeyVersions
+}
+
+func (c Config) now() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
+}
+
+func (c Config) cacheKeys() int {
+	if c.CacheKeys <= 0 {
+		return 10_000
+	}
+	return c.CacheKeys
+}
+
+func (c Config) purgeDelay() time.Duration {
+	if c.PurgeDelay == 0 {
+		return 24 * time.Hour
+	}
+	return max(c.PurgeDelay, 0)
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Store == nil:
+		return invalid(opOpen, "Config.Store is required")
+	case c.Root == nil:
+		return invalid(opOpen, "Config.Root is required")
+	case c.Software == nil && c.HSM == nil:
+		return invalid(opOpen, "one of Config.Software and Config.HSM is required")
+	case c.MaxStaleness < 0 || c.MaxStaleness > time.Hour:
+		return invalid(opOpen, "Config.MaxStaleness is not 0 to 1 h")
+	case c.PurgeDelay > 72*time.Hour:
+		return invalid(opOpen, "Config.PurgeDelay is more than 72 h")
+	case c.CacheKeys > 1<<24:
+		return invalid(opOpen, "Config.CacheKeys is more than 16 777 216")
+	case c.MaxKeyVersions > 1000:
+		return invalid(opOpen, "Config.MaxKeyVersions is more than 1000")
+	}
+	return nil
+}
