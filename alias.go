@@ -205,11 +205,11 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
 
 // aliasTarget is what an alias names, from memory where that is fresh enough.
 func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	if err := m.aliasChanges.follow(ctx, c.tick); err != nil {
+	if err := m.aliasChanges.follow(ctx); err != nil {
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
 	}
 	a, ok := m.aliases.get(alias)
-	if ok && (m.aliasChanges.feed != nil || m.aliasChanges.within(&a.readAt, c.tick)) {
+	if ok && m.aliasChanges.holds(&a.readAt) {
 		return a, nil
 	}
 	mark := m.aliases.mark(alias)
@@ -238,7 +238,7 @@ func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
 	if m.instance.decodeItem(item.Name, item.Value, &rec) != nil {
 		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
 	}
-	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version, readAt: c.tick}
+	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version, readAt: m.clock()}
 	if rec.Key != (keyID{}) {
 		a.text = rec.Key.String()
 	}

@@ -29,19 +29,12 @@ type Event struct {
 type call struct {
 	m       *Manager
 	op      Op
-	now     time.Time // what the clock said, for all that dates decide
-	tick    time.Time // the same with its monotonic reading, for ages in this process
+	now     time.Time
 	keyID   string
 	version uint32
 }
 
-func (m *Manager) begin(op Op) *call {
-	tick := m.clock()
-	return &call{m: m, op: op, now: bare(tick), tick: tick}
-}
-
-// bare is a time as records have it.
-func bare(t time.Time) time.Time { return t.Round(0).UTC() }
+func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
 
 // end tells Observe. It is deferred.
 func (c *call) end(ctx context.Context, err *error) {

@@ -17,6 +17,7 @@ type follower struct {
 	head    func() keystore.Cursor // the newest position, from memory; nil: there is none
 	feed    keystore.Feed          // nil: every entry is compared with the store by itself
 	most    time.Duration          // MaxStaleness
+	clock   func() time.Time       // with its monotonic reading, for ages
 
 	seen   atomic.Uint64             // the position up to which the cache is right
 	asked  atomic.Pointer[time.Time] // when the last look that succeeded was sent
@@ -25,8 +26,8 @@ type follower struct {
 	flush  func()
 }
 
-func newFollower(s keystore.Store, segment string, most time.Duration, forget func(string), flush func()) *follower {
-	f := &follower{segment: segment, most: most, forget: forget, flush: flush, turn: make(chan struct{}, 1)}
+func newFollower(s keystore.Store, segment string, most time.Duration, clock func() time.Time, forget func(string), flush func()) *follower {
+	f := &follower{segment: segment, most: most, clock: clock, forget: forget, flush: flush, turn: make(chan struct{}, 1)}
 	if local, ok := keystore.LocalOf(s); ok {
 		f.feed, f.head = local, local.Head(segment)
 	} else if feed, ok := keystore.FeedOf(s); ok {
@@ -36,8 +37,8 @@ func newFollower(s keystore.Store, segment string, most time.Duration, forget fu
 }
 
 // follow brings the cache up to date, if it must be.
-func (f *follower) follow(ctx context.Context, now time.Time) error {
-	if f.fresh(now) {
+func (f *follower) follow(ctx context.Context) error {
+	if f.fresh() {
 		return nil
 	}
 	select {
@@ -46,35 +47,39 @@ func (f *follower) follow(ctx context.Context, now time.Time) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-f.turn }()
-	if f.fresh(now) { // somebody looked while this call waited
+	if f.fresh() { // somebody looked while this call waited
 		return nil
 	}
-	return f.look(ctx, now)
+	return f.look(ctx)
 }
 
-func (f *follower) fresh(now time.Time) bool {
+func (f *follower) fresh() bool {
 	switch {
 	case f.head != nil:
 		return uint64(f.head()) == f.seen.Load()
 	case f.feed != nil:
-		return f.within(f.asked.Load(), now)
+		return f.within(f.asked.Load())
 	default:
 		return true
 	}
 }
 
-// within tells whether what was asked for at that time may still be relied on.
-func (f *follower) within(asked *time.Time, now time.Time) bool {
+// holds tells whether what was read at that time, and is in the cache, may be relied on.
+func (f *follower) holds(readAt *time.Time) bool { return f.feed != nil || f.within(readAt) }
+
+// within tells whether what was asked for at that time is fresh by itself.
+func (f *follower) within(asked *time.Time) bool {
 	if asked == nil || f.most == 0 {
 		return false
 	}
-	age := now.Sub(*asked)
+	age := f.clock().Sub(*asked)
 	return 0 <= age && age < f.most
 }
 
 // look asks the feed what changed and drops it. The lease that begins with it counts
 // from when it was sent.
-func (f *follower) look(ctx context.Context, now time.Time) error {
+func (f *follower) look(ctx context.Context) error {
+	now := f.clock()
 	seen := keystore.Cursor(f.seen.Load())
 	names, head, err := f.feed.Changes(ctx, f.segment, seen)
 	switch {

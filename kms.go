@@ -59,8 +59,8 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		return binary.LittleEndian.Uint64(id[8:]) * 0x9E3779B97F4A7C15 >> 20
 	})
 	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), func(s string) uint64 { return maphash.String(seed, s) })
-	m.keyChanges = newFollower(m.store, keySegment, m.staleness, m.forgetKey, m.keys.dropAll)
-	m.aliasChanges = newFollower(m.store, aliasSegment, m.staleness, m.aliases.drop, m.aliases.dropAll)
+	m.keyChanges = newFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.dropAll)
+	m.aliasChanges = newFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.drop, m.aliases.dropAll)
 
 	var err error
 	m.instance, err = openInstance(ctx, m.store, cfg.Root, m.now())
@@ -70,7 +70,8 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-func (m *Manager) now() time.Time { return bare(m.clock()) }
+// now reads the clock and drops what does not belong into a record.
+func (m *Manager) now() time.Time { return m.clock().Round(0).UTC() }
 
 func (m *Manager) forgetKey(name string) {
 	if id, ok := parseKeyID(strings.TrimPrefix(name, keySegment)); ok {

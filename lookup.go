@@ -75,12 +75,12 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 
 // fetch is find before the table decides.
 func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx, c.tick); err != nil {
+	if err := m.keyChanges.follow(ctx); err != nil {
 		c.keyID = id.String()
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e, ok := m.keys.get(id)
-	if !ok || m.keyChanges.feed == nil && !m.keyChanges.within(&e.readAt, c.tick) {
+	if !ok || !m.keyChanges.holds(&e.readAt) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.record.text
@@ -99,7 +99,7 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
-	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: c.tick}
+	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: m.clock()}
 	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
 		e.record, e.opened = known.record, known.opened
 	} else {

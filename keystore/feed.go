@@ -20,9 +20,9 @@ type Cursor uint64
 type Feed interface {
 	// Changes returns the names under segment whose value was replaced after the
 	// position, in any order and perhaps more than once, and the newest position.
-	// A Put that returned is in the Changes of every call that begins later.
-	// Where nothing changed this must be cheap. ErrGap: see there. It, or a head that is
-	// before after, is also the answer to a position that is yet to come.
+	// A Put that returned is in the Changes of every call that begins later, and what
+	// Changes tells can be read. Where nothing changed this must be cheap. ErrGap: see
+	// there; it is also the answer to a position that is yet to come.
 	Changes(ctx context.Context, segment string, after Cursor) (names []string, head Cursor, err error)
 }
 

@@ -17,12 +17,12 @@ var (
 	errRefused = errors.New("refused by the engine")
 )
 
-var brokenStores = slices.Concat(brokenPuts, brokenBounds, brokenLists, brokenRaces, brokenContexts, brokenReopens, brokenFeeds)
+var brokenStores = slices.Concat(brokenPuts, brokenBounds, brokenLists, brokenListItems, brokenRaces, brokenContexts, brokenReopens, brokenFeeds, brokenFollows)
 
 var brokenPuts = []broken{{
 	how:  "the fourth value of a name is read from a stale replica once",
 	fail: "a Put is seen by the next Get",
-	also: []string{"List survives writes", "writers of many names all succeed", "the head only grows, and only with what was replaced"},
+	also: []string{"List survives writes", "writers of many names all succeed", "the head only grows, and only with what was replaced", "List yields a version with its own value", "a gap comes with a good head"},
 	flaw: flaw{get: func(m *model, ctx context.Context, name string) (keystore.Item, error) {
 		item, err := m.get(ctx, name)
 		m.mu.Lock()
@@ -93,6 +93,20 @@ var brokenPuts = []broken{{
 		}
 	}},
 }, {
+	how:  "from the fourth refusal on it comes with the version that there is",
+	fail: "a refused Put changes nothing",
+	flaw: flaw{put: func(m *model, ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+		version, err := m.put(ctx, name, old, value)
+		if errors.Is(err, keystore.ErrConflict) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if m.counts["refused "+name]++; m.counts["refused "+name] >= 4 {
+				version = m.items[name].Version
+			}
+		}
+		return version, err
+	}},
+}, {
 	how:  "versions are a byte that runs over",
 	fail: "versions never repeat",
 	flaw: flaw{written: func(m *model, item keystore.Item, _ bool) keystore.Item {
@@ -155,6 +169,7 @@ var brokenBounds = []broken{{
 }, {
 	how:  "a message has less than a MiB",
 	fail: "values of MaxValue bytes",
+	also: []string{"List yields values of MaxValue bytes"},
 	flaw: flaw{put: func(m *model, ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
 		if len(value) >= keystore.MaxValue {
 			return "", errRefused

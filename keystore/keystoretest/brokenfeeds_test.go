@@ -11,6 +11,8 @@ import (
 var brokenFeeds = []broken{{
 	how:  "a name is in the feed once, where it was replaced first",
 	fail: "what was replaced is in the feed when Put returns",
+	also: []string{"a gap comes with a good head"},
+	luck: []string{"what a follower keeps is never stale"},
 	flaw: flaw{changes: func(m *model, ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
 		names, head, err := m.changes(ctx, segment, after)
 		m.mu.Lock()
@@ -42,6 +44,7 @@ var brokenFeeds = []broken{{
 }, {
 	how:  "a position counts what is at it",
 	fail: "the head only grows, and only with what was replaced",
+	also: []string{"a gap comes with a good head"},
 	flaw: flaw{changes: func(m *model, ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
 		names, head, err := m.changes(ctx, segment, after)
 		if err == nil && after > 0 {
@@ -62,6 +65,7 @@ var brokenFeeds = []broken{{
 }, {
 	how:  "the head is whatever the follower has",
 	fail: "a position that is yet to come is told from the head",
+	also: []string{"a gap comes with a good head"},
 	flaw: flaw{changes: func(m *model, ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
 		names, head, err := m.changes(ctx, segment, after)
 		if errors.Is(err, keystore.ErrGap) && after > head {
@@ -72,6 +76,7 @@ var brokenFeeds = []broken{{
 }, {
 	how:  "a Put takes its position before it is committed",
 	fail: "many at once are all in the feed",
+	luck: []string{"what a follower keeps is never stale"},
 	flaw: flaw{put: func(m *model, ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
 		if err := m.usable(ctx); err != nil || old == "" {
 			return m.put(ctx, name, old, value)
@@ -94,6 +99,7 @@ var brokenFeeds = []broken{{
 }, {
 	how:  "the head in memory is the one of when it was asked for",
 	fail: "the head in memory is that of the feed",
+	luck: []string{"what a follower keeps is never stale"},
 	flaw: flaw{head: func(m *model, segment string) func() keystore.Cursor {
 		_, head, _ := m.changes(context.Background(), segment, 0)
 		return func() keystore.Cursor { return head }

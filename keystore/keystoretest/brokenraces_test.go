@@ -1,6 +1,7 @@
 package keystoretest_test
 
 import (
+	"bytes"
 	"context"
 	"iter"
 
@@ -18,6 +19,7 @@ var brokenRaces = []broken{{
 }, {
 	how:  "there are two replicas, and for a moment one of them is behind",
 	fail: "what was read is not unread",
+	luck: []string{"what a follower keeps is never stale"},
 	flaw: flaw{put: func(m *model, ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
 		before, err := m.get(ctx, name)
 		version, errPut := m.put(ctx, name, old, value)
@@ -42,9 +44,38 @@ var brokenRaces = []broken{{
 		return m.get(ctx, name)
 	}},
 }, {
+	how:  "a read fills a cache, whoever put meanwhile",
+	fail: "what was read is not unread",
+	luck: []string{"what a follower keeps is never stale"},
+	flaw: flaw{put: func(m *model, ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+		version, err := m.put(ctx, name, old, value)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.behind, name) // also after a refusal: who lost reads anew
+		return version, err
+	}, get: func(m *model, ctx context.Context, name string) (keystore.Item, error) {
+		m.mu.Lock()
+		kept, ok := m.behind[name]
+		m.mu.Unlock()
+		if ok && m.usable(ctx) == nil {
+			kept.Value = bytes.Clone(kept.Value)
+			return kept, nil
+		}
+		item, err := m.get(ctx, name)
+		if err != nil {
+			return item, err
+		}
+		linger()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.behind[name] = item
+		item.Value = bytes.Clone(item.Value)
+		return item, nil
+	}},
+}, {
 	how:  "a writer is told the version of whoever wrote last",
 	fail: "writers of many names all succeed",
-	also: []string{"a long way back is answered in full or with ErrGap"},
+	also: []string{"a long way back is answered in full or with ErrGap", "a gap comes with a good head", "the head does not go back while many put"},
 	flaw: flaw{put: func(m *model, ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
 		version, err := m.put(ctx, name, old, value)
 		if err != nil {

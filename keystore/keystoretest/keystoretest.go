@@ -79,7 +79,7 @@ const (
 	local      ability = "Local"
 )
 
-var cases = slices.Concat(putCases, boundsCases, listCases, raceCases, contextCases, reopenCases, feedCases)
+var cases = slices.Concat(putCases, boundsCases, listCases, listItemCases, raceCases, contextCases, reopenCases, feedCases, followCases)
 
 // A trial is one run of one case with a Store of its own.
 type trial struct {

@@ -15,6 +15,7 @@ type broken struct {
 	how  string
 	fail string   // the case that must notice
 	also []string // cases that cannot but notice, too
+	luck []string // cases that notice where goroutines happen to meet
 	flaw flaw
 }
 
@@ -27,7 +28,8 @@ func TestEveryBrokenStoreFailsItsCase(t *testing.T) {
 			slices.Sort(want)
 			var got []string
 			for _, name := range keystoretest.CaseNames() {
-				if failure := verdict(t, name, b.flaw); failure != "" {
+				failure := verdict(t, name, b.flaw)
+				if failure != "" && !slices.Contains(b.luck, name) {
 					t.Logf("%s: %s", name, failure)
 					got = append(got, name)
 				}

@@ -3,6 +3,7 @@ package keystoretest
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 
@@ -67,14 +68,16 @@ var raceCases = []testCase{{
 						return fmt.Errorf("Put: %w", err)
 					}
 					raise(&known, int64(n))
+					runtime.Gosched() // let them read this one
 				}
 			}
-			for floor := known.Load(); floor < last; floor = known.Load() {
+			for n := int64(0); n < last; runtime.Gosched() { // until the last is read
+				floor := known.Load()
 				item, err := t.Get(t.Context(), "key/counter")
 				if err != nil {
 					return fmt.Errorf("Get: %w", err)
 				}
-				n, err := strconv.ParseInt(string(item.Value), 10, 64)
+				n, err = strconv.ParseInt(string(item.Value), 10, 64)
 				if err != nil || n < floor {
 					return fmt.Errorf("Get returned %q after %d had been put or read", item.Value, floor)
 				}

@@ -28,8 +28,8 @@ func (t *trial) put(name string, old keystore.Version, value string) keystore.Ve
 // refused makes a Put that must be ErrConflict.
 func (t *trial) refused(name string, old keystore.Version, value string) {
 	t.Helper()
-	if version, err := t.Put(t.Context(), name, old, []byte(value)); !errors.Is(err, keystore.ErrConflict) {
-		t.Fatalf("Put(%q, %q) = %q, %v; want ErrConflict", name, old, version, err)
+	if version, err := t.Put(t.Context(), name, old, []byte(value)); !errors.Is(err, keystore.ErrConflict) || version != "" {
+		t.Fatalf("Put(%q, %q) = %q, %v; want no version and ErrConflict", name, old, version, err)
 	}
 }
 
