@@ -1,5 +1,5 @@
-# make test is what decides. Everything it needs besides Go, make and a C compiler (for the
-# race detector) comes as Go modules.
+# make test is what decides. Everything it needs besides Go, make, a C compiler (for the
+# race detector) and the openssl command (to be checked against) comes as Go modules.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
