@@ -21,6 +21,10 @@ var (
 	// key under this associated data.
 	ErrCiphertext = errors.New("provider: not a ciphertext of this key and associated data")
 
+	// ErrSignature is the one answer to whatever is not a signature, or a MAC, of this key
+	// for that message.
+	ErrSignature = errors.New("provider: not a signature of this key and message")
+
 	// ErrNoKey means that the material is not one that this provider made for that id,
 	// or that the key behind a reference is surely gone.
 	ErrNoKey = errors.New("provider: no such key")
@@ -31,12 +35,6 @@ var (
 	// ErrUnsupported means that the provider does not offer this spec or operation.
 	ErrUnsupported = errors.New("provider: unsupported")
 )
-
-// Spec names what kind of key it is, in the terms of the field.
-type Spec string
-
-// AES256 is a symmetric key of 256 bits that encrypts and decrypts.
-const AES256 Spec = "AES_256"
 
 // Provider makes, opens and destroys keys. All methods may be called by many
 // goroutines at once. An id names one key version; it is 1 to 128 bytes of printable
@@ -58,8 +56,9 @@ type Provider interface {
 
 // Importer is an ability that a Provider may have: it takes keys that were made elsewhere.
 type Importer interface {
-	// Import makes the given key (32 bytes for AES256) the key of id and returns its
-	// material, as Generate does. It does not keep key.
+	// Import makes the given key the key of id and returns its material, as Generate does.
+	// It does not keep key. A key is given as its bytes for AES256 (32) and HMAC (32, 48, 64),
+	// and as PKCS #8 in DER for RSA, EC and ED25519. What is none is ErrUnsupported.
 	Import(ctx context.Context, id string, spec Spec, key []byte) (material []byte, err error)
 }
 
@@ -69,6 +68,9 @@ type Importer interface {
 // A Key must commit: a ciphertext that one Key opens is opened by no other, whatever
 // the material of the two. It must choose nonces itself and hold for at least 2^31
 // messages. It may not modify its inputs, nor keep them.
+//
+// What other keys than those that encrypt can do, they say with a further interface:
+// Signer, AsymmetricDecrypter, MAC.
 type Key interface {
 	// Encrypt appends the ciphertext of plaintext (at most 8 KiB) to dst and returns
 	// the extended slice. The capacity of dst must not overlap the inputs.

@@ -3,6 +3,8 @@ package software
 import (
 	"bytes"
 	"testing"
+
+	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
 )
 
 // KeysetOfMaterial returns Tink's binary keyset in a material.
@@ -29,11 +31,15 @@ func ParseMaterial(b []byte) (id string, keyset []byte, err error) {
 // KeyOfMaterial returns the 32 bytes of a key.
 func KeyOfMaterial(t testing.TB, b []byte) []byte {
 	t.Helper()
-	key, err := keyOfKeyset(KeysetOfMaterial(t, b))
+	params, err := xaesParams()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	_, key, err := readKeyset(KeysetOfMaterial(t, b), sameKind(params))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyBytes(key.(*xaesgcm.Key).KeyBytes())
 }
 
 // NewRootDerivedBy is a root of a passphrase with a derivation of the test's choice.

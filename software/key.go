@@ -2,12 +2,19 @@ package software
 
 import (
 	"context"
+	"fmt"
+
+	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
+	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
+	tinkkey "github.com/tink-crypto/tink-go/v2/key"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/secretdata"
 
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
 )
 
-// key is one opened key. It never waits, and so pays no heed to contexts.
+// key is one opened key that encrypts. It never waits, and so pays no heed to contexts.
 type key struct {
 	xaes *xaes.Key
 }
@@ -24,4 +31,36 @@ func (k *key) Decrypt(_ context.Context, dst, ciphertext, associatedData []byte)
 		return nil, provider.ErrCiphertext
 	}
 	return out, nil
+}
+
+// noCipher is the part of an opened key that does not encrypt.
+type noCipher struct{}
+
+func (noCipher) Encrypt(context.Context, []byte, []byte, []byte) ([]byte, error) {
+	return nil, fmt.Errorf("%w: the key does not encrypt", provider.ErrUnsupported)
+}
+
+func (noCipher) Decrypt(context.Context, []byte, []byte, []byte) ([]byte, error) {
+	return nil, fmt.Errorf("%w: the key does not decrypt", provider.ErrUnsupported)
+}
+
+func openXAES(_ *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
+	raw := keyBytes(k.(*xaesgcm.Key).KeyBytes())
+	defer clear(raw)
+	opened, err := xaes.New(raw)
+	if err != nil {
+		return nil, fmt.Errorf("software: opening a key: %w", err)
+	}
+	return &key{xaes: opened}, nil
+}
+
+func typedXAES(b []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
+	return xaesgcm.NewKey(secret(b), 0, params.(*xaesgcm.Parameters))
+}
+
+// keyBytes and secret go between Tink's secret bytes and plain ones. Both copy.
+func keyBytes(b secretdata.Bytes) []byte { return b.Data(insecuresecretdataaccess.Token{}) }
+
+func secret(b []byte) secretdata.Bytes {
+	return secretdata.NewBytesFromData(b, insecuresecretdataaccess.Token{})
 }

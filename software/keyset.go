@@ -4,38 +4,39 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
-	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
+	tinkkey "github.com/tink-crypto/tink-go/v2/key"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/secretdata"
 
-	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
 )
 
 // This is the one file that handles keysets in the clear. The name of Tink's package
 // warns of storing them so. Here they are the material of a key, which the service seals
-// before it stores it; nothing else ever sees them. Tink's typed keys print their bytes,
-// and so none leaves this file.
+// before it stores it; nothing else ever sees them. Tink's typed keys print their bytes:
+// none is kept, and none is in an error.
 
-// newKeyset makes the keyset of one XAES-256-GCM key, without prefix and with a salt of 12
-// bytes, in Tink's binary form. Nil has Tink generate the key.
-func newKeyset(key []byte) ([]byte, error) {
-	params, err := xaesgcm.NewParameters(xaesgcm.VariantNoPrefix, xaes.SaltSize)
-	if err != nil {
-		return nil, fmt.Errorf("software: parameters of a key: %w", err)
-	}
+// newKeyset has Tink generate a key and makes the keyset of it alone, in Tink's binary form.
+func newKeyset(params tinkkey.Parameters) ([]byte, error) {
 	m := keyset.NewManager()
-	var id uint32
-	if key == nil {
-		id, err = m.AddNewKeyFromParameters(params)
-	} else {
-		id, err = addKey(m, key, params)
-	}
+	id, err := m.AddNewKeyFromParameters(params)
 	if err != nil {
 		return nil, fmt.Errorf("software: making a key: %w", err)
 	}
+	return writeKeyset(m, id)
+}
+
+// keysetOf makes the keyset of one key.
+func keysetOf(k tinkkey.Key) ([]byte, error) {
+	m := keyset.NewManager()
+	id, err := m.AddKey(k)
+	if err != nil {
+		return nil, fmt.Errorf("software: making a key: %w", err)
+	}
+	return writeKeyset(m, id)
+}
+
+func writeKeyset(m *keyset.Manager, id uint32) ([]byte, error) {
 	if err := m.SetPrimary(id); err != nil {
 		return nil, fmt.Errorf("software: generating a keyset: %w", err)
 	}
@@ -50,37 +51,24 @@ func newKeyset(key []byte) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-func addKey(m *keyset.Manager, key []byte, params *xaesgcm.Parameters) (uint32, error) {
-	k, err := xaesgcm.NewKey(secretdata.NewBytesFromData(key, insecuresecretdataaccess.Token{}), 0, params)
-	if err != nil {
-		return 0, err
-	}
-	return m.AddKey(k)
-}
-
-// keyOfKeyset returns the 32 bytes of the one key of a keyset that generateKeyset could
-// have made. Everything else is provider.ErrNoKey: several keys or none, a key of another
-// type, prefix or salt, a key that is disabled or not the primary.
-func keyOfKeyset(b []byte) ([]byte, error) {
+// readKeyset returns the one key of a keyset that newKeyset or keysetOf could have made, and
+// the keyset. Everything else is provider.ErrNoKey: several keys or none, a key that is
+// disabled or not the primary, a key of another type or other parameters than wanted.
+func readKeyset(b []byte, wanted func(tinkkey.Parameters) bool) (*keyset.Handle, tinkkey.Key, error) {
 	// What Tink says of a bad keyset is dropped: it may quote from it.
 	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(b)))
 	if err != nil {
-		return nil, fmt.Errorf("%w: the keyset is malformed", provider.ErrNoKey)
+		return nil, nil, fmt.Errorf("%w: the keyset is malformed", provider.ErrNoKey)
 	}
 	if h.Len() != 1 {
-		return nil, fmt.Errorf("%w: the keyset has several keys", provider.ErrNoKey)
+		return nil, nil, fmt.Errorf("%w: the keyset has several keys", provider.ErrNoKey)
 	}
 	entry, err := h.Primary()
 	if err != nil || entry.KeyStatus() != keyset.Enabled {
-		return nil, fmt.Errorf("%w: the keyset has no usable key", provider.ErrNoKey)
+		return nil, nil, fmt.Errorf("%w: the keyset has no usable key", provider.ErrNoKey)
 	}
-	k, ok := entry.Key().(*xaesgcm.Key)
-	if !ok {
-		return nil, fmt.Errorf("%w: the key is not of XAES-256-GCM", provider.ErrNoKey)
+	if !wanted(entry.Key().Parameters()) {
+		return nil, nil, fmt.Errorf("%w: the key is of another kind", provider.ErrNoKey)
 	}
-	params, ok := k.Parameters().(*xaesgcm.Parameters)
-	if !ok || params.Variant() != xaesgcm.VariantNoPrefix || params.SaltSizeInBytes() != xaes.SaltSize {
-		return nil, fmt.Errorf("%w: the key has other parameters", provider.ErrNoKey)
-	}
-	return k.KeyBytes().Data(insecuresecretdataaccess.Token{}), nil
+	return h, entry.Key(), nil
 }

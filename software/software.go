@@ -2,10 +2,13 @@
 // program without a cloud KMS needs. It is for programs that set up the key management
 // service; they use keys through package kms.
 //
-// A key is a Tink keyset with one XAES-256-GCM key. Tink generates and serialises it. A
-// ciphertext is byte for byte one of Tink's, of 32 zero bytes and the plaintext; the
-// zeros commit the ciphertext to its key. Encryption and decryption run on the standard
-// library, and so also with GODEBUG=fips140=only.
+// A key is a Tink keyset with one key, which Tink generates and serialises. That of AES_256
+// is XAES-256-GCM: a ciphertext is byte for byte one of Tink's, of 32 zero bytes and the
+// plaintext; the zeros commit the ciphertext to its key. Encryption and decryption run on the
+// standard library, and so also with GODEBUG=fips140=only.
+//
+// ED25519, ML_DSA_65 and HMAC run on Tink. RSA and ECDSA are given digests, which Tink does
+// not sign: they run on the standard library, with the key of the keyset.
 //
 // The material of a software key is the key itself, in the clear: the service seals it
 // before it stores it. This package keeps nothing and logs nothing.
@@ -15,7 +18,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -31,47 +33,56 @@ var (
 // New returns a Provider. All Providers open each other's material.
 func New() *Provider { return &Provider{} }
 
-// Generate makes a key of spec provider.AES256 and returns its material, some 100 bytes
-// and the id. Any other spec is provider.ErrUnsupported.
+// Generate makes a key and returns its material, some 100 bytes and the id, and up to 5 KiB
+// for an RSA or ML-DSA key. RSA_4096 takes seconds.
 func (p *Provider) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := supported(spec); err != nil {
+	_, params, err := kindOf(spec)
+	if err != nil {
 		return nil, err
 	}
-	keyset, err := newKeyset(nil)
+	keyset, err := newKeyset(params)
 	if err != nil {
 		return nil, err
 	}
 	return material{id: id, keyset: keyset}.encode()
 }
 
-// Import makes 32 bytes the key of id and returns its material, as Generate does.
+// Import makes a key that was made elsewhere the key of id and returns its material, as
+// Generate does. RSA keys have two primes. ML_DSA_65 is not imported.
 func (p *Provider) Import(ctx context.Context, id string, spec provider.Spec, key []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := supported(spec); err != nil {
+	k, params, err := kindOf(spec)
+	if err != nil {
 		return nil, err
 	}
-	if len(key) != 32 {
-		return nil, fmt.Errorf("%w: an imported key has 32 bytes", provider.ErrUnsupported)
+	if k.typed == nil {
+		return nil, fmt.Errorf("%w: keys of that spec are not imported", provider.ErrUnsupported)
 	}
-	keyset, err := newKeyset(key)
+	// What Tink and the parser say of a bad key is dropped: it may quote from it.
+	typed, err := k.typed(key, params)
+	if err != nil || !sameKind(params)(typed.Parameters()) {
+		return nil, fmt.Errorf("%w: not a key of that spec", provider.ErrUnsupported)
+	}
+	keyset, err := keysetOf(typed)
 	if err != nil {
 		return nil, err
 	}
 	return material{id: id, keyset: keyset}.encode()
 }
 
-// Open returns the key of that material. Material that was not made for that id, or that
-// is not exactly as Generate made it, is provider.ErrNoKey.
+// Open returns the key of that material. Material that was not made for that id and spec, or
+// that is not exactly as Generate made it, is provider.ErrNoKey.
 func (p *Provider) Open(ctx context.Context, id string, spec provider.Spec, b []byte) (provider.Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := supported(spec); err != nil {
+	k, params, err := kindOf(spec)
+	if err != nil {
 		return nil, err
 	}
 	m, err := parseMaterial(b)
@@ -81,25 +92,13 @@ func (p *Provider) Open(ctx context.Context, id string, spec provider.Spec, b []
 	if m.id != id {
 		return nil, fmt.Errorf("%w: the material is of another id", provider.ErrNoKey)
 	}
-	raw, err := keyOfKeyset(m.keyset)
+	handle, typed, err := readKeyset(m.keyset, sameKind(params))
 	if err != nil {
 		return nil, err
 	}
-	defer clear(raw)
-	k, err := xaes.New(raw)
-	if err != nil {
-		return nil, fmt.Errorf("software: opening a key: %w", err)
-	}
-	return &key{xaes: k}, nil
+	return k.open(handle, typed)
 }
 
 // Destroy has nothing to do and returns nil: the material is the key, and the service has
 // forgotten it.
 func (p *Provider) Destroy(context.Context, string, []byte) error { return nil }
-
-func supported(spec provider.Spec) error {
-	if spec != provider.AES256 {
-		return fmt.Errorf("%w: software keys are of spec %s only", provider.ErrUnsupported, provider.AES256)
-	}
-	return nil
-}

@@ -1,0 +1,73 @@
+package software
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+
+	tinkkey "github.com/tink-crypto/tink-go/v2/key"
+	tinkecdsa "github.com/tink-crypto/tink-go/v2/signature/ecdsa"
+	tinked25519 "github.com/tink-crypto/tink-go/v2/signature/ed25519"
+	"github.com/tink-crypto/tink-go/v2/signature/rsassapss"
+)
+
+// errPKCS8 never leaves the package: Import says something of its own.
+var errPKCS8 = errors.New("software: not a private key of that kind")
+
+// pkcs8 parses a private key of type K.
+func pkcs8[K any](der []byte) (K, error) {
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	private, ok := parsed.(K)
+	if err != nil || !ok {
+		return private, errPKCS8
+	}
+	return private, nil
+}
+
+// typedRSA takes keys of two primes whose modulus has the bits of params.
+func typedRSA(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
+	private, err := pkcs8[*rsa.PrivateKey](der)
+	if err != nil {
+		return nil, err
+	}
+	if len(private.Primes) != 2 || private.N.BitLen() != params.(*rsassapss.Parameters).ModulusSizeBits() {
+		return nil, errPKCS8
+	}
+	with, err := rsaParamsWith(private.N.BitLen(), private.E)
+	if err != nil {
+		return nil, err
+	}
+	public, err := rsassapss.NewPublicKey(private.N.Bytes(), 0, with)
+	if err != nil {
+		return nil, err
+	}
+	return rsassapss.NewPrivateKey(public, rsassapss.PrivateKeyValues{
+		P: secret(private.Primes[0].Bytes()), Q: secret(private.Primes[1].Bytes()), D: secret(private.D.Bytes()),
+	})
+}
+
+func typedEC(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
+	private, err := pkcs8[*ecdsa.PrivateKey](der)
+	if err != nil {
+		return nil, err
+	}
+	with := params.(*tinkecdsa.Parameters)
+	if private.Curve != curves[with.CurveType()].curve {
+		return nil, errPKCS8
+	}
+	raw, err := private.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	return tinkecdsa.NewPrivateKey(secret(raw), 0, with)
+}
+
+func typedEd25519(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
+	private, err := pkcs8[ed25519.PrivateKey](der)
+	if err != nil {
+		return nil, err
+	}
+	return tinked25519.NewPrivateKey(secret(private.Seed()), 0, *params.(*tinked25519.Parameters))
+}
