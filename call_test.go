@@ -69,6 +69,21 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 			return only(m.ImportKeyMaterial(ctx, s.id, s.wrapped, s.token, time.Time{}))
 		},
 		"DeleteKeyMaterial": func() error { return only(m.DeleteKeyMaterial(ctx, s.id)) },
+		"Sign":              func() error { return only(m.Sign(ctx, s.id, kms.SignEd25519, nil)) },
+		"SignDigest": func() error {
+			return only(m.SignDigest(ctx, s.id, kms.SignECDSASHA256, make([]byte, 32)))
+		},
+		"Verify": func() error { return m.Verify(ctx, s.id, kms.SignEd25519, nil, nil) },
+		"VerifyDigest": func() error {
+			return m.VerifyDigest(ctx, s.id, kms.SignECDSASHA256, make([]byte, 32), nil)
+		},
+		"GenerateMac":       func() error { return only(m.GenerateMac(ctx, s.id, kms.MacHMACSHA256, nil)) },
+		"VerifyMac":         func() error { return m.VerifyMac(ctx, s.id, kms.MacHMACSHA256, nil, nil) },
+		"GetPublicKey":      func() error { return only(m.GetPublicKey(ctx, s.id)) },
+		"AsymmetricEncrypt": func() error { return only(m.AsymmetricEncrypt(ctx, s.id, nil)) },
+		"AsymmetricDecrypt": func() error { return only(m.AsymmetricDecrypt(ctx, s.id, nil)) },
+		"Signer":            func() error { return only(m.Signer(ctx, s.id)) },
+		"Decrypter":         func() error { return only(m.Decrypter(ctx, s.id)) },
 		"Run":               nil, // does Maintain and nothing else
 	}
 }

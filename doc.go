@@ -45,6 +45,13 @@
 //	Decrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
 //	ReEncryptFrom                    ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
 //	ReEncryptTo                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	Sign                             ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	Verify                           ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	GenerateMac                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	VerifyMac                        ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	AsymmetricEncrypt                ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	AsymmetricDecrypt                ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
+//	GetPublicKey                     ErrPendingImport  ok        ok               ErrPendingDeletion  ErrNotFound
 //	EnableKey                        ErrState          ok        Enabled          ErrState            ErrNotFound
 //	DisableKey                       ErrState          Disabled  ok               ErrState            ErrNotFound
 //	ScheduleKeyDeletion              PendingDeletion   ErrState  PendingDeletion  ErrState            ErrNotFound

@@ -63,6 +63,10 @@ var (
 	ErrCiphertext error = &condition{"kms: the ciphertext cannot be opened", "InvalidCiphertext",
 		"Give the ciphertext unchanged and the encryption context that it was made with."}
 
+	// ErrSignature: this is no signature, or no MAC, of this key for that message.
+	ErrSignature error = &condition{"kms: the signature or MAC is not valid", "InvalidSignature",
+		"Do not trust the message. If you do, check that key, algorithm and message are those that were signed."}
+
 	// ErrInvalid: an argument is out of its bounds. The error says which.
 	ErrInvalid error = &condition{"kms: an argument is not valid", "InvalidParameter",
 		"Correct the argument that the error names."}
@@ -192,7 +196,7 @@ func invalid(op Op, text string) error {
 
 // Code returns the code of err, such as "Rejected.Disabled", under which the cloud
 // services know it, or "" if err is not of this package. DeletionProtected, InUse,
-// InvalidCiphertext and InternalFailure.* are our own: no service documents one.
+// InvalidCiphertext, InvalidSignature and InternalFailure.* are our own: no service documents one.
 func Code(err error) string {
 	var c interface{ code() string }
 	if errors.As(err, &c) {

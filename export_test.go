@@ -3,6 +3,8 @@ package kms
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -21,6 +23,53 @@ func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }
 func OriginOf(op Op) Origin { return cmp.Or(lifecycle[op].origin, OriginKMS) }
 func HasOrigin(op Op) bool  { return lifecycle[op].origin != "" }
 
+// SpecOf is a spec and a usage of keys that op may be done to.
+func SpecOf(op Op) (Spec, Usage) {
+	for _, spec := range []Spec{SpecAES256, SpecECP256, SpecHMAC256, SpecRSA2048} {
+		for _, use := range specs[spec].uses {
+			if Fits(op, spec, use.usage) {
+				return spec, use.usage
+			}
+		}
+	}
+	return "", ""
+}
+
+// Fits is whether op may be done to keys of that spec and usage.
+func Fits(op Op, spec Spec, usage Usage) bool {
+	use, ok := specs[spec].use(usage)
+	return ok && (lifecycle[op].needs == 0 || lifecycle[op].needs&use.purpose != 0)
+}
+
+// Uses are the usages of a spec, its default first, and Specs all specs.
+func Uses(spec Spec) (usages []Usage) {
+	for _, use := range specs[spec].uses {
+		usages = append(usages, use.usage)
+	}
+	return usages
+}
+
+func Specs() []Spec { return slices.Sorted(maps.Keys(specs)) }
+
+// SpecsOf are the specs that an algorithm is of.
+func SpecsOf(alg SigningAlgorithm) []Spec { return signingSpecs[alg] }
+
+// Algorithms are all signing algorithms.
+func Algorithms() []SigningAlgorithm { return slices.Sorted(maps.Keys(signingSpecs)) }
+
+// Readdress makes a ciphertext name another key.
+func Readdress(ciphertext []byte, keyID string) []byte {
+	h, payload, _ := parseHeader(ciphertext)
+	h.id, _ = parseKeyID(keyID)
+	return append(h.append(nil), payload...)
+}
+
+// ReadMaterial takes a private key of a spec as an import does.
+func ReadMaterial(spec Spec, material []byte) bool {
+	_, _, ok := specs[spec].material.read(material)
+	return ok
+}
+
 // Next is a cell: the state that follows, if it is one and allowed.
 func Next(op Op, s State) (next State, asItsFacts, allowed bool) {
 	switch next = lifecycle[op].next[s]; next {
@@ -38,6 +87,7 @@ func Next(op Op, s State) (next State, asItsFacts, allowed bool) {
 func Refusal(op Op, s State) error {
 	now := time.Unix(1e9, 0)
 	r := &record{text: keyID{}.String(), Origin: OriginOf(op), Versions: []keyVersion{{Version: 1}}}
+	r.Spec, r.Usage = SpecOf(op)
 	switch s {
 	case PendingImport:
 		r.Versions = nil

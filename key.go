@@ -11,18 +11,6 @@ import (
 	"github.com/keyhold/kms/provider"
 )
 
-// Spec says what kind of key it is.
-type Spec = provider.Spec
-
-// SpecAES256 is a symmetric key of 256 bits that encrypts and decrypts.
-const SpecAES256 = provider.AES256
-
-// Usage says what a key is for.
-type Usage string
-
-// UsageEncryptDecrypt is the usage of keys that encrypt and make data keys.
-const UsageEncryptDecrypt Usage = "ENCRYPT/DECRYPT"
-
 // Origin says where a key's material comes from.
 type Origin string
 
@@ -84,7 +72,7 @@ type Dependent struct {
 // CreateKeyOptions says what key to create. The zero value of each field is its default.
 type CreateKeyOptions struct {
 	Spec        Spec              // SpecAES256
-	Usage       Usage             // what the Spec is for
+	Usage       Usage             // UsageSignVerify if keys of the Spec sign, else what they are for
 	Origin      Origin            // OriginKMS
 	Protection  Protection        // ProtectionSoftware, or the only level that the Manager offers
 	Description string            // up to 8192 characters
@@ -135,12 +123,11 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case o.Spec != "" && o.Spec != SpecAES256:
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the spec", nil)
-	case o.Usage != "" && o.Usage != UsageEncryptDecrypt:
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the usage", nil)
-	case o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal:
+	spec, use, err := o.choose(c.op)
+	if err != nil {
+		return nil, err
+	}
+	if o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal {
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the origin", nil)
 	}
 	if _, imports := m.providers[level].(provider.Importer); o.Origin == OriginExternal && !imports {
@@ -154,7 +141,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	}
 	id := m.ids.next(c.now)
 	return &record{
-		ID: id, text: id.String(), Spec: SpecAES256, Usage: UsageEncryptDecrypt, Origin: cmp.Or(o.Origin, OriginKMS), Protection: level,
+		ID: id, text: id.String(), Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS), Protection: level,
 		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now,
 	}, nil
 }

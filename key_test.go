@@ -33,7 +33,7 @@ func TestCreateKey(t *testing.T) {
 	require.Equal(t, map[string]string{"team": "billing"}, again.Tags)
 
 	for name, bad := range map[string]kms.CreateKeyOptions{
-		"spec": {Spec: "RSA_2048"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "PAPER"}, "level": {Protection: "HSM"},
+		"spec": {Spec: "RSA_1024"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "PAPER"}, "level": {Protection: "HSM"},
 		"level that is none": {Protection: "PAPER"},
 	} {
 		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)

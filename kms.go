@@ -156,6 +156,8 @@ func fromProvider(op Op, keyID string, err error) error {
 	switch {
 	case errors.Is(err, provider.ErrCiphertext):
 		return refuse(op, keyID, ErrCiphertext)
+	case errors.Is(err, provider.ErrSignature):
+		return refuse(op, keyID, ErrSignature)
 	case errors.Is(err, provider.ErrUnsupported):
 		return refuseBecause(op, keyID, ErrUnsupported, "the provider", err)
 	case errors.Is(err, provider.ErrNoKey):

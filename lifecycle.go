@@ -89,8 +89,9 @@ func (f facts) expired(now time.Time) bool {
 type rule struct {
 	next   [numStates]State
 	called naming
-	blocks bool   // protection and dependents refuse it, too
-	origin Origin // the only origin whose keys it may be done to; "": any
+	blocks bool    // protection and dependents refuse it, too
+	origin Origin  // the only origin whose keys it may be done to; "": any
+	needs  purpose // the only keys it may be done to: those for one of these; 0: any
 }
 
 type naming uint8
@@ -103,7 +104,8 @@ const (
 // Rows that several operations share.
 var (
 	reads     = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same, PendingDeletion: same}}
-	uses      = rule{next: [numStates]State{Enabled: same}}
+	uses      = [numStates]State{Enabled: same}
+	seal      = rule{next: uses, needs: forSealing}
 	annotates = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same}}
 	names     = rule{next: annotates.next, called: asChange}
 )
@@ -112,12 +114,19 @@ var (
 var lifecycle = [numOps]rule{
 	OpDescribeKey:                     reads,
 	OpListKeyVersions:                 reads,
-	OpGenerateDataKey:                 uses,
-	OpGenerateDataKeyWithoutPlaintext: uses,
-	OpEncrypt:                         uses,
-	OpDecrypt:                         uses,
-	OpReEncryptFrom:                   uses,
-	OpReEncryptTo:                     uses,
+	OpGenerateDataKey:                 seal,
+	OpGenerateDataKeyWithoutPlaintext: seal,
+	OpEncrypt:                         seal,
+	OpDecrypt:                         seal,
+	OpReEncryptFrom:                   seal,
+	OpReEncryptTo:                     seal,
+	OpSign:                            {next: uses, needs: forSigning},
+	OpVerify:                          {next: uses, needs: forSigning},
+	OpGenerateMac:                     {next: uses, needs: forMacs},
+	OpVerifyMac:                       {next: uses, needs: forMacs},
+	OpAsymmetricEncrypt:               {next: uses, needs: forOpening},
+	OpAsymmetricDecrypt:               {next: uses, needs: forOpening},
+	OpGetPublicKey:                    {next: [numStates]State{Enabled: same, Disabled: same}, needs: forPublicKey},
 	OpEnableKey:                       {next: [numStates]State{Enabled: same, Disabled: Enabled}, called: asChange},
 	OpDisableKey:                      {next: [numStates]State{Enabled: Disabled, Disabled: same}, called: asChange},
 	OpScheduleKeyDeletion: {next: [numStates]State{PendingImport: PendingDeletion, Disabled: PendingDeletion},
@@ -126,8 +135,8 @@ var lifecycle = [numOps]rule{
 	OpSetDeletionProtection:  annotates,
 	OpAddDependent:           annotates,
 	OpRemoveDependent:        annotates,
-	OpRotateKey:              {next: uses.next, origin: OriginKMS},
-	OpUpdateRotationPolicy:   {next: uses.next, origin: OriginKMS},
+	OpRotateKey:              {next: uses, origin: OriginKMS, needs: forSealing},
+	OpUpdateRotationPolicy:   {next: uses, origin: OriginKMS, needs: forSealing},
 	OpGetParametersForImport: {next: reads.next, origin: OriginExternal},
 	OpImportKeyMaterial: {next: [numStates]State{PendingImport: Enabled, Enabled: same, Disabled: same},
 		called: asChange, origin: OriginExternal},
@@ -151,6 +160,9 @@ func (r *record) allow(op Op, now time.Time) error {
 	row := &lifecycle[op]
 	if row.origin != "" && r.Origin != row.origin {
 		return &refusal{op: op, keyID: r.id(), cond: ErrUnsupported, text: "the origin of the key's material", hint: originHints[row.origin]}
+	}
+	if row.needs != 0 && r.purpose()&row.needs == 0 {
+		return wrongPurpose(op, r.id(), row.needs)
 	}
 	if row.next[state] != stateNone && !row.blocks {
 		return nil

@@ -2,6 +2,7 @@ package kms_test
 
 import (
 	"context"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -20,6 +21,7 @@ type subject struct {
 	id         string
 	ciphertext []byte // under the key
 	foreign    []byte // under another key
+	signature  []byte // of nothing, or its MAC, where the key makes such
 	alias      string // names the key
 	wrapped    []byte // the key's material, wrapped, where that is imported
 	token      []byte // and the token that goes with it
@@ -43,8 +45,27 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 	kms.OpReEncryptTo: func(ctx context.Context, s *subject) error {
 		return only(s.ReEncrypt(ctx, s.foreign, nil, s.id, nil))
 	},
-	kms.OpEnableKey:  func(ctx context.Context, s *subject) error { return only(s.EnableKey(ctx, s.id)) },
-	kms.OpDisableKey: func(ctx context.Context, s *subject) error { return only(s.DisableKey(ctx, s.id)) },
+	kms.OpSign: func(ctx context.Context, s *subject) error {
+		return only(s.Sign(ctx, s.id, kms.SignECDSASHA256, nil))
+	},
+	kms.OpVerify: func(ctx context.Context, s *subject) error {
+		return s.Verify(ctx, s.id, kms.SignECDSASHA256, nil, s.signature)
+	},
+	kms.OpGenerateMac: func(ctx context.Context, s *subject) error {
+		return only(s.GenerateMac(ctx, s.id, kms.MacHMACSHA256, nil))
+	},
+	kms.OpVerifyMac: func(ctx context.Context, s *subject) error {
+		return s.VerifyMac(ctx, s.id, kms.MacHMACSHA256, nil, s.signature)
+	},
+	kms.OpAsymmetricEncrypt: func(ctx context.Context, s *subject) error {
+		return only(s.AsymmetricEncrypt(ctx, s.id, nil))
+	},
+	kms.OpAsymmetricDecrypt: func(ctx context.Context, s *subject) error {
+		return only(s.AsymmetricDecrypt(ctx, s.id, s.ciphertext))
+	},
+	kms.OpGetPublicKey: func(ctx context.Context, s *subject) error { return only(s.GetPublicKey(ctx, s.id)) },
+	kms.OpEnableKey:    func(ctx context.Context, s *subject) error { return only(s.EnableKey(ctx, s.id)) },
+	kms.OpDisableKey:   func(ctx context.Context, s *subject) error { return only(s.DisableKey(ctx, s.id)) },
 	kms.OpScheduleKeyDeletion: func(ctx context.Context, s *subject) error {
 		return only(s.ScheduleKeyDeletion(ctx, s.id, 7))
 	},
@@ -81,20 +102,34 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 
 func only[T any](_ T, err error) error { return err }
 
-// newSubject makes a key and takes it to a state.
+// newSubject makes a key of AES_256 and takes it to a state.
 func newSubject(t *testing.T, origin kms.Origin, state kms.State) *subject {
+	return newSubjectOf(t, kms.SpecAES256, kms.UsageEncryptDecrypt, origin, state)
+}
+
+// newSubjectOf does so with another key.
+func newSubjectOf(t *testing.T, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State) *subject {
 	ctx := t.Context()
 	s := &subject{KMS: kmstest.New(t), alias: "alias/subject", elsewhere: "alias/other"}
 	other := s.MustCreateKey(t).ID
 	if origin == kms.OriginExternal {
 		s.id, s.wrapped, s.token = importedKey(t, s.KMS, ownMaterial)
 	} else {
-		s.id = s.MustCreateKey(t).ID
+		s.id = newKey(t, s.KMS, spec, usage)
 	}
 	require.NoError(t, s.CreateAlias(ctx, s.alias, s.id))
 	require.NoError(t, s.CreateAlias(ctx, s.elsewhere, other))
 	var err error
-	s.ciphertext, err = s.Encrypt(ctx, s.id, []byte("x"), nil)
+	switch {
+	case kms.Fits(kms.OpEncrypt, spec, usage):
+		s.ciphertext, err = s.Encrypt(ctx, s.id, []byte("x"), nil)
+	case kms.Fits(kms.OpAsymmetricEncrypt, spec, usage):
+		s.ciphertext, err = s.AsymmetricEncrypt(ctx, s.id, []byte("x"))
+	case spec == kms.SpecECP256:
+		s.signature, err = s.Sign(ctx, s.id, kms.SignECDSASHA256, nil)
+	case spec == kms.SpecHMAC256:
+		s.signature, err = s.GenerateMac(ctx, s.id, kms.MacHMACSHA256, nil)
+	}
 	require.NoError(t, err)
 	s.foreign, err = s.Encrypt(ctx, other, []byte("x"), nil)
 	require.NoError(t, err)
@@ -134,7 +169,8 @@ func TestLifecycleCells(t *testing.T) {
 		for _, before := range kms.States {
 			t.Run(op.String()+"/"+before.String(), func(t *testing.T) {
 				t.Parallel()
-				s := newSubject(t, kms.OriginOf(op), before)
+				spec, usage := kms.SpecOf(op)
+				s := newSubjectOf(t, spec, usage, kms.OriginOf(op), before)
 				require.Equal(t, before, s.state(t))
 				item, err := s.Store.Get(t.Context(), "key/"+s.id)
 				require.NoError(t, err)
@@ -184,6 +220,53 @@ func TestLifecycleOrigins(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLifecycleUsages: what is for the keys of one usage is refused for all others, in every
+// state, with nothing changed; and so before any cryptography.
+func TestLifecycleUsages(t *testing.T) {
+	for _, key := range []struct {
+		spec  kms.Spec
+		usage kms.Usage
+	}{
+		{kms.SpecAES256, kms.UsageEncryptDecrypt}, {kms.SpecECP256, kms.UsageSignVerify}, {kms.SpecRSA2048, kms.UsageSignVerify},
+		{kms.SpecRSA2048, kms.UsageEncryptDecrypt}, {kms.SpecHMAC256, kms.UsageGenerateVerifyMac},
+	} {
+		for _, state := range []kms.State{kms.PendingImport, kms.Enabled, kms.Disabled, kms.PendingDeletion} {
+			t.Run(fmt.Sprintf("%s/%s/%s", key.spec, key.usage, state), func(t *testing.T) {
+				t.Parallel()
+				s := newSubjectOf(t, key.spec, key.usage, kms.OriginKMS, state)
+				before, err := s.Store.Get(t.Context(), "key/"+s.id)
+				require.NoError(t, err)
+				if !kms.Fits(kms.OpDecrypt, key.spec, key.usage) {
+					s.ciphertext = kms.Readdress(s.foreign, s.id)
+				}
+				refused := 0
+				for op, verb := range verbs {
+					if kms.HasOrigin(op) && kms.OriginOf(op) != kms.OriginKMS || kms.Fits(op, key.spec, key.usage) {
+						continue
+					}
+					refused++
+					err := verb(t.Context(), s)
+					require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), op)
+					require.NotEmpty(t, kms.Hint(err))
+				}
+				require.Greater(t, refused, 5)
+				after, err := s.Store.Get(t.Context(), "key/"+s.id)
+				require.NoError(t, err)
+				require.Equal(t, before, after)
+			})
+		}
+	}
+}
+
+// newKey makes a key of a spec and usage; "" is the spec's default.
+func newKey(t testing.TB, k *kmstest.KMS, spec kms.Spec, usage kms.Usage) (id string) {
+	t.Helper()
+	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Spec: spec, Usage: usage})
+	require.NoError(t, err)
+	require.Equal(t, spec, key.Spec)
+	return key.ID
 }
 
 // TestLifecycleComplete reads the constants from the source: each operation has a name, and

@@ -114,6 +114,16 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	return e, nil
 }
 
+// openPrimary returns the primary version of the key, for a use of it.
+func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (provider.Key, error) {
+	i := e.record.version(e.record.Primary)
+	if i < 0 {
+		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
+	}
+	c.version = e.record.Primary
+	return m.open(ctx, c, e, i)
+}
+
 // open returns the i-th version of the key, opened and kept with the entry. Callers that
 // come at once may each open it, so that none waits for another's provider.
 func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.Key, error) {

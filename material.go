@@ -3,17 +3,11 @@ package kms
 import (
 	"context"
 	"crypto"
-	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"encoding/json"
 	"time"
-
-	"github.com/keyhold/kms/provider"
 )
 
 // WrappingSpec is the RSA key under which material is wrapped on its way in.
@@ -96,10 +90,16 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 	return p, nil
 }
 
-// ImportKeyMaterial gives a key of OriginExternal its material: 32 bytes for AES_256,
-// wrapped as the parameters say. A key that was PendingImport is Enabled; one that had its
-// material keeps its state and takes the new expiry. The material expires at expiresAt,
-// which is in the future; the zero time is never.
+// ImportKeyMaterial gives a key of OriginExternal its material, wrapped as the parameters
+// say: 32 bytes for AES_256; 32, 48 or 64 for HMAC; for RSA, EC and ED25519 the private key as
+// PKCS #8 in DER, which takes WrapAESKeyWrap where it is longer than OAEP can wrap. A key that
+// was PendingImport is Enabled; one that had its material keeps its state and takes the new
+// expiry. The material expires at expiresAt, which is in the future; the zero time is never.
+//
+// Beware: a key of AES_256 or HMAC works with a key derived from the material and a secret that is
+// destroyed with it: what was deleted, the owner's copy does not bring back. An asymmetric key
+// works with the material itself, as its public half is known: the owner's copy goes on
+// signing and decrypting when the key is deleted.
 //
 // The first import binds the key to its material for ever: any other is refused with
 // ErrMaterial, as is what cannot be unwrapped. A token that is of another key, was changed
@@ -121,46 +121,11 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 		}
 		material, ok := opened.unwrap(wrapped)
 		defer clear(material)
-		if !ok || len(material) != 32 {
+		if !ok {
 			return refuse(c.op, r.id(), ErrMaterial)
 		}
 		return m.importMaterial(ctx, c, r, material, expiresAt)
 	})
-}
-
-// importMaterial puts material that was unwrapped into a record.
-func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, material []byte, expiresAt time.Time) error {
-	shred, err := m.bind(c, r, material)
-	if err != nil {
-		return err
-	}
-	defer clear(shred)
-	if r.facts().state(c.now) == PendingImport {
-		r.Disabled = false
-		r.dropMaterial() // what is over, and was not swept yet
-		if err := m.importVersion(ctx, c, r, material, shred); err != nil {
-			return err
-		}
-	}
-	r.MaterialUntil = expiresAt.Round(0).UTC()
-	return nil
-}
-
-func (m *Manager) importVersion(ctx context.Context, c *call, r *record, material, shred []byte) error {
-	importer, ok := m.providers[r.Protection].(provider.Importer)
-	if !ok {
-		return refuseBecause(c.op, r.id(), ErrUnsupported, "the provider imports no material", nil)
-	}
-	working, err := workingKey(r.ID, 1, material, shred)
-	if err != nil {
-		return err
-	}
-	defer clear(working)
-	imported, err := importer.Import(ctx, versionID(r, 1), r.Spec, working)
-	if err != nil {
-		return fromProvider(c.op, r.id(), err)
-	}
-	return m.keepVersion(c, r, 1, imported)
 }
 
 // DeleteKeyMaterial takes the material from a key of OriginExternal and leaves the key: it
@@ -184,33 +149,6 @@ func (m *Manager) sweep(ctx context.Context, keyID string) {
 	if e, err := m.load(ctx, c, id); err == nil && len(e.record.Doomed) > 0 {
 		_ = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
 	}
-}
-
-// bind holds material to what the key was bound to by its first import, which this may be,
-// and returns the key's shred secret.
-func (m *Manager) bind(c *call, r *record, material []byte) (shred []byte, err error) {
-	fingerprint := m.instance.fingerprint(r.ID, r.Spec, material)
-	if r.Fingerprint == nil {
-		shred = randomBytes(32)
-		r.Fingerprint = fingerprint
-		r.Shred = m.instance.seal.Seal(nil, shred, m.instance.shredContext(r.ID))
-		return shred, nil
-	}
-	if !hmac.Equal(r.Fingerprint, fingerprint) {
-		return nil, refuse(c.op, r.id(), ErrMaterial)
-	}
-	if shred, err = m.instance.seal.Open(nil, r.Shred, m.instance.shredContext(r.ID)); err != nil {
-		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed shred secret", nil)
-	}
-	return shred, nil
-}
-
-// workingKey is the key that an imported key works with: not the material itself, so that
-// the same material in another key opens nothing, and nothing at all without the shred
-// secret, which is destroyed with the key.
-func workingKey(id keyID, version uint32, material, shred []byte) ([]byte, error) {
-	info := framed([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
-	return hkdf.Key(sha256.New, material, shred, string(info), 32)
 }
 
 func (m *Manager) sealToken(id keyID, p ImportParameters, private crypto.PrivateKey) ([]byte, error) {

@@ -24,6 +24,13 @@ const (
 	OpDecrypt
 	OpReEncryptFrom
 	OpReEncryptTo
+	OpSign
+	OpVerify
+	OpGenerateMac
+	OpVerifyMac
+	OpAsymmetricEncrypt
+	OpAsymmetricDecrypt
+	OpGetPublicKey
 	OpEnableKey
 	OpDisableKey
 	OpScheduleKeyDeletion
@@ -62,6 +69,13 @@ var opNames = [numOps]string{
 	OpDecrypt:                         "Decrypt",
 	OpReEncryptFrom:                   "ReEncryptFrom",
 	OpReEncryptTo:                     "ReEncryptTo",
+	OpSign:                            "Sign",
+	OpVerify:                          "Verify",
+	OpGenerateMac:                     "GenerateMac",
+	OpVerifyMac:                       "VerifyMac",
+	OpAsymmetricEncrypt:               "AsymmetricEncrypt",
+	OpAsymmetricDecrypt:               "AsymmetricDecrypt",
+	OpGetPublicKey:                    "GetPublicKey",
 	OpEnableKey:                       "EnableKey",
 	OpDisableKey:                      "DisableKey",
 	OpScheduleKeyDeletion:             "ScheduleKeyDeletion",

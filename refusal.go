@@ -151,6 +151,19 @@ var originHints = map[Origin]string{
 	OriginExternal: "Only a key that was created with OriginExternal takes material, and gives it up alone.",
 }
 
+// purposeHints tell what to do where an operation is for keys of another usage or spec.
+var purposeHints = map[purpose]string{
+	forSealing:   "Only a key of AES_256 encrypts so, makes data keys and is rotated. An RSA key has AsymmetricEncrypt and AsymmetricDecrypt.",
+	forSigning:   "Only a key of usage SIGN/VERIFY signs. A key's usage is chosen when it is created.",
+	forMacs:      "Only a key of usage GENERATE/VERIFY_MAC makes MACs. A key's usage is chosen when it is created.",
+	forOpening:   "Only an RSA key of usage ENCRYPT/DECRYPT does this. A key of AES_256 has Encrypt and Decrypt.",
+	forPublicKey: "A symmetric key has no public half.",
+}
+
+func wrongPurpose(op Op, keyID string, needs purpose) error {
+	return &refusal{op: op, keyID: keyID, cond: ErrUnsupported, text: "the spec or usage of the key", hint: purposeHints[needs]}
+}
+
 // changeHints tell what to do where a change of state is refused.
 var changeHints = [numStates]string{
 	PendingImport:   "The key has no material yet: import it first.",

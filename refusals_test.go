@@ -81,6 +81,15 @@ var refusals = []struct {
 		require.NoError(t, err)
 		return only(k.Decrypt(t.Context(), c, kms.EncryptionContext{"a": "b"}))
 	}, nil},
+	{"no signature", kms.ErrSignature, "InvalidSignature", func(t *testing.T, k *kmstest.KMS) error {
+		return k.Verify(t.Context(), newKey(t, k, kms.SpecEd25519, ""), kms.SignEd25519, []byte("x"), nil)
+	}, nil},
+	{"no MAC", kms.ErrSignature, "InvalidSignature", func(t *testing.T, k *kmstest.KMS) error {
+		return k.VerifyMac(t.Context(), newKey(t, k, kms.SpecHMAC256, ""), kms.MacHMACSHA256, []byte("x"), make([]byte, 32))
+	}, nil},
+	{"encrypting with a key that signs", kms.ErrUnsupported, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.Encrypt(t.Context(), newKey(t, k, kms.SpecEd25519, ""), nil, nil))
+	}, nil},
 	{"inspecting noise", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
 		return only(kms.Inspect([]byte("noise")))
 	}, nil},

@@ -1,0 +1,82 @@
+package kms
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/keyhold/kms/provider"
+)
+
+// importMaterial puts material that was unwrapped into a record.
+func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, material []byte, expiresAt time.Time) error {
+	key, identity, ok := specs[r.Spec].material.read(material)
+	if !ok {
+		return refuse(c.op, r.id(), ErrMaterial)
+	}
+	defer clear(key)
+	shred, err := m.bind(c, r, identity)
+	if err != nil {
+		return err
+	}
+	defer clear(shred)
+	if r.facts().state(c.now) == PendingImport {
+		r.Disabled = false
+		r.dropMaterial() // what is over, and was not swept yet
+		if err := m.importVersion(ctx, c, r, key, shred); err != nil {
+			return err
+		}
+	}
+	r.MaterialUntil = expiresAt.Round(0).UTC()
+	return nil
+}
+
+func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, shred []byte) error {
+	importer, ok := m.providers[r.Protection].(provider.Importer)
+	if !ok {
+		return refuseBecause(c.op, r.id(), ErrUnsupported, "the provider imports no material", nil)
+	}
+	working := key // of an asymmetric key its public half is known, and so the key is what it is
+	if n := specs[r.Spec].material.bytes; n > 0 {
+		var err error
+		if working, err = workingKey(r.ID, 1, key, shred, n); err != nil {
+			return err
+		}
+		defer clear(working)
+	}
+	imported, err := importer.Import(ctx, versionID(r, 1), r.Spec, working)
+	if err != nil {
+		return fromProvider(c.op, r.id(), err)
+	}
+	return m.keepVersion(c, r, 1, imported)
+}
+
+// bind holds what a key is known by to what it was bound to by its first import, which this
+// may be, and returns the key's shred secret.
+func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err error) {
+	fingerprint := m.instance.fingerprint(r.ID, r.Spec, identity)
+	if r.Fingerprint == nil {
+		shred = randomBytes(32)
+		r.Fingerprint = fingerprint
+		r.Shred = m.instance.seal.Seal(nil, shred, m.instance.shredContext(r.ID))
+		return shred, nil
+	}
+	if !hmac.Equal(r.Fingerprint, fingerprint) {
+		return nil, refuse(c.op, r.id(), ErrMaterial)
+	}
+	if shred, err = m.instance.seal.Open(nil, r.Shred, m.instance.shredContext(r.ID)); err != nil {
+		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed shred secret", nil)
+	}
+	return shred, nil
+}
+
+// workingKey is the key of n bytes that an imported symmetric key works with: not the material
+// itself, so that the same material in another key opens nothing, and nothing at all without
+// the shred secret, which is destroyed with the key.
+func workingKey(id keyID, version uint32, material, shred []byte, n int) ([]byte, error) {
+	info := framed([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
+	return hkdf.Key(sha256.New, material, shred, string(info), n)
+}

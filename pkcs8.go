@@ -1,0 +1,73 @@
+package kms
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"math/big"
+)
+
+// A form is what the material of a spec looks like on its way in: that many bytes, or a
+// private key as PKCS #8 in DER. The zero form is none.
+type form struct {
+	bytes   int
+	rsaBits int
+	curve   string
+}
+
+// minExponent is the least public exponent of an RSA key (FIPS 186-5, section 5.1).
+const minExponent = 65537
+
+// read takes material as its owner gave it. It returns what the provider is given, and what
+// the key is known by ever after: for private keys their public half, so that the same key
+// in another encoding is the same.
+func (f form) read(material []byte) (key, identity []byte, ok bool) {
+	if f.bytes > 0 {
+		return material, material, len(material) == f.bytes
+	}
+	// What follows the key, x509 overlooks.
+	var whole asn1.RawValue
+	if rest, err := asn1.Unmarshal(material, &whole); err != nil || len(rest) > 0 {
+		return nil, nil, false
+	}
+	private, err := x509.ParsePKCS8PrivateKey(material)
+	if err != nil || !f.takes(private) {
+		return nil, nil, false
+	}
+	public := private.(crypto.Signer).Public()
+	if key, err = x509.MarshalPKCS8PrivateKey(private); err != nil {
+		return nil, nil, false
+	}
+	identity, err = x509.MarshalPKIXPublicKey(public)
+	return key, identity, err == nil
+}
+
+func (f form) takes(private any) bool {
+	switch k := private.(type) {
+	case *rsa.PrivateKey:
+		return f.rsaBits > 0 && soundRSA(k, f.rsaBits)
+	case *ecdsa.PrivateKey:
+		return k.Curve.Params().Name == f.curve
+	case ed25519.PrivateKey:
+		return f.curve == "Ed25519"
+	default:
+		return false
+	}
+}
+
+// soundRSA looks for what makes an RSA key weak or wrong, beyond what the standard library
+// looks for: two primes of half the modulus each, not near each other, which are primes.
+func soundRSA(k *rsa.PrivateKey, bits int) bool {
+	if k.N.BitLen() != bits || k.E < minExponent || k.E%2 == 0 || len(k.Primes) != 2 {
+		return false
+	}
+	p, q := k.Primes[0], k.Primes[1]
+	distance := new(big.Int).Sub(p, q)
+	if p.BitLen() != bits/2 || q.BitLen() != bits/2 || distance.BitLen() <= bits/2-100 {
+		return false
+	}
+	return p.ProbablyPrime(8) && q.ProbablyPrime(8) && k.Validate() == nil
+}

@@ -1,0 +1,144 @@
+package kms
+
+import (
+	"context"
+	_ "crypto/sha512" // the hash of some algorithms
+	"slices"
+
+	"github.com/keyhold/kms/provider"
+)
+
+// MaxMessage is the longest message, in bytes, that is signed as it is (ED25519, ML_DSA_65) or
+// given a MAC: 64 KiB. For the algorithms that have a hash there is no bound.
+const MaxMessage = 64 << 10
+
+// Sign signs a message with a key of usage SIGN/VERIFY. The algorithm is one of the key's
+// spec; another is ErrUnsupported.
+//
+//	RSA_2048, RSA_3072, RSA_4096  RSA_PSS_SHA_256, _384, _512, RSA_PKCS1_SHA_256, _384, _512
+//	EC_P256                       ECDSA_SHA_256, in DER
+//	EC_P384                       ECDSA_SHA_384, in DER
+//	ED25519                       ED25519
+//	ML_DSA_65                     ML_DSA_65, without a context
+//
+// The signature names no key. Who verifies it has to know which key to ask.
+func (m *Manager) Sign(ctx context.Context, ref string, alg SigningAlgorithm, message []byte) (_ []byte, err error) {
+	c := m.begin(OpSign)
+	defer c.end(ctx, &err)
+	input, err := messageInput(c.op, alg, message)
+	if err != nil {
+		return nil, err
+	}
+	return m.sign(ctx, c, ref, alg, input)
+}
+
+// SignDigest is Sign for a caller who has the digest of the message, by the hash of the
+// algorithm. ED25519 and ML_DSA_65 have none: they are ErrInvalid.
+func (m *Manager) SignDigest(ctx context.Context, ref string, alg SigningAlgorithm, digest []byte) (_ []byte, err error) {
+	c := m.begin(OpSign)
+	defer c.end(ctx, &err)
+	if err := checkDigest(c.op, alg, digest); err != nil {
+		return nil, err
+	}
+	return m.sign(ctx, c, ref, alg, digest)
+}
+
+// Verify returns nil if that is a signature of the message by that key and algorithm, and
+// ErrSignature if it is not. A key that is not Enabled verifies nothing; with its public
+// key (GetPublicKey) anybody can.
+func (m *Manager) Verify(ctx context.Context, ref string, alg SigningAlgorithm, message, signature []byte) (err error) {
+	c := m.begin(OpVerify)
+	defer c.end(ctx, &err)
+	input, err := messageInput(c.op, alg, message)
+	if err != nil {
+		return err
+	}
+	return m.verify(ctx, c, ref, alg, input, signature)
+}
+
+// VerifyDigest is Verify for a caller who has the digest of the message, as in SignDigest.
+func (m *Manager) VerifyDigest(ctx context.Context, ref string, alg SigningAlgorithm, digest, signature []byte) (err error) {
+	c := m.begin(OpVerify)
+	defer c.end(ctx, &err)
+	if err := checkDigest(c.op, alg, digest); err != nil {
+		return err
+	}
+	return m.verify(ctx, c, ref, alg, digest, signature)
+}
+
+// messageInput is what a provider is given to sign for a message: its digest, or itself.
+func messageInput(op Op, alg SigningAlgorithm, message []byte) ([]byte, error) {
+	hash, known := alg.Hash()
+	switch {
+	case !known:
+		return nil, invalid(op, "the signing algorithm")
+	case hash != 0:
+		h := hash.New()
+		h.Write(message)
+		return h.Sum(nil), nil
+	case len(message) > MaxMessage:
+		return nil, invalid(op, "the message is longer than 64 KiB")
+	}
+	return message, nil
+}
+
+func checkDigest(op Op, alg SigningAlgorithm, digest []byte) error {
+	hash, known := alg.Hash()
+	switch {
+	case !known:
+		return invalid(op, "the signing algorithm")
+	case hash == 0:
+		return invalid(op, "the algorithm signs messages, not digests")
+	case len(digest) != hash.Size():
+		return invalid(op, "the digest is not as long as the algorithm's")
+	}
+	return nil
+}
+
+func (m *Manager) sign(ctx context.Context, c *call, ref string, alg SigningAlgorithm, input []byte) ([]byte, error) {
+	signer, err := m.signer(ctx, c, ref, alg)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := signer.Sign(ctx, alg, input)
+	if err != nil {
+		return nil, fromProvider(c.op, c.keyID, err)
+	}
+	return signature, nil
+}
+
+func (m *Manager) verify(ctx context.Context, c *call, ref string, alg SigningAlgorithm, input, signature []byte) error {
+	signer, err := m.signer(ctx, c, ref, alg)
+	if err != nil {
+		return err
+	}
+	if err := signer.Verify(ctx, alg, input, signature); err != nil {
+		return fromProvider(c.op, c.keyID, err)
+	}
+	return nil
+}
+
+// signer finds and opens a key that signs by that algorithm.
+func (m *Manager) signer(ctx context.Context, c *call, ref string, alg SigningAlgorithm) (provider.Signer, error) {
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(signingSpecs[alg], e.record.Spec) {
+		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the algorithm is not one of the key's spec", nil)
+	}
+	return ability[provider.Signer](ctx, m, c, e)
+}
+
+// ability opens the primary version of a key, which has to be able to do that.
+func ability[T any](ctx context.Context, m *Manager, c *call, e *entry) (able T, err error) {
+	key, err := m.openPrimary(ctx, c, e)
+	if err != nil {
+		return able, err
+	}
+	able, ok := key.(T)
+	if !ok {
+		return able, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider", nil)
+	}
+	return able, nil
+}

@@ -1,0 +1,162 @@
+package kms_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// TestSignVerify: every algorithm of every spec that signs, by message and by digest, and what
+// is wrong with a signature.
+func TestSignVerify(t *testing.T) {
+	for _, spec := range kms.Specs() {
+		if kms.Uses(spec)[0] != kms.UsageSignVerify {
+			continue
+		}
+		t.Run(string(spec), func(t *testing.T) {
+			t.Parallel()
+			k := kmstest.New(t)
+			id := newKey(t, k, spec, "")
+			tried := 0
+			for _, alg := range kms.Algorithms() {
+				if slices.Contains(kms.SpecsOf(alg), spec) {
+					tried++
+					signAndVerify(t, k, id, alg)
+					continue
+				}
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.Sign(t.Context(), id, alg, nil))), alg)
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(k.Verify(t.Context(), id, alg, nil, nil)), alg)
+			}
+			require.NotZero(t, tried)
+		})
+	}
+}
+
+func signAndVerify(t *testing.T, k *kmstest.KMS, id string, alg kms.SigningAlgorithm) {
+	ctx, other := t.Context(), k.Another(t)
+	for _, message := range [][]byte{nil, []byte("x"), bytes.Repeat([]byte("long"), 10_000)} {
+		made, err := k.Sign(ctx, id, alg, message)
+		require.NoError(t, err)
+		require.NoError(t, other.Verify(ctx, id, alg, message, made), alg)
+		require.ErrorIs(t, k.Verify(ctx, id, alg, append([]byte("y"), message...), made), kms.ErrSignature)
+		hash, _ := alg.Hash()
+		if hash == 0 {
+			require.ErrorIs(t, only(k.SignDigest(ctx, id, alg, message)), kms.ErrInvalid)
+			continue
+		}
+		h := hash.New()
+		h.Write(message)
+		digest := h.Sum(nil)
+		require.NoError(t, k.VerifyDigest(ctx, id, alg, digest, made))
+		made, err = k.SignDigest(ctx, id, alg, digest)
+		require.NoError(t, err)
+		require.NoError(t, k.Verify(ctx, id, alg, message, made))
+		require.ErrorIs(t, only(k.SignDigest(ctx, id, alg, digest[1:])), kms.ErrInvalid)
+	}
+	made, err := k.Sign(ctx, id, alg, []byte("x"))
+	require.NoError(t, err)
+	bad := [][]byte{nil, {}, {0}, append(bytes.Clone(made), 0), append([]byte{0}, made...), make([]byte, len(made))}
+	for at := 0; at < len(made); at += max(1, len(made)/100) {
+		flipped := bytes.Clone(made)
+		flipped[at] ^= 1
+		bad = append(bad, flipped, made[:at])
+	}
+	for i, bad := range bad {
+		err := k.Verify(ctx, id, alg, []byte("x"), bad)
+		require.Equal(t, []string{"ErrSignature"}, conditionsOf(err), "%s, bad signature %d", alg, i)
+	}
+}
+
+// TestSignBounds: what is no algorithm, and what is too long, before anything is read.
+func TestSignBounds(t *testing.T) {
+	ctx, k := t.Context(), kmstest.New(t)
+	calls := k.Store.Calls()
+	const id = "01890000-0000-7000-8000-000000000000"
+	long := make([]byte, kms.MaxMessage+1)
+	for _, err := range []error{
+		only(k.Sign(ctx, id, "", nil)), only(k.Sign(ctx, id, "RSA_PSS_SHA_1", nil)),
+		only(k.Sign(ctx, id, kms.SignEd25519, long)), only(k.Sign(ctx, id, kms.SignMLDSA65, long)),
+		k.Verify(ctx, id, "", nil, nil), k.Verify(ctx, id, kms.SignEd25519, long, nil),
+		only(k.SignDigest(ctx, id, "", nil)), only(k.SignDigest(ctx, id, kms.SignECDSASHA256, make([]byte, 31))),
+		k.VerifyDigest(ctx, id, kms.SignECDSASHA256, nil, nil),
+		only(k.GenerateMac(ctx, id, "", nil)), only(k.GenerateMac(ctx, id, kms.MacHMACSHA256, long)),
+		k.VerifyMac(ctx, id, "HMAC_SHA_1", nil, nil),
+	} {
+		require.Equal(t, []string{"ErrInvalid"}, conditionsOf(err))
+	}
+	require.Equal(t, calls, k.Store.Calls())
+	ed := newKey(t, k, kms.SpecEd25519, "")
+	require.NoError(t, only(k.Sign(ctx, ed, kms.SignEd25519, long[1:])))
+	require.NoError(t, only(k.Sign(ctx, newKey(t, k, kms.SpecECP256, ""), kms.SignECDSASHA256, long)))
+}
+
+// TestMac: every spec, with what is wrong with a MAC.
+func TestMac(t *testing.T) {
+	ctx, k := t.Context(), kmstest.New(t)
+	of := map[kms.MacAlgorithm]kms.Spec{kms.MacHMACSHA256: kms.SpecHMAC256, kms.MacHMACSHA384: kms.SpecHMAC384, kms.MacHMACSHA512: kms.SpecHMAC512}
+	size := map[kms.MacAlgorithm]int{kms.MacHMACSHA256: 32, kms.MacHMACSHA384: 48, kms.MacHMACSHA512: 64}
+	for alg, spec := range of {
+		id := newKey(t, k, spec, kms.UsageGenerateVerifyMac)
+		for _, message := range [][]byte{nil, []byte("x"), make([]byte, kms.MaxMessage)} {
+			mac, err := k.GenerateMac(ctx, id, alg, message)
+			require.NoError(t, err)
+			require.Len(t, mac, size[alg])
+			require.NoError(t, k.Another(t).VerifyMac(ctx, id, alg, message, mac))
+			again, err := k.GenerateMac(ctx, id, alg, message)
+			require.NoError(t, err)
+			require.Equal(t, mac, again)
+			for n := range mac {
+				flipped := bytes.Clone(mac)
+				flipped[n] ^= 1
+				for _, bad := range [][]byte{mac[:n], mac[n+1:], flipped, append(bytes.Clone(mac), 0), nil} {
+					require.Equal(t, []string{"ErrSignature"}, conditionsOf(k.VerifyMac(ctx, id, alg, message, bad)))
+				}
+			}
+			require.ErrorIs(t, k.VerifyMac(ctx, newKey(t, k, spec, ""), alg, message, mac), kms.ErrSignature)
+		}
+		for other, otherSpec := range of {
+			if otherSpec != spec {
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.GenerateMac(ctx, id, other, nil))))
+			}
+		}
+	}
+}
+
+// TestUsages: which usages a spec may have, and which it has if none is asked for.
+func TestUsages(t *testing.T) {
+	usages := []kms.Usage{kms.UsageEncryptDecrypt, kms.UsageSignVerify, kms.UsageGenerateVerifyMac, "KEY_AGREEMENT"}
+	want := map[kms.Spec][]kms.Usage{
+		kms.SpecAES256:  {kms.UsageEncryptDecrypt},
+		kms.SpecRSA2048: {kms.UsageSignVerify, kms.UsageEncryptDecrypt}, kms.SpecRSA3072: {kms.UsageSignVerify, kms.UsageEncryptDecrypt},
+		kms.SpecRSA4096: {kms.UsageSignVerify, kms.UsageEncryptDecrypt},
+		kms.SpecECP256:  {kms.UsageSignVerify}, kms.SpecECP384: {kms.UsageSignVerify}, kms.SpecEd25519: {kms.UsageSignVerify}, kms.SpecMLDSA65: {kms.UsageSignVerify},
+		kms.SpecHMAC256: {kms.UsageGenerateVerifyMac}, kms.SpecHMAC384: {kms.UsageGenerateVerifyMac}, kms.SpecHMAC512: {kms.UsageGenerateVerifyMac},
+	}
+	require.Len(t, kms.Specs(), len(want))
+	ctx, k := t.Context(), kmstest.New(t)
+	for spec, allowed := range want {
+		require.Equal(t, allowed, kms.Uses(spec))
+		for _, usage := range usages {
+			o := &kms.CreateKeyOptions{Spec: spec, Usage: usage, Origin: kms.OriginExternal} // which makes no key
+			key, err := k.CreateKey(ctx, o)
+			if spec == kms.SpecMLDSA65 || !slices.Contains(allowed, usage) {
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), fmt.Sprint(spec, usage))
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, usage, key.Usage)
+			require.Equal(t, spec, key.Spec)
+		}
+	}
+	require.ErrorIs(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: "EC_P521"})), kms.ErrUnsupported)
+	for _, spec := range []kms.Spec{kms.SpecECP256, kms.SpecHMAC512} {
+		key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec})
+		require.NoError(t, err)
+		require.Equal(t, want[spec][0], key.Usage)
+	}
+}

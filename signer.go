@@ -1,0 +1,142 @@
+package kms
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"io"
+)
+
+// Signer returns a key of usage SIGN/VERIFY as the standard library wants it, for TLS, X.509,
+// SSH, JWT and the like. It is a crypto.MessageSigner as well. It holds on to the key, not to
+// the alias that named it.
+//
+// Every signature is a call of Sign (SignDigest), with its checks, under ctx: when that ends
+// the signer refuses. So ctx is one of the program's, not of a request. The source of
+// randomness that a signature is given is ignored.
+//
+// The options choose the algorithm. Their hash is the one of the algorithm: for EC_P256
+// SHA-256, for EC_P384 SHA-384, for RSA any of SHA-256, SHA-384 and SHA-512, with
+// *rsa.PSSOptions for PSS, whose salt is as long as the hash. For ED25519 and ML_DSA_65 the
+// hash is 0, and what is signed is the message; the public key of the latter is an
+// MLDSAPublicKey, which the standard library's TLS and X.509 do not know. What has no
+// algorithm here is ErrUnsupported.
+func (m *Manager) Signer(ctx context.Context, ref string) (crypto.Signer, error) {
+	p, err := m.holdPublic(ctx, ref, forSigning)
+	if err != nil {
+		return nil, err
+	}
+	return &keySigner{m: m, ctx: ctx, public: p, key: p.Key()}, nil
+}
+
+// Decrypter returns an RSA key of usage ENCRYPT/DECRYPT as the standard library wants it. It
+// holds on to the key and to ctx as a Signer does. The options are *rsa.OAEPOptions of
+// SHA-256 without a label; all else is ErrUnsupported.
+func (m *Manager) Decrypter(ctx context.Context, ref string) (crypto.Decrypter, error) {
+	p, err := m.holdPublic(ctx, ref, forOpening)
+	if err != nil {
+		return nil, err
+	}
+	return &keyDecrypter{m: m, ctx: ctx, public: p, key: p.Key()}, nil
+}
+
+// holdPublic is GetPublicKey for keys of one purpose.
+func (m *Manager) holdPublic(ctx context.Context, ref string, need purpose) (_ PublicKey, err error) {
+	c := m.begin(OpGetPublicKey)
+	defer c.end(ctx, &err)
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return PublicKey{}, err
+	}
+	if e.record.purpose() != need {
+		return PublicKey{}, wrongPurpose(c.op, c.keyID, need)
+	}
+	return m.publicKey(ctx, c, e)
+}
+
+type keySigner struct {
+	m      *Manager
+	ctx    context.Context
+	public PublicKey
+	key    crypto.PublicKey
+}
+
+var _ crypto.MessageSigner = (*keySigner)(nil)
+
+func (s *keySigner) Public() crypto.PublicKey { return s.key }
+
+// Sign signs a digest, or a message where the options' hash is 0.
+func (s *keySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	alg, err := s.algorithm(opts)
+	if err != nil {
+		return nil, err
+	}
+	if hash, _ := alg.Hash(); hash == 0 {
+		return s.m.Sign(s.ctx, s.public.KeyID, alg, digest)
+	}
+	return s.m.SignDigest(s.ctx, s.public.KeyID, alg, digest)
+}
+
+// SignMessage signs a message, which it hashes itself.
+func (s *keySigner) SignMessage(_ io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	alg, err := s.algorithm(opts)
+	if err != nil {
+		return nil, err
+	}
+	return s.m.Sign(s.ctx, s.public.KeyID, alg, message)
+}
+
+// The algorithms that options choose, by their hash.
+var (
+	byPSS   = map[crypto.Hash]SigningAlgorithm{crypto.SHA256: SignRSAPSSSHA256, crypto.SHA384: SignRSAPSSSHA384, crypto.SHA512: SignRSAPSSSHA512}
+	byPKCS1 = map[crypto.Hash]SigningAlgorithm{crypto.SHA256: SignRSAPKCS1SHA256, crypto.SHA384: SignRSAPKCS1SHA384, crypto.SHA512: SignRSAPKCS1SHA512}
+	bySpec  = map[Spec]map[crypto.Hash]SigningAlgorithm{
+		SpecECP256: {crypto.SHA256: SignECDSASHA256}, SpecECP384: {crypto.SHA384: SignECDSASHA384},
+		SpecEd25519: {0: SignEd25519}, SpecMLDSA65: {0: SignMLDSA65},
+		SpecRSA2048: byPKCS1, SpecRSA3072: byPKCS1, SpecRSA4096: byPKCS1,
+	}
+)
+
+// algorithm is what the options ask for.
+func (s *keySigner) algorithm(opts crypto.SignerOpts) (SigningAlgorithm, error) {
+	var hash crypto.Hash
+	if opts != nil {
+		hash = opts.HashFunc()
+	}
+	alg, known := bySpec[s.public.Spec][hash]
+	switch o := opts.(type) {
+	case *rsa.PSSOptions:
+		_, isRSA := s.key.(*rsa.PublicKey)
+		known = known && isRSA && plainSalt(o.SaltLength, hash)
+		alg = byPSS[hash]
+	case *ed25519.Options:
+		known = known && o.Context == ""
+	}
+	if known {
+		return alg, nil
+	}
+	return "", refuseBecause(OpSign, s.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
+}
+
+// plainSalt tells whether a salt as long as the hash is what was asked for, or will do.
+func plainSalt(length int, hash crypto.Hash) bool {
+	return length == rsa.PSSSaltLengthAuto || length == rsa.PSSSaltLengthEqualsHash || length == hash.Size()
+}
+
+type keyDecrypter struct {
+	m      *Manager
+	ctx    context.Context
+	public PublicKey
+	key    crypto.PublicKey
+}
+
+func (d *keyDecrypter) Public() crypto.PublicKey { return d.key }
+
+func (d *keyDecrypter) Decrypt(_ io.Reader, ciphertext []byte, opts crypto.DecrypterOpts) ([]byte, error) {
+	o, ok := opts.(*rsa.OAEPOptions)
+	if !ok || o.Hash != crypto.SHA256 || o.MGFHash != 0 && o.MGFHash != crypto.SHA256 || len(o.Label) > 0 {
+		return nil, refuseBecause(OpAsymmetricDecrypt, d.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
+	}
+	return d.m.AsymmetricDecrypt(d.ctx, d.public.KeyID, ciphertext)
+}

@@ -1,0 +1,159 @@
+package kms
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/keyhold/kms/provider"
+)
+
+// Spec says what kind of key it is.
+type Spec = provider.Spec
+
+// The specs.
+const (
+	SpecAES256  = provider.AES256  // a symmetric key of 256 bits that encrypts and makes data keys
+	SpecRSA2048 = provider.RSA2048 // an RSA key that signs, or decrypts
+	SpecRSA3072 = provider.RSA3072 // the same with 3072 bits
+	SpecRSA4096 = provider.RSA4096 // the same with 4096 bits
+	SpecECP256  = provider.ECP256  // a key on NIST P-256 that signs
+	SpecECP384  = provider.ECP384  // a key on NIST P-384 that signs
+	SpecEd25519 = provider.Ed25519 // a key on Curve25519 that signs
+	SpecMLDSA65 = provider.MLDSA65 // a key that signs and withstands quantum computers
+	SpecHMAC256 = provider.HMAC256 // a key that makes MACs with SHA-256
+	SpecHMAC384 = provider.HMAC384 // a key that makes MACs with SHA-384
+	SpecHMAC512 = provider.HMAC512 // a key that makes MACs with SHA-512
+)
+
+// Usage says what a key is for. A key has one, for ever.
+type Usage string
+
+// The usages.
+const (
+	UsageEncryptDecrypt    Usage = "ENCRYPT/DECRYPT"     // encrypting; for AES_256 data keys as well
+	UsageSignVerify        Usage = "SIGN/VERIFY"         // signing
+	UsageGenerateVerifyMac Usage = "GENERATE/VERIFY_MAC" // making MACs
+)
+
+// SigningAlgorithm says how a signature is made.
+type SigningAlgorithm = provider.SigningAlgorithm
+
+// The signing algorithms. A PSS signature has MGF1 with the same hash and a salt as long as
+// the hash. An ECDSA signature is DER.
+const (
+	SignRSAPSSSHA256   = provider.SignRSAPSSSHA256
+	SignRSAPSSSHA384   = provider.SignRSAPSSSHA384
+	SignRSAPSSSHA512   = provider.SignRSAPSSSHA512
+	SignRSAPKCS1SHA256 = provider.SignRSAPKCS1SHA256
+	SignRSAPKCS1SHA384 = provider.SignRSAPKCS1SHA384
+	SignRSAPKCS1SHA512 = provider.SignRSAPKCS1SHA512
+	SignECDSASHA256    = provider.SignECDSASHA256
+	SignECDSASHA384    = provider.SignECDSASHA384
+	SignEd25519        = provider.SignEd25519
+	SignMLDSA65        = provider.SignMLDSA65
+)
+
+// MacAlgorithm says how a MAC is made.
+type MacAlgorithm = provider.MacAlgorithm
+
+// The MAC algorithms. A MAC is as long as the hash.
+const (
+	MacHMACSHA256 = provider.MacHMACSHA256
+	MacHMACSHA384 = provider.MacHMACSHA384
+	MacHMACSHA512 = provider.MacHMACSHA512
+)
+
+// A purpose is what a key is for, as operations see it: its usage, with the two ways to
+// encrypt told apart. In a row of the lifecycle table it may be several.
+type purpose uint8
+
+const (
+	forSealing purpose = 1 << iota // symmetric encryption: the only keys that are rotated
+	forSigning
+	forMacs
+	forOpening // what was encrypted under a public key
+
+	forPublicKey = forSigning | forOpening
+)
+
+// A specRow is what the keys of a spec can be, and do.
+type specRow struct {
+	uses     []specUse // the first is the default
+	material form      // what is imported
+}
+
+type specUse struct {
+	usage   Usage
+	purpose purpose
+}
+
+// The rows that several specs share.
+var (
+	seals   = specUse{UsageEncryptDecrypt, forSealing}
+	signs   = specUse{UsageSignVerify, forSigning}
+	opens   = specUse{UsageEncryptDecrypt, forOpening}
+	makes   = specUse{UsageGenerateVerifyMac, forMacs}
+	rsaSpec = []specUse{signs, opens}
+)
+
+// specs is all that is decided by a spec.
+var specs = map[Spec]specRow{
+	SpecAES256:  {[]specUse{seals}, form{bytes: 32}},
+	SpecRSA2048: {rsaSpec, form{rsaBits: 2048}},
+	SpecRSA3072: {rsaSpec, form{rsaBits: 3072}},
+	SpecRSA4096: {rsaSpec, form{rsaBits: 4096}},
+	SpecECP256:  {[]specUse{signs}, form{curve: "P-256"}},
+	SpecECP384:  {[]specUse{signs}, form{curve: "P-384"}},
+	SpecEd25519: {[]specUse{signs}, form{curve: "Ed25519"}},
+	SpecMLDSA65: {[]specUse{signs}, form{}},
+	SpecHMAC256: {[]specUse{makes}, form{bytes: 32}},
+	SpecHMAC384: {[]specUse{makes}, form{bytes: 48}},
+	SpecHMAC512: {[]specUse{makes}, form{bytes: 64}},
+}
+
+// algorithms are the specs that an algorithm is of.
+var (
+	rsaSpecs = []Spec{SpecRSA2048, SpecRSA3072, SpecRSA4096}
+
+	signingSpecs = map[SigningAlgorithm][]Spec{
+		SignRSAPSSSHA256: rsaSpecs, SignRSAPSSSHA384: rsaSpecs, SignRSAPSSSHA512: rsaSpecs,
+		SignRSAPKCS1SHA256: rsaSpecs, SignRSAPKCS1SHA384: rsaSpecs, SignRSAPKCS1SHA512: rsaSpecs,
+		SignECDSASHA256: {SpecECP256}, SignECDSASHA384: {SpecECP384},
+		SignEd25519: {SpecEd25519}, SignMLDSA65: {SpecMLDSA65},
+	}
+	macSpecs = map[MacAlgorithm]Spec{
+		MacHMACSHA256: SpecHMAC256, MacHMACSHA384: SpecHMAC384, MacHMACSHA512: SpecHMAC512,
+	}
+)
+
+// use finds what a key of that spec and usage is for. The zero usage is the spec's default.
+func (row specRow) use(u Usage) (specUse, bool) {
+	i := slices.IndexFunc(row.uses, func(s specUse) bool { return u == s.usage || u == "" })
+	if i < 0 {
+		return specUse{}, false
+	}
+	return row.uses[i], true
+}
+
+// purpose is what the key of a record is for; 0 where this version knows no such key.
+func (r *record) purpose() purpose {
+	use, _ := specs[r.Spec].use(r.Usage)
+	return use.purpose
+}
+
+// choose settles spec and usage of a new key.
+func (o CreateKeyOptions) choose(op Op) (Spec, specUse, error) {
+	spec := cmp.Or(o.Spec, SpecAES256)
+	row, ok := specs[spec]
+	if !ok {
+		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "the spec", nil)
+	}
+	use, ok := row.use(o.Usage)
+	if !ok {
+		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "the usage", nil)
+	}
+	if o.Origin == OriginExternal && row.material == (form{}) {
+		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "keys of the spec are not imported", nil)
+	}
+	return spec, use, nil
+}
