@@ -77,12 +77,11 @@ func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec Encrypt
 
 // seal encrypts plaintext under the primary version of a key.
 func (m *Manager) seal(ctx context.Context, c *call, e *entry, plaintext []byte, ec EncryptionContext) ([]byte, error) {
-	i := e.record.version(e.record.Primary)
-	if i < 0 {
+	if e.primary < 0 {
 		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
 	}
 	c.version = e.record.Primary
-	key, err := m.open(ctx, c, e, i)
+	key, err := m.open(ctx, c, e, e.primary)
 	if err != nil {
 		return nil, err
 	}

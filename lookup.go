@@ -16,10 +16,11 @@ import (
 // versions. It is never changed, but for being opened.
 type entry struct {
 	record  *record
+	primary int                            // the index of the version that encrypts; -1: there is none
+	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
 	version keystore.Version
 	mac     [macSize]byte // of the record
 	readAt  time.Time
-	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
 }
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
@@ -102,11 +103,12 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	}
 	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: m.clock()}
 	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
-		e.record, e.opened = known.record, known.opened
+		e.record, e.primary, e.opened = known.record, known.primary, known.opened
 	} else {
 		if e.record, err = m.instance.decodeRecord(id, c.keyID, item.Value); err != nil {
 			return nil, refuse(c.op, c.keyID, ErrTampered)
 		}
+		e.primary = e.record.version(e.record.Primary)
 		e.opened = make([]atomic.Pointer[provider.Key], len(e.record.Versions))
 	}
 	if e.record.DestroyedAt.IsZero() {

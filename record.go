@@ -14,26 +14,27 @@ import (
 // where the MAC, under a key of the instance, covers the store's ID, the item's name
 // and everything before and behind it.
 type record struct {
-	ID           keyID             `json:"id"`
+	// What every use of the key reads stands together.
+	text        string       // ID as callers see it
+	ID          keyID        `json:"id"`
+	Disabled    bool         `json:"disabled,omitempty"`
+	Protected   bool         `json:"protected,omitempty"`
+	Primary     uint32       `json:"primary,omitempty"`
+	Versions    []keyVersion `json:"versions,omitempty"`
+	DeleteAt    time.Time    `json:"deleteAt,omitzero"`
+	DestroyedAt time.Time    `json:"destroyedAt,omitzero"`
+	Protection  Protection   `json:"protection"`
+
 	Seq          uint64            `json:"seq"` // grows by one with each change
 	Spec         Spec              `json:"spec"`
 	Usage        Usage             `json:"usage"`
 	Origin       Origin            `json:"origin"`
-	Protection   Protection        `json:"protection"`
 	Description  string            `json:"description,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
 	CreatedAt    time.Time         `json:"created"`
-	Disabled     bool              `json:"disabled,omitempty"`
-	DeleteAt     time.Time         `json:"deleteAt,omitzero"`
 	DueSeenAt    time.Time         `json:"dueSeenAt,omitzero"` // when Maintain first saw the deletion date passed
-	DestroyedAt  time.Time         `json:"destroyedAt,omitzero"`
-	Protected    bool              `json:"protected,omitempty"`
 	ProtectedWhy string            `json:"protectedWhy,omitempty"`
 	Dependents   []Dependent       `json:"dependents,omitempty"`
-	Primary      uint32            `json:"primary,omitempty"`
-	Versions     []keyVersion      `json:"versions,omitempty"`
-
-	text string // ID as callers see it
 }
 
 // A keyVersion is one version of a key's material, sealed.
