@@ -15,10 +15,11 @@ import (
 // versions. It is never changed, but for being opened.
 type entry struct {
 	record  *record
+	primary int                            // the index of the version that encrypts; -1: there is none
+	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
 	version keystore.Version
 	mac     [macSize]byte // of the record
 	readAt  time.Time
-	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
 }
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
@@ -101,11 +102,12 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	}
 	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: m.clock()}
 	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
-		e.record, e.opened = known.record, known.opened
+		e.record, e.primary, e.opened = known.record, known.primary, known.opened
 	} else {
 		if e.record, err = m.instance.decodeRecord(id, c.keyID, item.Value); err != nil {
 			return nil, refuse(c.op, c.keyID, ErrTampered)
 		}
+		e.primary = e.record.version(e.record.Primary)
 		e.opened = make([]atomic.Pointer[provider.Key], len(e.record.Versions))
 	}
 	if e.record.DestroyedAt.IsZero() {
@@ -116,12 +118,11 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 
 // openPrimary returns the primary version of the key, for a use of it.
 func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (provider.Key, error) {
-	i := e.record.version(e.record.Primary)
-	if i < 0 {
+	if e.primary < 0 {
 		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
 	}
 	c.version = e.record.Primary
-	return m.open(ctx, c, e, i)
+	return m.open(ctx, c, e, e.primary)
 }
 
 // open returns the i-th version of the key, opened and kept with the entry. Callers that

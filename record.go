@@ -14,33 +14,34 @@ import (
 // where the MAC, under a key of the instance, covers the store's ID, the item's name
 // and everything before and behind it.
 type record struct {
-	ID           keyID             `json:"id"`
+	// What every use of the key reads stands together.
+	text          string       // ID as callers see it
+	ID            keyID        `json:"id"`
+	Disabled      bool         `json:"disabled,omitempty"`
+	Protected     bool         `json:"protected,omitempty"`
+	Primary       uint32       `json:"primary,omitempty"`
+	Versions      []keyVersion `json:"versions,omitempty"`
+	DeleteAt      time.Time    `json:"deleteAt,omitzero"`
+	DestroyedAt   time.Time    `json:"destroyedAt,omitzero"`
+	MaterialUntil time.Time    `json:"materialUntil,omitzero"` // when imported material expires
+	Protection    Protection   `json:"protection"`
+	Usage         Usage        `json:"usage"`
+	Origin        Origin       `json:"origin"`
+
 	Seq          uint64            `json:"seq"` // grows by one with each change
 	Spec         Spec              `json:"spec"`
-	Usage        Usage             `json:"usage"`
-	Origin       Origin            `json:"origin"`
-	Protection   Protection        `json:"protection"`
 	Description  string            `json:"description,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
 	CreatedAt    time.Time         `json:"created"`
-	Disabled     bool              `json:"disabled,omitempty"`
-	DeleteAt     time.Time         `json:"deleteAt,omitzero"`
 	DueSeenAt    time.Time         `json:"dueSeenAt,omitzero"` // when Maintain first saw the deletion date passed
-	DestroyedAt  time.Time         `json:"destroyedAt,omitzero"`
-	Protected    bool              `json:"protected,omitempty"`
 	ProtectedWhy string            `json:"protectedWhy,omitempty"`
 	Dependents   []Dependent       `json:"dependents,omitempty"`
-	Primary      uint32            `json:"primary,omitempty"`
-	Versions     []keyVersion      `json:"versions,omitempty"`
 	Doomed       []keyVersion      `json:"doomed,omitempty"` // what the provider has yet to destroy
 	RotationDays int               `json:"rotationDays,omitempty"`
 
-	// Of imported material:
-	Shred         []byte    `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
-	Fingerprint   []byte    `json:"fingerprint,omitempty"` // keyed; of the only material that may be imported
-	MaterialUntil time.Time `json:"materialUntil,omitzero"`
-
-	text string // ID as callers see it
+	// Of imported material; the end of its life is above.
+	Shred       []byte `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
+	Fingerprint []byte `json:"fingerprint,omitempty"` // keyed; of the only material that may be imported
 }
 
 // A keyVersion is one version of a key's material, sealed.
