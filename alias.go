@@ -222,6 +222,7 @@ func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (alias
 
 // loadAlias reads an alias from the store.
 func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	sent := m.clock()
 	item, err := m.store.Get(ctx, alias)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
@@ -230,7 +231,9 @@ func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEn
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
 	}
 	item.Name = alias
-	return m.readAlias(c, item)
+	a, err := m.readAlias(c, item)
+	a.readAt = sent
+	return a, err
 }
 
 func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
@@ -238,7 +241,7 @@ func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
 	if m.instance.decodeItem(item.Name, item.Value, &rec) != nil {
 		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
 	}
-	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version, readAt: m.clock()}
+	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
 	if rec.Key != (keyID{}) {
 		a.text = rec.Key.String()
 	}

@@ -29,7 +29,7 @@ type Event struct {
 type call struct {
 	m       *Manager
 	op      Op
-	now     time.Time
+	now     time.Time // when it began; for a change, when it decides
 	keyID   string
 	version uint32
 }

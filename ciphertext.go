@@ -26,7 +26,7 @@ const (
 	overhead = 80
 )
 
-// MaxCiphertext is more than the size of any ciphertext, in bytes.
+// MaxCiphertext is the most that Decrypt takes, in bytes; no ciphertext is longer.
 const MaxCiphertext = 8192
 
 // A suite is how a payload is sealed. A key has the suite of its protection level; a

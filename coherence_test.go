@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,8 +140,7 @@ func TestFailover(t *testing.T) {
 	require.Equal(t, gets+1, s.gets, "the key was not read again")
 }
 
-// TestHotPathReadsNothing: what was used once is used again without the store or the
-// provider being asked to open anything.
+// TestHotPathReadsNothing: what was used once is used again without the store being asked.
 func TestHotPathReadsNothing(t *testing.T) {
 	ctx := t.Context()
 	k, _, s := twoProcesses(t, wraps["own"], 0)
@@ -157,33 +157,79 @@ func TestHotPathReadsNothing(t *testing.T) {
 	require.Zero(t, s.gets)
 }
 
-// TestSlowReader: one who read a key before it was changed, and comes to keep it afterwards,
-// does not put the old one back.
+// TestSlowReader: one who read a key before it was changed, and comes to keep it after the
+// same Manager has learned of the change, does not put the old one back.
 func TestSlowReader(t *testing.T) {
-	ctx := t.Context()
-	k := kmstest.New(t)
-	id := k.MustCreateKey(t).ID
-	k.Store.OnGet(func(string) error { return nil })
-	reader := k.Another(t, func(c *kms.Config) {
-		c.Store = pausing{c.Store, func() { require.NoError(t, only(k.DisableKey(ctx, id))) }}
-	})
-	require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)), "it began before the change")
-	require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
-}
-
-// pausing runs something between reading a key and returning it, the first time.
-type pausing struct {
-	keystore.Store
-	then func()
-}
-
-func (p pausing) Unwrap() keystore.Store { return p.Store }
-
-func (p pausing) Get(ctx context.Context, name string) (keystore.Item, error) {
-	item, err := p.Store.Get(ctx, name)
-	if name[:4] == "key/" {
-		p.then()
+	for _, name := range []string{"own", "feed"} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, _, s := twoProcesses(t, wraps[name], 0)
+			id, quick := k.MustCreateKey(t).ID, k.MustCreateKey(t).ID
+			held := &holding{Store: wraps[name](s), name: "key/" + id, read: make(chan struct{}), goOn: make(chan struct{})}
+			reader := k.Another(t, func(c *kms.Config) { c.Store = held })
+			slow := make(chan error)
+			go func() { slow <- only(reader.Encrypt(ctx, id, nil, nil)) }()
+			<-held.read
+			require.NoError(t, only(k.DisableKey(ctx, id)))
+			require.NoError(t, only(reader.Encrypt(ctx, quick, nil, nil)), "this call learns of the change")
+			close(held.goOn)
+			require.NoError(t, <-slow, "it began before the change")
+			require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+		})
 	}
+}
+
+// holding holds the first reader of a name between reading and returning.
+type holding struct {
+	keystore.Store
+	name       string
+	once       sync.Once
+	read, goOn chan struct{}
+}
+
+func (h *holding) Unwrap() keystore.Store { return h.Store }
+
+func (h *holding) Get(ctx context.Context, name string) (keystore.Item, error) {
+	item, err := h.Store.Get(ctx, name)
+	if name == h.name {
+		h.once.Do(func() {
+			close(h.read)
+			<-h.goOn
+		})
+	}
+	return item, err
+}
+
+// TestSlowStore: a lease counts from when the store was asked, not from when it answered.
+func TestSlowStore(t *testing.T) {
+	for _, name := range []string{"feed", "plain"} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, _, s := twoProcesses(t, wraps[name], time.Second)
+			id := k.MustCreateKey(t).ID
+			slow := &slowly{Store: wraps[name](s), clock: k.Clock}
+			reader := k.Another(t, func(c *kms.Config) { c.Store = slow })
+			slow.by = 10 * time.Second
+			require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)))
+			slow.by = 0
+			require.NoError(t, only(k.DisableKey(ctx, id)))
+			require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+		})
+	}
+}
+
+// slowly lets time pass while it reads.
+type slowly struct {
+	keystore.Store
+	clock *kmstest.Clock
+	by    time.Duration
+}
+
+func (s *slowly) Unwrap() keystore.Store { return s.Store }
+
+func (s *slowly) Get(ctx context.Context, name string) (keystore.Item, error) {
+	item, err := s.Store.Get(ctx, name)
+	s.clock.Advance(s.by)
 	return item, err
 }
 

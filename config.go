@@ -23,8 +23,9 @@ type Config struct {
 	// reads it again before it decides. Nil is time.Now.
 	Now func() time.Time
 
-	// Authorize is asked before every call and again for every further key that the call
-	// concerns. An error refuses the call with ErrDenied. Nil allows all.
+	// Authorize is asked before every call that is about keys, when its arguments are found
+	// good, and again for every further key that it concerns; for a loop, when it begins.
+	// An error refuses the call with ErrDenied. Nil allows all.
 	Authorize func(context.Context, Request) error
 
 	// Observe is told of every call when it is over, with the call's context, which may say
@@ -34,10 +35,11 @@ type Config struct {
 	// MaxStaleness is how long after a change was made by another process this one may
 	// still act on what it read before. Zero is at once, which costs a look at the store
 	// before every use. Where one process owns the store (Memory, boltstore) a change is
-	// always obeyed at once, and at no cost.
+	// always obeyed at once, and at no cost. At most 1 h.
 	MaxStaleness time.Duration
 
-	// CacheKeys is for how many opened keys there is room in memory. Zero is 10 000.
+	// CacheKeys is for how many opened keys, and how many aliases, there is room in memory;
+	// Open takes 32 bytes for each. Zero and less is 10 000, the most is 16 777 216.
 	CacheKeys int
 
 	// PurgeDelay is how long Maintain waits, once it saw a deletion date passed, before it

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore/keystoretest"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -209,4 +210,40 @@ func TestCancelAgainstPurge(t *testing.T) {
 		}
 	}
 	t.Logf("cancelled %d of 200", cancelled)
+}
+
+// TestCancelOrPurgeFirst: the same, in either order: the one writes between the other's read
+// and write.
+func TestCancelOrPurgeFirst(t *testing.T) {
+	for _, purgeFirst := range []bool{false, true} {
+		k := kmstest.New(t)
+		direct := func(c *kms.Config) { c.Store = k.Store.Unwrap() }
+		behind := func(c *kms.Config) { c.Now = func() time.Time { return k.Clock.Now().Add(-time.Second) } }
+		id := pendingKey(t, k)
+		k.Clock.AdvanceDays(7)
+		cancel := func(m *kms.Manager) error { return only(m.CancelKeyDeletion(t.Context(), id)) }
+		purge := func(m *kms.Manager) []string {
+			report, err := m.Maintain(t.Context())
+			require.NoError(t, err)
+			return report.Purged
+		}
+		between := func(then func()) {
+			k.Store.Before(func(c keystoretest.Call) {
+				if c.Method == keystoretest.Put {
+					k.Store.Before(nil)
+					then()
+				}
+			})
+		}
+		if purgeFirst {
+			canceller, purger := k.Another(t, behind), k.Another(t, direct)
+			between(func() { require.Equal(t, []string{id}, purge(purger)) })
+			require.ErrorIs(t, cancel(canceller), kms.ErrNotFound)
+		} else {
+			canceller := k.Another(t, behind, direct)
+			between(func() { require.NoError(t, cancel(canceller)) })
+			require.Empty(t, purge(k.Manager))
+			require.NoError(t, only(k.EnableKey(t.Context(), id)))
+		}
+	}
 }

@@ -90,6 +90,9 @@ func (m *Manager) seal(ctx context.Context, c *call, e *entry, plaintext []byte,
 	if out, err = key.Encrypt(ctx, out, plaintext, associated); err != nil {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
+	if len(out) > MaxCiphertext { // Decrypt would refuse it
+		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider adds too much to a plaintext", nil)
+	}
 	return out, nil
 }
 

@@ -166,13 +166,20 @@ func (e *refusal) ErrorHint() string {
 // SafeFormatError lets reports keep the text, but for what callers once said; the cause is
 // left to its own rules.
 func (e *refusal) SafeFormatError(p errors.Printer) error {
-	p.Print(errors.Safe(e.place()), errors.Safe(e.condition()))
-	for _, more := range []any{errors.Safe(e.text), e.said} {
-		if more != "" && more != errors.Safe("") {
-			p.Print(errors.Safe(": "), more)
-		}
-	}
+	p.Print(errors.Safe(e.place()))
+	e.report(p)
 	return e.cause
+}
+
+// report prints what brief says, and marks what reports may keep.
+func (e *refusal) report(p errors.Printer) {
+	p.Print(errors.Safe(e.condition()))
+	if e.text != "" {
+		p.Print(errors.Safe(": " + e.text))
+	}
+	if e.said != "" {
+		p.Print(errors.Safe(": "), e.said)
+	}
 }
 
 func (e *refusal) code() string {
@@ -218,7 +225,7 @@ func Hint(err error) string {
 	return ""
 }
 
-func day(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func count(n int, what string) string {
 	if n != 1 {

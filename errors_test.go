@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,9 @@ func TestConditionsComplete(t *testing.T) {
 		require.True(t, strings.HasPrefix(cond.Error(), "kms: "), name)
 		require.False(t, texts[cond.Error()], name)
 		texts[cond.Error()] = true
+		require.NotEmpty(t, kms.Code(cond), name)
+		require.NotEmpty(t, kms.Hint(cond), name)
+		require.True(t, slices.ContainsFunc(refusals, func(r refusalCase) bool { return r.cond == cond }), "no refusal shows %s", name)
 		for other, err := range conditions {
 			require.Equal(t, name == other, crdb.Is(cond, err), "%s and %s", name, other)
 		}

@@ -89,11 +89,11 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 	if opts == nil {
 		opts = &CreateKeyOptions{}
 	}
-	if err := c.authorize(ctx, Request{}); err != nil {
-		return Key{}, err
-	}
 	r, err := m.newRecord(c, *opts)
 	if err != nil {
+		return Key{}, err
+	}
+	if err := c.authorize(ctx, Request{}); err != nil {
 		return Key{}, err
 	}
 	c.keyID = r.id()

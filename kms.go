@@ -14,7 +14,7 @@ import (
 )
 
 // Manager is the key management service over one key store. Its methods may be called by
-// many goroutines. It starts nothing by itself and needs no closing.
+// many goroutines. It is made by Open, starts nothing by itself and needs no closing.
 type Manager struct {
 	store       keystore.Store
 	root        atomic.Pointer[Root]

@@ -10,7 +10,7 @@ import (
 // ListOptions says which keys to list. A field that is empty allows all; a key is listed
 // if every field allows it.
 type ListOptions struct {
-	After       string            // keys whose ID sorts after this one
+	After       string            // keys whose ID sorts after this one; no alias
 	States      []State           // any of these
 	Specs       []Spec            // any of these
 	Usages      []Usage           // any of these

@@ -19,7 +19,7 @@ type entry struct {
 	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
 	version keystore.Version
 	mac     [macSize]byte // of the record
-	readAt  time.Time
+	readAt  time.Time     // when the store was asked
 }
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
@@ -91,7 +91,7 @@ func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) 
 // load reads a key from the store and keeps it. Where the store still holds the record that
 // is in memory, what was opened of it stays open.
 func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
-	mark := m.keys.mark(id)
+	mark, sent := m.keys.mark(id), m.clock()
 	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
@@ -100,7 +100,7 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
-	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: m.clock()}
+	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: sent}
 	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
 		e.record, e.primary, e.opened = known.record, known.primary, known.opened
 	} else {

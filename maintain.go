@@ -56,9 +56,9 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 	return report, errors.Join(failed...)
 }
 
-// Run does Maintain now and then every minute until ctx ends, and returns ctx's cause, which
-// is no refusal of this package.
-// What a pass could not do is told to Observe and tried again by the next.
+// Run does Maintain at once and then every minute, until ctx ends, and returns ctx's cause,
+// which is no refusal of this package. What a pass could not do is told to Observe and
+// tried again by the next. A program that runs neither this nor Maintain destroys nothing.
 func (m *Manager) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

@@ -53,7 +53,8 @@ type UnavailableError struct {
 }
 
 // BlockedError says that more than one thing stands in the way. It matches the condition
-// of each of them, and errors.As finds each of their types.
+// of each of them, and errors.As finds each of their types. Its Code is that of the first,
+// its Hint all of theirs.
 type BlockedError struct {
 	KeyID    string
 	Op       Op
@@ -90,7 +91,8 @@ func (e *BlockedError) SafeFormatError(p errors.Printer) error {
 	p.Print(errors.Safe("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way"))
 	for _, err := range e.Blockers {
 		if r := refusalOf(err); r != nil {
-			p.Print(errors.Safe("; "), errors.Safe(r.condition()), errors.Safe(": "), r.said)
+			p.Print(errors.Safe("; "))
+			r.report(p)
 		}
 	}
 	return nil
@@ -182,12 +184,12 @@ func newStateRefusal(op Op, called naming, r *record, state State) error {
 		e := &StateError{refusal: refusal{op: op, keyID: id, cond: ErrState, text: text, hint: hint}, KeyID: id, Op: op, State: state}
 		if state == PendingDeletion {
 			e.DeletionDate = r.DeleteAt
-			e.text += " and will be deleted at " + day(r.DeleteAt)
+			e.text += " and will be deleted at " + instant(r.DeleteAt)
 		}
 		return e
 	}
 	if state == PendingDeletion {
-		text := "it will be deleted at " + day(r.DeleteAt)
+		text := "it will be deleted at " + instant(r.DeleteAt)
 		return &PendingDeletionError{refusal{op: op, keyID: id, cond: ErrPendingDeletion, text: text}, id, r.DeleteAt}
 	}
 	return &StateError{refusal: refusal{op: op, keyID: id, cond: usedIn[state]}, KeyID: id, Op: op, State: state}

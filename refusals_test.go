@@ -11,15 +11,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// refusals are one way, or more, to each condition, with its code and, where there is one,
-// its type.
-var refusals = []struct {
+type refusalCase struct {
 	name string
 	cond error
 	code string
 	make func(*testing.T, *kmstest.KMS) error
-	as   func(error) bool
-}{
+	as   func(error) bool // errors.As finds the type; nil: there is none
+}
+
+// refusals are one way, or more, to each condition, with its code and, where there is one,
+// its type.
+var refusals = []refusalCase{
 	{"unknown key", kms.ErrNotFound, "Forbidden.KeyNotFound", func(t *testing.T, k *kmstest.KMS) error {
 		return only(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
 	}, nil},
@@ -68,6 +70,18 @@ var refusals = []struct {
 		require.True(t, is[*kms.ProtectedError](err) && is[*kms.InUseError](err) && is[*kms.StateError](err))
 		return err
 	}, is[*kms.BlockedError]},
+	{"one version too many", kms.ErrLimit, "Rejected.LimitExceeded", func(t *testing.T, k *kmstest.KMS) error {
+		m := k.Another(t, func(c *kms.Config) { c.MaxKeyVersions = 1 })
+		return only(m.RotateKey(t.Context(), k.MustCreateKey(t).ID))
+	}, nil},
+	{"other material", kms.ErrMaterial, "InvalidKeyMaterial", func(t *testing.T, k *kmstest.KMS) error {
+		id, _, token := importedKey(t, k, ownMaterial)
+		return only(k.ImportKeyMaterial(t.Context(), id, []byte("noise"), token, time.Time{}))
+	}, nil},
+	{"another key's import token", kms.ErrImportToken, "InvalidImportToken", func(t *testing.T, k *kmstest.KMS) error {
+		_, wrapped, token := importedKey(t, k, ownMaterial)
+		return only(k.ImportKeyMaterial(t.Context(), externalKey(t, k), wrapped, token, time.Time{}))
+	}, nil},
 	{"a window of 6 days", kms.ErrWindow, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
 		return only(k.ScheduleKeyDeletion(t.Context(), disabledKey(t, k), 6))
 	}, nil},

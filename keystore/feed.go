@@ -9,8 +9,7 @@ import (
 // that was asked for: anything may have changed. The head that comes with it is good.
 var ErrGap = errors.New("keystore: the feed does not reach back that far")
 
-// Cursor is a position in a Feed: the number of replacements before it. Positions
-// grow; a position that went back means that the store lost writes (a failover, say).
+// Cursor is a position in a Feed, of which only the order counts. Positions grow; a position that went back means that the store lost writes (a failover, say).
 type Cursor uint64
 
 // Feed is an ability that a Store may have beyond its contract: it can tell which

@@ -73,7 +73,7 @@ type Importer interface {
 // Signer, AsymmetricDecrypter, MAC.
 type Key interface {
 	// Encrypt appends the ciphertext of plaintext (at most 8 KiB) to dst and returns
-	// the extended slice. The capacity of dst must not overlap the inputs.
+	// the extended slice. It adds at most 1 KiB. The capacity of dst must not overlap the inputs.
 	Encrypt(ctx context.Context, dst, plaintext, associatedData []byte) ([]byte, error)
 
 	// Decrypt appends the plaintext to dst and returns the extended slice, or nil and
