@@ -7,7 +7,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
-	"math/big"
 )
 
 // A form is what the material of a spec looks like on its way in: that many bytes, or a
@@ -58,16 +57,13 @@ func (f form) takes(private any) bool {
 	}
 }
 
-// soundRSA looks for what makes an RSA key weak or wrong, beyond what the standard library
-// looks for: two primes of half the modulus each, not near each other, which are primes.
+// soundRSA looks for what makes an RSA key weak or wrong. The standard library has looked
+// whether the parts go together, and whether the primes are too near each other; not whether
+// they are primes, of half the bits each.
 func soundRSA(k *rsa.PrivateKey, bits int) bool {
 	if k.N.BitLen() != bits || k.E < minExponent || k.E%2 == 0 || len(k.Primes) != 2 {
 		return false
 	}
 	p, q := k.Primes[0], k.Primes[1]
-	distance := new(big.Int).Sub(p, q)
-	if p.BitLen() != bits/2 || q.BitLen() != bits/2 || distance.BitLen() <= bits/2-100 {
-		return false
-	}
-	return p.ProbablyPrime(8) && q.ProbablyPrime(8) && k.Validate() == nil
+	return p.BitLen() == bits/2 && q.BitLen() == bits/2 && k.Validate() == nil && p.ProbablyPrime(8) && q.ProbablyPrime(8)
 }

@@ -50,6 +50,32 @@ func (f *fixture) open(id string, material []byte) provider.Key {
 	return k
 }
 
+// offered is a new key of a spec, where the provider offers that, which ends with the case.
+func (f *fixture) offered(spec provider.Spec) (id string, material []byte, ok bool) {
+	f.Helper()
+	id = f.newID()
+	material, err := f.p.Generate(f.Context(), id, spec)
+	if errors.Is(err, provider.ErrUnsupported) {
+		f.Logf("not run for %s: the provider does not offer it", spec)
+		return id, nil, false
+	}
+	if err != nil {
+		f.Fatalf("Generate of %s: %v", spec, err)
+	}
+	kept := bytes.Clone(material)
+	f.Cleanup(func() { _ = f.p.Destroy(context.WithoutCancel(f.Context()), id, kept) })
+	return id, material, true
+}
+
+func (f *fixture) openOf(id string, spec provider.Spec, material []byte) provider.Key {
+	f.Helper()
+	k, err := f.p.Open(f.Context(), id, spec, material)
+	if err != nil || k == nil {
+		f.Fatalf("Open of %s: %v", spec, err)
+	}
+	return k
+}
+
 func (f *fixture) newKey() provider.Key {
 	f.Helper()
 	id := f.newID()

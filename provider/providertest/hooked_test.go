@@ -8,7 +8,8 @@ import (
 )
 
 // hooked is a sound provider some of whose methods are replaced. A hook calls the sound
-// method by the argument named sound; a nil hook is the sound method itself.
+// method by the argument named sound; a nil hook is the sound method itself. The hooks of
+// generate and open do not see the specs that have hooks of their own, in abilities.
 type hooked struct {
 	provider.Provider
 	generate func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error)
@@ -16,6 +17,8 @@ type hooked struct {
 	destroy  func(ctx context.Context, id string, m []byte) error
 	encrypt  func(sound cryptFunc, ctx context.Context, dst, in, ad []byte) ([]byte, error)
 	decrypt  func(sound cryptFunc, ctx context.Context, dst, in, ad []byte) ([]byte, error)
+
+	abilities abilities
 }
 
 type (
@@ -25,7 +28,7 @@ type (
 )
 
 func (h *hooked) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
-	if h.generate == nil {
+	if h.generate == nil || hasAbilities(spec) {
 		return h.Provider.Generate(ctx, id, spec)
 	}
 	return h.generate(h.Provider.Generate, ctx, id, spec)
@@ -33,7 +36,7 @@ func (h *hooked) Generate(ctx context.Context, id string, spec provider.Spec) ([
 
 func (h *hooked) Open(ctx context.Context, id string, spec provider.Spec, m []byte) (provider.Key, error) {
 	open := h.open
-	if open == nil {
+	if open == nil || hasAbilities(spec) {
 		open = func(sound openFunc, ctx context.Context, id string, spec provider.Spec, m []byte) (provider.Key, error) {
 			return sound(ctx, id, spec, m)
 		}
@@ -42,7 +45,7 @@ func (h *hooked) Open(ctx context.Context, id string, spec provider.Spec, m []by
 	if err != nil {
 		return nil, err
 	}
-	return &hookedKey{Key: k, h: h}, nil
+	return h.withAbilities(k), nil
 }
 
 func (h *hooked) Destroy(ctx context.Context, id string, m []byte) error {
@@ -83,4 +86,4 @@ func (k keyFuncs) Decrypt(ctx context.Context, dst, in, ad []byte) ([]byte, erro
 }
 
 // base returns a sound provider to be broken.
-func base() *hooked { return &hooked{Provider: software.New()} }
+func base() *hooked { return &hooked{Provider: quick{software.New()}} }

@@ -6,6 +6,9 @@
 //		providertest.Run(t, func(t *testing.T) provider.Provider { return mine.New() })
 //	}
 //
+// A provider has to offer provider.AES256. Of the other specs those are run that it offers;
+// the log says which it does not.
+//
 // One promise is beyond it: that a Key commits. Whether one ciphertext can be made that
 // two keys open depends on the algorithm, and so does the test of it.
 package providertest
@@ -46,6 +49,8 @@ func cases() []promise {
 		materialCases(),
 		destroyCases(),
 		concurrencyCases(),
+		signingCases(),
+		macAndOAEPCases(),
 	)
 }
 
