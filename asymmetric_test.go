@@ -53,7 +53,7 @@ func TestAsymmetricDecrypt(t *testing.T) {
 	got, err = d.Decrypt(nil, c, &rsa.OAEPOptions{Hash: crypto.SHA256})
 	require.NoError(t, err)
 	require.Equal(t, "theirs", string(got))
-	for _, o := range []crypto.DecrypterOpts{nil, &rsa.OAEPOptions{}, &rsa.OAEPOptions{Hash: crypto.SHA512}, &rsa.PKCS1v15DecryptOptions{},
+	for _, o := range []crypto.DecrypterOpts{nil, &rsa.OAEPOptions{}, &rsa.OAEPOptions{Hash: crypto.SHA512}, "RSAES_PKCS1_V1_5",
 		&rsa.OAEPOptions{Hash: crypto.SHA256, MGFHash: crypto.SHA512}, &rsa.OAEPOptions{Hash: crypto.SHA256, Label: []byte("x")}} {
 		require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(d.Decrypt(nil, c, o))))
 	}
