@@ -22,6 +22,10 @@
 // Root a key store is noise. An encryption context says what a ciphertext is for, and
 // must be given again to open it. Wherever a key is asked for, its ID or an alias will do.
 //
+// A key is for one thing, its usage: to encrypt (AES_256, and RSA with OAEP), to sign (RSA, EC,
+// ED25519, ML_DSA_65), to make MACs (HMAC). Signer and Decrypter give keys to the standard
+// library.
+//
 // # Deletion
 //
 // A key is deleted by a date, 7 to 366 days ahead. From ScheduleKeyDeletion on it is

@@ -96,10 +96,10 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 // was PendingImport is Enabled; one that had its material keeps its state and takes the new
 // expiry. The material expires at expiresAt, which is in the future; the zero time is never.
 //
-// Beware: a key of AES_256 or HMAC works with a key derived from the material and a secret that is
-// destroyed with it: what was deleted, the owner's copy does not bring back. An asymmetric key
-// works with the material itself, as its public half is known: the owner's copy goes on
-// signing and decrypting when the key is deleted.
+// Beware of private keys: such a key works with the material itself, for its public half is
+// known. When it is deleted here, the owner's copy GOES ON SIGNING AND DECRYPTING. A key of
+// AES_256 or HMAC does not: it works with a key derived from the material and a secret that is
+// destroyed with it, so the owner's copy opens nothing afterwards.
 //
 // The first import binds the key to its material for ever: any other is refused with
 // ErrMaterial, as is what cannot be unwrapped. A token that is of another key, was changed
