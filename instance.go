@@ -25,22 +25,22 @@ const macSize = sha256.Size
 // lives in it. They are derived from the instance key, which only the root can open,
 // and are held where no printer reaches them.
 type instance struct {
-	id     string
-	store  []byte // the ID of the key store
-	seal   *xaes.Key
-	token  *xaes.Key // seals import tokens
-	macKey func() []byte
-	fpKey  func() []byte // keys fingerprints of imported material
+	id      string
+	storeID []byte // of the key store
+	seal    *xaes.Key
+	token   *xaes.Key // seals import tokens
+	macKey  func() []byte
+	fpKey   func() []byte // keys fingerprints of imported material
 }
 
-// instanceRecord is the item of an instance. Root is the instance key, sealed by the
-// root; the record is authenticated under the keys that are derived from it.
+// instanceRecord is the item of an instance. It is authenticated under the keys that are
+// derived from the instance key, which it holds sealed.
 type instanceRecord struct {
 	ID        string    `json:"id"`
 	Store     []byte    `json:"store"` // 16 random bytes, made with the key store
 	CreatedAt time.Time `json:"created"`
 	Seq       uint64    `json:"seq"`
-	Root      []byte    `json:"root"`
+	Sealed    []byte    `json:"root"` // the instance key, by the root
 }
 
 // openInstance opens the default instance and makes it, if this key store is new.
@@ -76,7 +76,7 @@ func createInstance(ctx context.Context, s keystore.Store, root Root, now time.T
 	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
 	key := randomBytes(32)
 	var err error
-	if rec.Root, err = sealUnder(root, key, rootContext(rec.Store, rec.ID)); err != nil {
+	if rec.Sealed, err = sealUnder(root, key, rootContext(rec.Store, rec.ID)); err != nil {
 		return nil, refuseBecause(opOpen, "", ErrRoot, "sealing the instance key", err)
 	}
 	in, err := deriveInstance(rec.ID, rec.Store, key)
@@ -99,7 +99,7 @@ func unsealInstance(op Op, id string, value []byte, root Root) (*instance, insta
 	if !ok || len(rest) < macSize || json.Unmarshal(rest[macSize:], &rec) != nil || rec.ID != id || len(rec.Store) != 16 {
 		return nil, rec, tampered
 	}
-	key, err := root.Decrypt(rec.Root, rootContext(rec.Store, rec.ID))
+	key, err := root.Decrypt(rec.Sealed, rootContext(rec.Store, rec.ID))
 	if err != nil || len(key) != 32 {
 		return nil, rec, refuseBecause(op, "", ErrRoot, "", err)
 	}
@@ -121,7 +121,7 @@ func rootContext(store []byte, id string) []byte {
 // deriveInstance derives the keys of an instance and wipes the instance key.
 func deriveInstance(id string, store, key []byte) (*instance, error) {
 	defer clear(key)
-	in := &instance{id: id, store: store}
+	in := &instance{id: id, storeID: store}
 	var err error
 	derive := func(label string) (derived []byte) {
 		if err == nil {
@@ -153,7 +153,7 @@ func (in *instance) prefix() []byte {
 
 func (in *instance) mac(name string, prefix, body []byte) []byte {
 	h := hmac.New(sha256.New, in.macKey())
-	h.Write(framed([]byte("keyhold record v1"), in.store, []byte(name), prefix, body))
+	h.Write(framed([]byte("keyhold record v1"), in.storeID, []byte(name), prefix, body))
 	return h.Sum(nil)
 }
 
@@ -171,22 +171,22 @@ func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {
 }
 
 func (in *instance) materialContext(id keyID, version uint32) []byte {
-	return framed([]byte("keyhold material v1"), in.store, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
+	return framed([]byte("keyhold material v1"), in.storeID, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
 }
 
 func (in *instance) shredContext(id keyID) []byte {
-	return framed([]byte("keyhold shred secret v1"), in.store, []byte(in.id), id[:])
+	return framed([]byte("keyhold shred secret v1"), in.storeID, []byte(in.id), id[:])
 }
 
 func (in *instance) tokenContext(id keyID) []byte {
-	return framed([]byte("keyhold import token v1"), in.store, []byte(in.id), id[:])
+	return framed([]byte("keyhold import token v1"), in.storeID, []byte(in.id), id[:])
 }
 
 // fingerprint tells the same material again. It is keyed and bound to the key: equal
 // material of two keys does not show.
 func (in *instance) fingerprint(id keyID, spec Spec, material []byte) []byte {
 	h := hmac.New(sha256.New, in.fpKey())
-	h.Write(framed([]byte("keyhold fingerprint v1"), in.store, []byte(in.id), id[:], []byte(spec), material))
+	h.Write(framed([]byte("keyhold fingerprint v1"), in.storeID, []byte(in.id), id[:], []byte(spec), material))
 	return h.Sum(nil)
 }
 

@@ -28,7 +28,7 @@ type record struct {
 	Usage         Usage        `json:"usage"`
 	Origin        Origin       `json:"origin"`
 
-	Seq          uint64            `json:"seq"` // grows by one with each change
+	Seq          uint64            `json:"seq"` // grows by one with each change: of two records the later shows
 	Spec         Spec              `json:"spec"`
 	Description  string            `json:"description,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`

@@ -90,11 +90,11 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) err
 
 // resealed is the record of an instance with its key sealed under next.
 func (m *Manager) resealed(rec instanceRecord, old, next Root) ([]byte, error) {
-	key, err := old.Decrypt(rec.Root, rootContext(rec.Store, rec.ID))
+	key, err := old.Decrypt(rec.Sealed, rootContext(rec.Store, rec.ID))
 	if err != nil {
 		return nil, err
 	}
-	if rec.Root, err = sealUnder(next, key, rootContext(rec.Store, rec.ID)); err != nil {
+	if rec.Sealed, err = sealUnder(next, key, rootContext(rec.Store, rec.ID)); err != nil {
 		return nil, err
 	}
 	rec.Seq++
