@@ -88,6 +88,10 @@ func openRSA(_ *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
 		return nil, err
 	}
 	return &rsaKey{signer: s, decrypt: func(ciphertext []byte) ([]byte, error) {
+		// The standard library takes a ciphertext without the zeros in front, too.
+		if len(ciphertext) != private.Size() {
+			return nil, provider.ErrCiphertext
+		}
 		return rsa.DecryptOAEP(sha256.New(), nil, private, ciphertext, nil)
 	}}, nil
 }

@@ -102,6 +102,9 @@ var brokenSigning = []broken{{
 		return plaintext, err
 	}}),
 }, {
+	name: "takes a ciphertext without the zero in front", fails: "OAEP refuses alike",
+	make: doing(abilities{shortOAEP: true}),
+}, {
 	name: "tells a wrong padding", fails: "OAEP refuses alike",
 	make: doing(abilities{oaep: func(plaintext []byte, err error, ciphertext []byte) ([]byte, error) {
 		if err != nil && len(ciphertext) == 256 && ciphertext[0] != 0 {

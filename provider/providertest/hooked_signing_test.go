@@ -16,14 +16,15 @@ import (
 
 // abilities are the hooks of keys that do not encrypt.
 type abilities struct {
-	public   func(der []byte) []byte
-	sign     func(sound signFunc, ctx context.Context, alg provider.SigningAlgorithm, input []byte) ([]byte, error)
-	verify   func(err error, input, signature []byte) error
-	turned   bool // Verify expects signatures of ED25519 backwards
-	mac      func(mac []byte) []byte
-	checkMac func(err error, mac []byte) error
-	oaep     func(plaintext []byte, err error, ciphertext []byte) ([]byte, error)
-	open     func(out []byte, err error) ([]byte, error) // Decrypt of a key that does none
+	public    func(der []byte) []byte
+	sign      func(sound signFunc, ctx context.Context, alg provider.SigningAlgorithm, input []byte) ([]byte, error)
+	verify    func(err error, input, signature []byte) error
+	turned    bool // Verify expects signatures of ED25519 backwards
+	mac       func(mac []byte) []byte
+	checkMac  func(err error, mac []byte) error
+	oaep      func(plaintext []byte, err error, ciphertext []byte) ([]byte, error)
+	shortOAEP bool                                        // zeros in front of a ciphertext may be left out
+	open      func(out []byte, err error) ([]byte, error) // Decrypt of a key that does none
 }
 
 type signFunc func(ctx context.Context, alg provider.SigningAlgorithm, input []byte) ([]byte, error)
@@ -98,6 +99,9 @@ type hookedRSA struct {
 }
 
 func (k *hookedRSA) DecryptOAEP(ctx context.Context, ciphertext []byte) ([]byte, error) {
+	if k.h.abilities.shortOAEP && len(ciphertext) < 256 {
+		return k.soundRSA.DecryptOAEP(ctx, append(make([]byte, 256-len(ciphertext)), ciphertext...))
+	}
 	plaintext, err := k.soundRSA.DecryptOAEP(ctx, ciphertext)
 	if f := k.h.abilities.oaep; f != nil {
 		return f(plaintext, err, ciphertext)

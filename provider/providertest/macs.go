@@ -117,8 +117,15 @@ func oaepRefuses(f *fixture) {
 	}
 	labelled, _ := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, []byte("label"))
 	otherHash, _ := rsa.EncryptOAEP(sha512.New(), rand.Reader, public, plaintext, nil)
+	// A ciphertext is a number in as many bytes as the modulus has, zeros in front included.
+	short := ciphertext
+	for short[0] != 0 {
+		if short, err = rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, nil); err != nil {
+			f.Fatalf("encrypting: %v", err)
+		}
+	}
 	want := ""
-	for i, bad := range [][]byte{nil, {0}, ciphertext[1:], ciphertext[:255], join(ciphertext, []byte{0}), make([]byte, 256), bytes.Repeat([]byte{255}, 256),
+	for i, bad := range [][]byte{nil, {0}, ciphertext[1:], short[1:], ciphertext[:255], join(ciphertext, []byte{0}), make([]byte, 256), bytes.Repeat([]byte{255}, 256),
 		flip(ciphertext, 0), flip(ciphertext, 1000), flip(ciphertext, 2047), labelled, otherHash} {
 		got, err := d.DecryptOAEP(f.Context(), bad)
 		if !errors.Is(err, provider.ErrCiphertext) || got != nil {
