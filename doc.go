@@ -14,6 +14,8 @@
 //	…
 //	plainKey, err := m.Decrypt(ctx, wrapped, ec) // the ciphertext names its master key
 //
+//	go m.Run(ctx) // does what time asks for: destroys, rotates
+//
 // # Terms
 //
 // A master key (CMK) has material that encrypts and that nobody sees. A data key is made
