@@ -132,13 +132,13 @@ func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.
 		return *key, nil
 	}
 	r, v := e.record, &e.record.Versions[i]
-	p := m.providers[r.Protection]
-	if p == nil {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
-	}
-	material, err := m.instance.openMaterial(r.ID, v)
+	p, err := m.provider(c, r)
 	if err != nil {
-		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
+		return nil, err
+	}
+	material, err := m.material(c, r, v)
+	if err != nil {
+		return nil, err
 	}
 	defer clear(material)
 	key, err := p.Open(ctx, versionID(r, v.Version), r.Spec, material)

@@ -142,15 +142,15 @@ func (m *Manager) destroy(ctx context.Context, c *call, r *record, version keyst
 }
 
 func (m *Manager) destroyDoomed(ctx context.Context, c *call, r *record) error {
-	p := m.providers[r.Protection]
-	if p == nil {
-		return refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+	p, err := m.provider(c, r)
+	if err != nil {
+		return err
 	}
 	for i := range r.Doomed {
 		v := &r.Doomed[i]
-		material, err := m.instance.openMaterial(r.ID, v)
+		material, err := m.material(c, r, v)
 		if err != nil {
-			return refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
+			return err
 		}
 		err = p.Destroy(ctx, versionID(r, v.Version), material)
 		clear(material)

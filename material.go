@@ -144,7 +144,7 @@ func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error
 
 // sweep destroys what was doomed, at once. What it cannot do now Maintain does.
 func (m *Manager) sweep(ctx context.Context, keyID string) {
-	c := &call{m: m, op: OpDeleteKeyMaterial, now: m.now(), keyID: keyID}
+	c := m.begin(OpDeleteKeyMaterial)
 	id, _ := parseKeyID(keyID)
 	if e, err := m.load(ctx, c, id); err == nil && len(e.record.Doomed) > 0 {
 		_ = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})

@@ -23,48 +23,52 @@ import (
 // MLDSAPublicKey, which the standard library's TLS and X.509 do not know. What has no
 // algorithm here is ErrUnsupported.
 func (m *Manager) Signer(ctx context.Context, ref string) (crypto.Signer, error) {
-	p, err := m.holdPublic(ctx, ref, forSigning)
+	h, err := m.hold(ctx, ref, forSigning)
 	if err != nil {
 		return nil, err
 	}
-	return &keySigner{m: m, ctx: ctx, public: p, key: p.Key()}, nil
+	return &keySigner{h}, nil
 }
 
 // Decrypter returns an RSA key of usage ENCRYPT/DECRYPT as the standard library wants it. It
 // holds on to the key and to ctx as a Signer does. The options are *rsa.OAEPOptions of
 // SHA-256 without a label; all else is ErrUnsupported.
 func (m *Manager) Decrypter(ctx context.Context, ref string) (crypto.Decrypter, error) {
-	p, err := m.holdPublic(ctx, ref, forOpening)
+	h, err := m.hold(ctx, ref, forOpening)
 	if err != nil {
 		return nil, err
 	}
-	return &keyDecrypter{m: m, ctx: ctx, public: p, key: p.Key()}, nil
+	return &keyDecrypter{h}, nil
 }
 
-// holdPublic is GetPublicKey for keys of one purpose.
-func (m *Manager) holdPublic(ctx context.Context, ref string, need purpose) (_ PublicKey, err error) {
-	c := m.begin(OpGetPublicKey)
-	defer c.end(ctx, &err)
-	e, err := m.lookup(ctx, c, ref, nil)
-	if err != nil {
-		return PublicKey{}, err
-	}
-	if e.record.purpose() != need {
-		return PublicKey{}, wrongPurpose(c.op, c.keyID, need)
-	}
-	return m.publicKey(ctx, c, e)
-}
-
-type keySigner struct {
+// held is what a signer and a decrypter keep of their key.
+type held struct {
 	m      *Manager
 	ctx    context.Context
 	public PublicKey
 	key    crypto.PublicKey
 }
 
-var _ crypto.MessageSigner = (*keySigner)(nil)
+func (h held) Public() crypto.PublicKey { return h.key }
 
-func (s *keySigner) Public() crypto.PublicKey { return s.key }
+// hold is GetPublicKey for keys of one purpose.
+func (m *Manager) hold(ctx context.Context, ref string, need purpose) (_ held, err error) {
+	c := m.begin(OpGetPublicKey)
+	defer c.end(ctx, &err)
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return held{}, err
+	}
+	if e.record.purpose() != need {
+		return held{}, wrongPurpose(c.op, c.keyID, need)
+	}
+	p, err := m.publicKey(ctx, c, e)
+	return held{m: m, ctx: ctx, public: p, key: p.Key()}, err
+}
+
+type keySigner struct{ held }
+
+var _ crypto.MessageSigner = (*keySigner)(nil)
 
 // Sign signs a digest, or a message where the options' hash is 0.
 func (s *keySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -124,14 +128,7 @@ func plainSalt(length int, hash crypto.Hash) bool {
 	return length == rsa.PSSSaltLengthAuto || length == rsa.PSSSaltLengthEqualsHash || length == hash.Size()
 }
 
-type keyDecrypter struct {
-	m      *Manager
-	ctx    context.Context
-	public PublicKey
-	key    crypto.PublicKey
-}
-
-func (d *keyDecrypter) Public() crypto.PublicKey { return d.key }
+type keyDecrypter struct{ held }
 
 func (d *keyDecrypter) Decrypt(_ io.Reader, ciphertext []byte, opts crypto.DecrypterOpts) ([]byte, error) {
 	o, ok := opts.(*rsa.OAEPOptions)

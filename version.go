@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/provider"
 )
 
 // create writes the record of a new key and, unless it is to be imported, its first version.
@@ -24,9 +25,9 @@ func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 	if len(r.Versions) >= m.maxVersions {
 		return refuse(c.op, r.id(), ErrLimit)
 	}
-	p := m.providers[r.Protection]
-	if p == nil {
-		return refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+	p, err := m.provider(c, r)
+	if err != nil {
+		return err
 	}
 	n := r.lastVersion() + 1
 	material, err := p.Generate(ctx, versionID(r, n), r.Spec)
@@ -46,6 +47,24 @@ func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) err
 	r.Primary = n
 	r.Versions = append(slices.Clip(r.Versions), keyVersion{Version: n, CreatedAt: c.now, Sealed: sealed})
 	return nil
+}
+
+// provider is the one of a key's protection level, if this Manager has it.
+func (m *Manager) provider(c *call, r *record) (provider.Provider, error) {
+	p := m.providers[r.Protection]
+	if p == nil {
+		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+	}
+	return p, nil
+}
+
+// material unseals what a version's provider made. The caller wipes it.
+func (m *Manager) material(c *call, r *record, v *keyVersion) ([]byte, error) {
+	material, err := m.instance.openMaterial(r.ID, v)
+	if err != nil {
+		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
+	}
+	return material, nil
 }
 
 // versionID is the name under which a provider knows a key version.

@@ -77,16 +77,7 @@ var followCases = []testCase{{
 		t.put("key/old", "", "")
 		start := t.head("key/")
 		t.replace("key/old")
-		t.each(racers, func(worker int) error {
-			name, version := fmt.Sprintf("key/%d", worker), keystore.Version("")
-			for i := range 76 { // some 1200 in all
-				var err error
-				if version, err = t.Put(t.Context(), name, version, fmt.Append(nil, i)); err != nil {
-					return fmt.Errorf("Put(%q): %w", name, err)
-				}
-			}
-			return nil
-		})
+		t.replaceMany()
 		if _, head, err := t.feed().Changes(t.Context(), "key/", start); errors.Is(err, keystore.ErrGap) {
 			t.good(start, head)
 		}

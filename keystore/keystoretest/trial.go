@@ -118,3 +118,19 @@ func (t *trial) each(n int, f func(worker int) error) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// replaceMany creates an item a racer, key/0, key/1, …, and replaces each so often that no short
+// memory of replacements holds them all: some 1200 times together.
+func (t *trial) replaceMany() {
+	t.Helper()
+	t.each(racers, func(worker int) error {
+		name, version := fmt.Sprintf("key/%d", worker), keystore.Version("")
+		for i := range 76 {
+			var err error
+			if version, err = t.Put(t.Context(), name, version, fmt.Append(nil, i)); err != nil {
+				return fmt.Errorf("Put(%q): %w", name, err)
+			}
+		}
+		return nil
+	})
+}
