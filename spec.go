@@ -76,6 +76,13 @@ const (
 	forPublicKey = forSigning | forOpening
 )
 
+// use is a purpose in the provider's words.
+func (p purpose) use() provider.Use {
+	return map[purpose]provider.Use{
+		forSealing: provider.UseEncrypt, forSigning: provider.UseSign, forOpening: provider.UseDecrypt, forMacs: provider.UseMac,
+	}[p]
+}
+
 // A specRow is what the keys of a spec can be, and do.
 type specRow struct {
 	uses     []specUse // the first is the default

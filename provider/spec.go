@@ -1,6 +1,9 @@
 package provider
 
-import "crypto"
+import (
+	"crypto"
+	"slices"
+)
 
 // Spec names what kind of key it is, in the terms of the field.
 type Spec string
@@ -19,6 +22,27 @@ const (
 	HMAC384 Spec = "HMAC_384"  // a key of 48 bytes that makes MACs
 	HMAC512 Spec = "HMAC_512"  // a key of 64 bytes that makes MACs
 )
+
+// Use says what one key is for.
+type Use string
+
+// The uses. Of the specs, RSA alone has two.
+const (
+	UseEncrypt Use = "ENCRYPT" // to encrypt and decrypt: AES
+	UseSign    Use = "SIGN"    // to sign: RSA, EC, ED25519, ML_DSA
+	UseDecrypt Use = "DECRYPT" // to decrypt what was encrypted under its public key: RSA
+	UseMac     Use = "MAC"     // to make MACs: HMAC
+)
+
+var specUses = map[Spec][]Use{
+	AES256:  {UseEncrypt},
+	RSA2048: {UseSign, UseDecrypt}, RSA3072: {UseSign, UseDecrypt}, RSA4096: {UseSign, UseDecrypt},
+	ECP256: {UseSign}, ECP384: {UseSign}, Ed25519: {UseSign}, MLDSA65: {UseSign},
+	HMAC256: {UseMac}, HMAC384: {UseMac}, HMAC512: {UseMac},
+}
+
+// Uses are the uses that keys of the spec can have; none for what is no spec.
+func (s Spec) Uses() []Use { return slices.Clone(specUses[s]) }
 
 // SigningAlgorithm says how a signature is made.
 type SigningAlgorithm string
