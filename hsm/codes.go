@@ -66,14 +66,6 @@ var codes = map[uint]code{
 	0x190: {"CKR_CRYPTOKI_NOT_INITIALIZED", provider.ErrUnavailable},
 }
 
-// meaningOf is what a return value means to those who use keys.
-func meaningOf(c uint) error {
-	if known, ok := codes[c]; ok {
-		return known.meaning
-	}
-	return provider.ErrUnavailable
-}
-
 func codeName(c uint) string {
 	if known, ok := codes[c]; ok {
 		return known.name

@@ -1,7 +1,6 @@
 package hsm
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -32,23 +31,4 @@ func (e *Error) Error() string { return fmt.Sprintf("hsm: %s: %s: %v", e.Op, cod
 // Unwrap returns what the answer means.
 func (e *Error) Unwrap() error { return e.Err }
 
-// newError gives an answer its meaning. That of a ciphertext is for those who decrypt.
-func newError(op string, code uint) *Error {
-	meaning := meaningOf(code)
-	if meaning == provider.ErrCiphertext && op != opDecrypt {
-		meaning = provider.ErrUnavailable
-	}
-	return &Error{Op: op, Code: code, Err: meaning}
-}
-
-const opDecrypt = "C_Decrypt"
-
-// unavailable is an error that no answer of the module stands behind.
-func unavailable(what string) error { return fmt.Errorf("%w: %s", provider.ErrUnavailable, what) }
-
 func unsupported(what string) error { return fmt.Errorf("%w: %s", provider.ErrUnsupported, what) }
-
-// late is the error of a call whose context has ended.
-func late(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", provider.ErrUnavailable, context.Cause(ctx))
-}

@@ -24,9 +24,9 @@ type key struct {
 
 // found is a handle, good for one generation and until something was destroyed in it.
 type found struct {
-	g         *generation
-	gones     uint64
-	handle    pkcs11.ObjectHandle
+	g      *generation
+	gones  uint64
+	handle pkcs11.ObjectHandle
 }
 
 // handle finds the object, which costs nothing when it was found before.
@@ -82,7 +82,9 @@ func isOp(err error, op string) bool {
 	return ok && e.Op == op
 }
 
-func errOtherSpec() error { return fmt.Errorf("%w: the material is of another spec", provider.ErrNoKey) }
+func errOtherSpec() error {
+	return fmt.Errorf("%w: the material is of another spec", provider.ErrNoKey)
+}
 
 // noCipher is the part of an opened key that does not encrypt.
 type noCipher struct{}

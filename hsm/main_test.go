@@ -19,6 +19,9 @@ var notRun atomic.Int32
 // itself when that passed, so it is told to the go command's own error output as well.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if built.folder != "" {
+		_ = os.RemoveAll(built.folder)
+	}
 	if n := notRun.Load(); n > 0 {
 		says := fmt.Sprintf("hsm: NOT RUN: %d tests of hardware keys, for there is no SoftHSM here. apt-get install softhsm2 opensc, or: make test\n", n)
 		fmt.Fprint(os.Stderr, says)

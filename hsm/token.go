@@ -13,15 +13,16 @@ import (
 // Token is one token, logged in. All its methods may be called by many goroutines at once.
 // It is made by Open.
 type Token struct {
-	cfg     Config
-	gen     atomic.Pointer[generation] // the connection; nil only before Open has returned
-	turn    chan struct{}              // held by who connects, and by Close
-	tried   time.Time                  // the rest is of whoever has the turn
-	failed  error                      // of the last attempt to connect
-	closed  atomic.Bool
-	serial  string
-	witness atomic.Pointer[objectID]
-	refused func(pin string) bool // whether the token refused that PIN before
+	cfg         Config
+	gen         atomic.Pointer[generation] // the connection; nil only before Open has returned
+	turn        chan struct{}              // held by who connects, and by Close
+	tried       time.Time                  // the rest is of whoever has the turn
+	failed      error                      // of the last attempt to connect
+	closed      atomic.Bool
+	serial      string
+	witness     atomic.Pointer[objectID]
+	connections atomic.Int64
+	refused     func(pin string) bool // whether the token refused that PIN before
 }
 
 var (
@@ -107,6 +108,7 @@ func (t *Token) reconnect() (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.connections.Add(1)
 	t.gen.Store(g)
 	return g, nil
 }
