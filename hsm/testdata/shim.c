@@ -11,8 +11,8 @@
 //	* evil=10                    one call in ten returns something at random
 //	owniv                        the token puts an IV of its own into AES-GCM, as some do
 //
-// C_Finalize waits for the calls that are under way, as whoever calls it should: to finalise a
-// module under a call is not defined.
+// C_Finalize, C_CloseAllSessions and C_Logout wait for the calls that are under way: to finalise a
+// module under a call is not defined, and SoftHSM 2.6.1 crashes of all three.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -111,7 +111,7 @@ static CK_RV call(int function, any f, arg a, arg b, arg c, arg d, arg e, arg g,
 		if (!r || fread(gcm->pIv, 1, gcm->ulIvLen, r) != gcm->ulIvLen) return CKR_GENERAL_ERROR;
 		fclose(r);
 	}
-	if (function == I_C_Finalize) pthread_rwlock_wrlock(&inside);
+	if (function == I_C_Finalize || function == I_C_CloseAllSessions || function == I_C_Logout) pthread_rwlock_wrlock(&inside);
 	else pthread_rwlock_rdlock(&inside);
 	rv = f(a, b, c, d, e, g, h, i);
 	pthread_rwlock_unlock(&inside);
