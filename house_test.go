@@ -47,7 +47,7 @@ var houseRules = map[string]houseRule{
 	"software": {module: []string{"provider", "internal/xaes"},
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
 	"tinkkms": {module: []string{"."}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"hsm":     {},
+	"hsm":     {module: []string{"provider"}, others: []string{"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"}},
 
 	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/wycheproof": {others: []string{"github.com/c2sp/wycheproof"}},

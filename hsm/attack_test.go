@@ -3,6 +3,7 @@
 package hsm_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -51,12 +52,14 @@ func specimens(t *testing.T, token *hsm.Token) []specimen {
 	made := []specimen{{label: "keyhold-witness", usage: "encrypt, decrypt", class: pkcs11.CKO_SECRET_KEY}}
 	for _, k := range kinds {
 		id := fmt.Sprintf("%s-%s", k.spec, k.use)
-		_, err := token.Generate(t.Context(), id, k.spec, k.use)
+		m, err := token.Generate(t.Context(), id, k.spec, k.use)
 		require.NoError(t, err, id)
+		t.Cleanup(func() { require.NoError(t, token.Destroy(context.Background(), id, m)) })
 		made = append(made, specimen{"keyhold:" + id, k.usage, k.class, false})
 		if raw := ownKey(t, k.spec); raw != nil {
-			_, err = token.Import(t.Context(), "own-"+id, k.spec, k.use, raw)
+			m, err := token.Import(t.Context(), "own-"+id, k.spec, k.use, raw)
 			require.NoError(t, err, id)
+			t.Cleanup(func() { require.NoError(t, token.Destroy(context.Background(), "own-"+id, m)) })
 			made = append(made, specimen{"keyhold:own-" + id, k.usage, k.class, true})
 		}
 	}
@@ -134,10 +137,10 @@ func (tk token) listed(t *testing.T) map[string]string {
 // TestKeysStayInside: another program sees each key as sensitive, not extractable, and for its own
 // use alone, and cannot read it.
 func TestKeysStayInside(t *testing.T) {
-	tk := softHSM(t)
+	tk := anyToken(t)
 	made := specimens(t, tk.open(t))
 	keys := tk.listed(t)
-	require.Len(t, keys, len(made), "no key but those")
+	require.GreaterOrEqual(t, len(keys), len(made))
 	for _, k := range made {
 		text := keys[k.label]
 		require.NotEmpty(t, text, k.label)
@@ -151,7 +154,7 @@ func TestKeysStayInside(t *testing.T) {
 		} else {
 			require.Regexp(t, "Access: +sensitive, always sensitive, never extractable, local\n", text, k.label)
 		}
-		id := regexp.MustCompile(`ID: +([0-9a-f]{32})`).FindStringSubmatch(text)
+		id := regexp.MustCompile(`ID: +([0-9a-f:]{32,47})`).FindStringSubmatch(text)
 		require.NotNil(t, id, k.label)
 		if k.class == pkcs11.CKO_SECRET_KEY { // others it never reads
 			_, err := tk.pkcs11Tool(t, "--read-object", "--type", "secrkey", "--id", id[1])
@@ -163,7 +166,7 @@ func TestKeysStayInside(t *testing.T) {
 // TestAttacks: what is known to get keys out of tokens gets none of these out, nor makes them do
 // what they are not for.
 func TestAttacks(t *testing.T) {
-	tk := softHSM(t)
+	tk := anyToken(t)
 	made := specimens(t, tk.open(t))
 	before := tk.listed(t)
 

@@ -34,11 +34,12 @@
 // # Limits
 //
 // Imported material is in the host's memory while it is imported. Destroying a key removes the
-// object from the token; copies that were made of the whole token are beyond its reach. A module
-// that crashes takes the process with it. A ciphertext that is refused leaks a few kilobytes of
-// C memory in github.com/miekg/pkcs11 1.1.2: who takes ciphertexts from strangers should limit
-// their rate. Two Tokens on one module share what the module shares: it is loaded anew
-// only when both have let go of it.
+// object from the token; copies that were made of the whole token are beyond its reach. A login is
+// of the whole process: while one Token is logged in, another is opened without a look at its PIN.
+// Two Tokens on one module share what the module shares: it is loaded anew only when both
+// have let go of it. A module that crashes takes the process with it. A ciphertext that is refused
+// leaks a few kilobytes of C memory in github.com/miekg/pkcs11 1.1.2: who takes ciphertexts from
+// strangers should limit their rate.
 //
 // Without cgo the package is there, and every call is provider.ErrUnsupported.
 package hsm

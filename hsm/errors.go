@@ -26,6 +26,7 @@ type Error struct {
 	Err  error  // what that means
 }
 
+// Error says which function answered what, and nothing of what it was called with.
 func (e *Error) Error() string { return fmt.Sprintf("hsm: %s: %s: %v", e.Op, codeName(e.Code), e.Err) }
 
 // Unwrap returns what the answer means.

@@ -92,7 +92,7 @@ func (s *session) add(t *Token, k kind, r reference, key []byte) (material []byt
 	if err != nil {
 		return nil, err
 	}
-	without, value := []uint(nil), uint(pkcs11.CKA_VALUE)
+	without, value := notForSecret, uint(pkcs11.CKA_VALUE)
 	if k.opposite != nil {
 		without = notForPrivate
 		if k.curve == nil {
@@ -128,7 +128,7 @@ func (s *session) undo(r reference) {
 // generateSecret makes a secret key.
 func (s *session) generateSecret(mechanism, keyType uint, size int, o object) (h pkcs11.ObjectHandle, err error) {
 	err = s.asFrozen(func(extra map[uint]bool) error {
-		h, err = s.g.p.GenerateKey(s.h, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, append(o.template(nil, secret, extra),
+		h, err = s.g.p.GenerateKey(s.h, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, append(o.template(notForSecret, secret, extra),
 			pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_SECRET_KEY),
 			pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, keyType),
 			pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, size)))
@@ -143,7 +143,7 @@ func (s *session) generateSecret(mechanism, keyType uint, size int, o object) (h
 // bringSecret makes a secret key of its value.
 func (s *session) bringSecret(keyType uint, o object, value []byte) error {
 	return s.asFrozen(func(extra map[uint]bool) error {
-		h, err := s.g.p.CreateObject(s.h, append(o.template(nil, secret, extra),
+		h, err := s.g.p.CreateObject(s.h, append(o.template(notForSecret, secret, extra),
 			pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_SECRET_KEY),
 			pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, keyType),
 			pkcs11.NewAttribute(pkcs11.CKA_VALUE, value)))

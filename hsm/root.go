@@ -115,7 +115,7 @@ func (s *session) makeRoot(t *Token, k kind, id objectID, name string) (alone bo
 	if err != nil {
 		return false, err
 	}
-	if err := s.inspect(h, o, nil, pkcs11.CKA_VALUE, true); err != nil {
+	if err := s.inspect(h, o, notForSecret, pkcs11.CKA_VALUE, true); err != nil {
 		return false, err
 	}
 	if err := t.root(id).key.try(s); err != nil {

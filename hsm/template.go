@@ -20,12 +20,13 @@ type object struct {
 
 // allUses are what a key may be for, in the terms of PKCS#11. A key gets what it needs.
 var allUses = []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT, pkcs11.CKA_SIGN, pkcs11.CKA_VERIFY,
-	pkcs11.CKA_WRAP, pkcs11.CKA_UNWRAP, pkcs11.CKA_DERIVE}
+	pkcs11.CKA_SIGN_RECOVER, pkcs11.CKA_VERIFY_RECOVER, pkcs11.CKA_WRAP, pkcs11.CKA_UNWRAP, pkcs11.CKA_DERIVE}
 
-// notForPrivate are those that a private key has not, and notForPublic those of a public key.
+// The uses that keys of a class do not know.
 var (
-	notForPrivate = []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_WRAP}
-	notForPublic  = []uint{pkcs11.CKA_DECRYPT, pkcs11.CKA_SIGN, pkcs11.CKA_UNWRAP, pkcs11.CKA_DERIVE}
+	notForSecret  = []uint{pkcs11.CKA_SIGN_RECOVER, pkcs11.CKA_VERIFY_RECOVER}
+	notForPrivate = []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_VERIFY, pkcs11.CKA_VERIFY_RECOVER, pkcs11.CKA_WRAP}
+	notForPublic  = []uint{pkcs11.CKA_DECRYPT, pkcs11.CKA_SIGN, pkcs11.CKA_SIGN_RECOVER, pkcs11.CKA_UNWRAP, pkcs11.CKA_DERIVE}
 )
 
 // secret are the attributes of every key that is to stay inside. Those of frozen are asked for
