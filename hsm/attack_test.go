@@ -106,7 +106,7 @@ func (tk token) pkcs11Tool(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	program, err := exec.LookPath("pkcs11-tool")
 	require.NoError(t, err, "this test needs pkcs11-tool: apt-get install opensc")
-	args = append([]string{"--module", tk.module, "--token-label", tk.label, "--login", "--pin", tk.pin}, args...)
+	args = append([]string{"--module", tk.Module, "--token-label", tk.Label, "--login", "--pin", tk.PIN}, args...)
 	out, err := exec.CommandContext(t.Context(), program, args...).Output()
 	return string(out), err
 }
@@ -170,7 +170,7 @@ func TestAttacks(t *testing.T) {
 	made := specimens(t, tk.open(t))
 	before := tk.listed(t)
 
-	p := pkcs11.New(tk.module)
+	p := pkcs11.New(tk.Module)
 	require.NotNil(t, p)
 	defer p.Destroy()
 	slots, err := p.GetSlotList(true)

@@ -74,7 +74,7 @@ type bareToken struct {
 
 func newBare(tb testing.TB, tk token, label string) *bareToken {
 	tb.Helper()
-	r := &bareToken{tb: tb, p: pkcs11.New(tk.module), sessions: make(chan pkcs11.SessionHandle, 8)}
+	r := &bareToken{tb: tb, p: pkcs11.New(tk.Module), sessions: make(chan pkcs11.SessionHandle, 8)}
 	require.NotNil(tb, r.p)
 	tb.Cleanup(r.p.Destroy)
 	slots, err := r.p.GetSlotList(true)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/testtoken"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -36,10 +37,10 @@ func TestEvents(t *testing.T) {
 		{"sessions closed, as by a restart", func(_ *testing.T, _ token, _ *load, p *pkcs11.Ctx, slot uint) { _ = p.CloseAllSessions(slot) }},
 		{"finalised by another", func(_ *testing.T, _ token, _ *load, p *pkcs11.Ctx, _ uint) { _ = p.Finalize() }},
 		{"moved away and back", func(t *testing.T, tk token, l *load, _ *pkcs11.Ctx, _ uint) {
-			require.NoError(t, os.Rename(tk.folder, tk.folder+".away"))
+			require.NoError(t, os.Rename(tk.Folder, tk.Folder+".away"))
 			before := l.refused.Load()
 			require.Eventually(t, func() bool { return l.refused.Load() > before }, 5*time.Second, time.Millisecond, "it is missed")
-			require.NoError(t, os.Rename(tk.folder+".away", tk.folder))
+			require.NoError(t, os.Rename(tk.Folder+".away", tk.Folder))
 		}},
 	} {
 		t.Run(event.name, func(t *testing.T) { eventsUnderLoad(t, event.do) })
@@ -50,7 +51,7 @@ func eventsUnderLoad(t *testing.T, event func(t *testing.T, tk token, l *load, p
 	tk, _ := shimmed(t)
 	token := tk.open(t)
 	k := opened(t, token, "shared")
-	other := pkcs11.New(tk.module)
+	other := pkcs11.New(tk.Module)
 	require.NotNil(t, other)
 	defer other.Destroy()
 	slots, err := other.GetSlotList(true)
@@ -58,7 +59,7 @@ func eventsUnderLoad(t *testing.T, event func(t *testing.T, tk token, l *load, p
 
 	load := startLoad(t, token, k)
 	times := 20
-	if required || campaign {
+	if testtoken.Required || campaign {
 		times = 100
 	}
 	for range times {

@@ -116,7 +116,7 @@ func TestPIN(t *testing.T) {
 	require.ErrorIs(t, err, hsm.ErrCredentials)
 	require.NotErrorIs(t, err, provider.ErrUnavailable)
 
-	pin := tk.pin
+	pin := tk.PIN
 	cfg.PIN = func() (string, error) { return pin, nil }
 	token, err := hsm.Open(t.Context(), cfg)
 	require.NoError(t, err)
@@ -125,7 +125,7 @@ func TestPIN(t *testing.T) {
 	encrypt := func() error { _, err := k.Encrypt(t.Context(), nil, nil, nil); return err }
 
 	for _, code := range []uint{0xA0, 0xA1, 0xA2, 0xA3, 0xA4} {
-		pin = tk.pin
+		pin = tk.PIN
 		require.Eventually(t, func() bool { return encrypt() == nil }, 5*time.Second, time.Millisecond)
 		pin = fmt.Sprintf("wrong %x", code)
 		shim.does(t, "C_EncryptInit rv=0x30 times=1", fmt.Sprintf("C_Login rv=0x%X", code))

@@ -3,32 +3,38 @@
 package hsm_test
 
 import (
-	"fmt"
 	"os"
-	"sync/atomic"
 	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/testtoken"
 )
 
-// required is whether these tests must find a token: make test says so.
-var required = os.Getenv("KEYHOLD_HSM") == "1"
-
-// notRun counts the tests that found none.
-var notRun atomic.Int32
-
-// TestMain says at the end what was not run. The go command keeps what a package printed to
-// itself when that passed, so it is told to the go command's own error output as well.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := testtoken.Main(m)
 	if built.folder != "" {
 		_ = os.RemoveAll(built.folder)
 	}
-	if n := notRun.Load(); n > 0 {
-		says := fmt.Sprintf("hsm: NOT RUN: %d tests of hardware keys, for there is no SoftHSM here. apt-get install softhsm2 opensc, or: make test\n", n)
-		fmt.Fprint(os.Stderr, says)
-		if f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/2", os.Getppid()), os.O_WRONLY|os.O_APPEND, 0); err == nil {
-			fmt.Fprint(f, says)
-			_ = f.Close()
-		}
-	}
 	os.Exit(code)
+}
+
+// A token is one to test with.
+type token struct{ testtoken.Token }
+
+func softHSM(t testing.TB) token  { t.Helper(); return token{testtoken.New(t)} }
+func anyToken(t testing.TB) token { t.Helper(); return token{testtoken.Any(t)} }
+
+func (tk token) config() hsm.Config {
+	return hsm.Config{Module: tk.Module, TokenLabel: tk.Label, PIN: func() (string, error) { return tk.PIN, nil }}
+}
+
+// open opens the token for the length of the test.
+func (tk token) open(t testing.TB) *hsm.Token {
+	t.Helper()
+	token, err := hsm.Open(t.Context(), tk.config())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, token.Close()) })
+	return token
 }

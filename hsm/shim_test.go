@@ -22,9 +22,9 @@ func shimmed(t testing.TB) (token, shim) {
 	tk := softHSM(t)
 	s := shim{filepath.Join(t.TempDir(), "control")}
 	s.does(t)
-	t.Setenv("KEYHOLD_SHIM_REAL", tk.module)
+	t.Setenv("KEYHOLD_SHIM_REAL", tk.Module)
 	t.Setenv("KEYHOLD_SHIM_CONTROL", s.control)
-	tk.module = buildShim(t)
+	tk.Module = buildShim(t)
 	return tk, s
 }
 

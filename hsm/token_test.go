@@ -59,7 +59,7 @@ func TestConfig(t *testing.T) {
 
 func TestNoSuchToken(t *testing.T) {
 	tk := softHSM(t)
-	tk.label = "another"
+	tk.Label = "another"
 	_, err := hsm.Open(t.Context(), tk.config())
 	require.ErrorIs(t, err, provider.ErrUnavailable)
 }
@@ -98,14 +98,14 @@ func TestGone(t *testing.T) {
 	sealed, err := k.Encrypt(t.Context(), nil, nil, nil)
 	require.NoError(t, err)
 
-	away := tk.folder + ".away"
-	require.NoError(t, os.Rename(tk.folder, away))
+	away := tk.Folder + ".away"
+	require.NoError(t, os.Rename(tk.Folder, away))
 	require.ErrorIs(t, token.Destroy(t.Context(), "gone", m), provider.ErrUnavailable, "not reported as done")
 	_, err = k.Decrypt(t.Context(), nil, sealed, nil)
 	require.ErrorIs(t, err, provider.ErrUnavailable)
 	_, err = token.Open(t.Context(), "gone", provider.AES256, m)
 	require.ErrorIs(t, err, provider.ErrUnavailable)
-	require.NoError(t, os.Rename(away, tk.folder))
+	require.NoError(t, os.Rename(away, tk.Folder))
 	require.Eventually(t, func() bool { _, err := k.Decrypt(t.Context(), nil, sealed, nil); return err == nil }, soon, tick)
 
 	out, err := tk.pkcs11Tool(t, "--delete-object", "--type", "secrkey", "--label", "keyhold:gone")
@@ -138,9 +138,8 @@ func TestReplacedToken(t *testing.T) {
 	tk, shim := shimmed(t)
 	token := tk.open(t)
 	k := opened(t, token, "replaced")
-	require.NoError(t, os.RemoveAll(tk.folder))
-	require.NoError(t, os.Mkdir(tk.folder, 0o700))
-	run(t, "softhsm2-util", "--init-token", "--free", "--label", tk.label, "--so-pin", "12345678", "--pin", tk.pin)
+	require.NoError(t, os.RemoveAll(tk.Folder))
+	tk.Make(t)
 	shim.does(t, "C_EncryptInit rv=0x30 times=1")
 	_, err := k.Encrypt(t.Context(), nil, nil, nil)
 	require.ErrorIs(t, err, provider.ErrUnavailable)
@@ -304,7 +303,7 @@ func TestHealth(t *testing.T) {
 	tk := anyToken(t)
 	h, err := tk.open(t).Health(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, tk.label, h.Label)
+	require.Equal(t, tk.Label, h.Label)
 	require.NotEmpty(t, h.Manufacturer)
 	require.Equal(t, 1, h.Busy)
 	require.Equal(t, 16, h.Most)
@@ -315,7 +314,7 @@ func TestHealth(t *testing.T) {
 func TestNoPINIsPrinted(t *testing.T) {
 	tk := softHSM(t)
 	wrong := tk.config()
-	wrong.PIN = func() (string, error) { return "canary-" + tk.pin, nil }
+	wrong.PIN = func() (string, error) { return "canary-" + tk.PIN, nil }
 	_, refusal := hsm.Open(t.Context(), wrong)
 	require.ErrorIs(t, refusal, hsm.ErrCredentials)
 	token := tk.open(t)
@@ -334,7 +333,7 @@ func TestNoPINIsPrinted(t *testing.T) {
 		out.WriteString(r.String())
 		b, _ := json.Marshal(v)
 		out.Write(b)
-		for _, form := range []string{tk.pin, hex.EncodeToString([]byte(tk.pin)), base64.StdEncoding.EncodeToString([]byte(tk.pin))} {
+		for _, form := range []string{tk.PIN, hex.EncodeToString([]byte(tk.PIN)), base64.StdEncoding.EncodeToString([]byte(tk.PIN))} {
 			require.NotContains(t, out.String(), form, name)
 		}
 	}
