@@ -51,7 +51,7 @@ var houseRules = map[string]houseRule{
 
 	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/wycheproof": {others: []string{"github.com/c2sp/wycheproof"}},
-	"internal/testtoken": {}, "internal/benchtable": {}, "internal/kwp": {}, "internal/xaes": {},
+	"internal/testtoken":  {}, "internal/benchtable": {}, "internal/kwp": {}, "internal/xaes": {},
 
 	"examples/...": {anything: true},
 }
