@@ -47,6 +47,11 @@ type Config struct {
 	// is Deleted meanwhile. Zero is 24 hours, negative is not at all; at most 72 hours.
 	PurgeDelay time.Duration
 
+	// OnRelease is called before an instance is released: by Maintain when its grace is over,
+	// and by ReleaseInstance without Force. A backup with BackupInstance is what it is for. If
+	// it fails, the release waits. Two processes may call it at once. Nil does nothing.
+	OnRelease func(context.Context, *Manager, Instance) error
+
 	// MaxKeyVersions is how many versions a key may have. Zero is 50, the most is 1000.
 	MaxKeyVersions int
 }

@@ -42,39 +42,42 @@
 // operation does in each state, printed from the table that decides it ("ok": done, and
 // the state stays; a state: it is done and the key is that; an error: refused):
 //
-//	operation                        PendingImport     Enabled   Disabled         PendingDeletion     Deleted
-//	DescribeKey                      ok                ok        ok               ok                  ErrNotFound
-//	ListKeyVersions                  ok                ok        ok               ok                  ErrNotFound
-//	GenerateDataKey                  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Encrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Decrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	ReEncryptFrom                    ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	ReEncryptTo                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Sign                             ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Verify                           ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GenerateMac                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	VerifyMac                        ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	AsymmetricEncrypt                ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	AsymmetricDecrypt                ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GetPublicKey                     ErrPendingImport  ok        ok               ErrPendingDeletion  ErrNotFound
-//	EnableKey                        ErrState          ok        Enabled          ErrState            ErrNotFound
-//	DisableKey                       ErrState          Disabled  ok               ErrState            ErrNotFound
-//	ScheduleKeyDeletion              PendingDeletion   ErrState  PendingDeletion  ErrState            ErrNotFound
-//	CancelKeyDeletion                ErrState          ErrState  ErrState         as its facts say    ErrNotFound
-//	SetDeletionProtection            ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	AddDependent                     ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	RemoveDependent                  ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	RotateKey                        ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	UpdateRotationPolicy             ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GetParametersForImport           ok                ok        ok               ok                  ErrNotFound
-//	ImportKeyMaterial                Enabled           ok        ok               ErrState            ErrNotFound
-//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound
-//	SetDescription                   ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	SetTags                          ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	CreateAlias                      ok                ok        ok               ErrState            ErrNotFound
-//	UpdateAlias                      ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	DeleteAlias                      ok                ok        ok               ok                  ErrNotFound
+//	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable
+//	DescribeKey                      ok                ok             ok               ok                  ErrNotFound  ok
+//	ListKeyVersions                  ok                ok             ok               ok                  ErrNotFound  ok
+//	GetKeyUsage                      ok                ok             ok               ok                  ErrNotFound  ok
+//	PlanDeletion                     ok                ok             ok               ok                  ErrNotFound  ok
+//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrUnavailable
+//	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself
+//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrUnavailable
+//	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself
+//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrUnavailable
+//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrUnavailable
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrUnavailable
+//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	CreateAlias                      ok                ok             ok               ErrState            ErrNotFound  ErrUnavailable
+//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself
 //
 // ScheduleKeyDeletion is refused as well while deletion protection is on (ErrProtected)
 // and while something was registered as depending on the key (ErrInUse).

@@ -70,7 +70,7 @@ func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec Encrypt
 	}
 	e, err := m.lookup(ctx, c, ref, ec)
 	if ref == DefaultKey && refusedAs(err, ErrNotFound) {
-		return m.makeDefault(ctx, c, ec)
+		return m.makeNamed(ctx, c, DefaultKey, ec, namedKey{description: "The default key."})
 	}
 	return e, err
 }

@@ -23,7 +23,8 @@ var conditions = map[string]error{
 	"ErrInvalid": kms.ErrInvalid, "ErrExists": kms.ErrExists, "ErrUnsupported": kms.ErrUnsupported,
 	"ErrDenied": kms.ErrDenied, "ErrUnavailable": kms.ErrUnavailable, "ErrTampered": kms.ErrTampered, "ErrRoot": kms.ErrRoot,
 	"ErrLimit": kms.ErrLimit, "ErrMaterial": kms.ErrMaterial, "ErrImportToken": kms.ErrImportToken,
-	"ErrSignature": kms.ErrSignature,
+	"ErrSignature": kms.ErrSignature, "ErrReadOnly": kms.ErrReadOnly, "ErrBrownout": kms.ErrBrownout,
+	"ErrNoBackup": kms.ErrNoBackup, "ErrBackup": kms.ErrBackup,
 }
 
 // conditionsOf names all conditions that an error matches.

@@ -27,6 +27,7 @@ type subject struct {
 	wrapped    []byte // the key's material, wrapped, where that is imported
 	token      []byte // and the token that goes with it
 	elsewhere  string // an alias of another key
+	instance   string // where the key lives, if that is not the default instance
 }
 
 // verbs do each operation that has a row to a subject.
@@ -80,6 +81,10 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 	kms.OpRemoveDependent: func(ctx context.Context, s *subject) error {
 		return only(s.RemoveDependent(ctx, s.id, kms.Dependent{Name: "table invoices"}))
 	},
+	kms.OpSetBrownout: func(ctx context.Context, s *subject) error {
+		return only(s.SetBrownout(ctx, s.id, 0.5, s.Clock.Now().AddDate(0, 0, 1)))
+	},
+	kms.OpGetKeyUsage:     func(ctx context.Context, s *subject) error { return only(s.KeyUsage(ctx, s.id)) },
 	kms.OpListKeyVersions: func(ctx context.Context, s *subject) error { return only(s.KeyVersions(ctx, s.id)) },
 	kms.OpRotateKey:       func(ctx context.Context, s *subject) error { return only(s.RotateKey(ctx, s.id)) },
 	kms.OpUpdateRotationPolicy: func(ctx context.Context, s *subject) error {
@@ -297,10 +302,11 @@ func TestLifecycleComplete(t *testing.T) {
 		require.Equal(t, kms.HasRow(op), verbs[op] != nil, name)
 	}
 	require.Len(t, byName, int(kms.NumOps), "two operations have one name")
-	states := constants(t, "lifecycle.go", "")
-	for _, s := range kms.States {
+	states := constants(t, "state.go", "")
+	for _, s := range append(kms.States, kms.Unavailable) {
 		require.Contains(t, states, s.String())
 	}
+	require.Len(t, states, len(kms.States)+1)
 }
 
 // constants are the exported names of a file's constants that begin with prefix.

@@ -5,12 +5,16 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/keyhold/kms/keystore"
 )
 
 // ListOptions says which keys to list. A field that is empty allows all; a key is listed
 // if every field allows it.
 type ListOptions struct {
 	After       string            // keys whose ID sorts after this one; no alias
+	Instances   []string          // any of these
+	Owners      []Owner           // any of these
 	States      []State           // any of these
 	Specs       []Spec            // any of these
 	Usages      []Usage           // any of these
@@ -36,25 +40,65 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 			yield(Key{}, err)
 			return
 		}
-		after := ""
-		if o.After != "" {
-			after = keyItem(o.After)
-		}
-		for item, failed := range m.store.List(ctx, keySegment, after) {
-			if failed != nil {
-				err = unavailable(c.op, "", "the key store", failed)
+		for item, failed := range m.scan(ctx, c, o.After) {
+			if item == nil {
+				err = failed
 				yield(Key{}, err)
 				return
 			}
-			text := strings.TrimPrefix(item.Name, keySegment)
-			r, failed := m.readRecord(c, text, item.Value)
 			if failed != nil {
-				if !yield(Key{ID: text}, failed) {
+				if !yield(Key{ID: item.text}, failed) {
 					return
 				}
 				continue
 			}
-			if k := m.describe(r, c.now); k.State != Deleted && o.allows(k) && !yield(k, nil) {
+			if k := m.describe(item.record, item.home, c.now); k.State != Deleted && o.allows(k) && !yield(k, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A scanned key is a key as a list of the store gave it.
+type scanned struct {
+	text    string // its ID
+	record  *record
+	home    *instanceEntry
+	version keystore.Version
+	value   []byte
+}
+
+// scan yields the records of all keys behind an ID, but for those whose instance was released.
+// What stands in the place of a record is yielded with its error; an error with nothing ends
+// the loop.
+func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*scanned, error] {
+	return func(yield func(*scanned, error) bool) {
+		if after != "" {
+			after = keyItem(after)
+		}
+		for item, err := range m.store.List(ctx, keySegment, after) {
+			if err != nil {
+				yield(nil, unavailable(c.op, "", "the key store", err))
+				return
+			}
+			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
+			s.record, err = m.readRecord(ctx, c, s.text, item.Value)
+			switch {
+			case refusedAs(err, ErrNotFound):
+				continue
+			case refusedAs(err, ErrTampered):
+				if !yield(s, err) {
+					return
+				}
+				continue
+			case err == nil:
+				s.home, err = m.instanceOf(ctx, c, s.record.in.id)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(s, nil) {
 				return
 			}
 		}
@@ -68,13 +112,27 @@ func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
 	return c.authorize(ctx, Request{})
 }
 
-// readRecord reads the record of the key that is listed under text.
-func (m *Manager) readRecord(c *call, text string, value []byte) (*record, error) {
+// readRecord reads the record of the key that is listed under text. It is ErrNotFound where
+// the instance of the key was released, whose key it takes to read it.
+func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
 	id, ok := parseKeyID(text)
 	if !ok {
 		return nil, refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
 	}
-	r, err := m.instance.decodeRecord(id, text, value)
+	named, ok := instanceNamed(value)
+	if !ok {
+		return nil, refuse(c.op, text, ErrTampered)
+	}
+	of := *c
+	of.keyID = text
+	ie, err := m.instanceOf(ctx, &of, named)
+	if err != nil {
+		return nil, err
+	}
+	if ie.in == nil {
+		return nil, keyGone(c.op, text, true)
+	}
+	r, err := ie.in.decodeRecord(id, text, value)
 	if err != nil {
 		return nil, refuse(c.op, text, ErrTampered)
 	}
@@ -87,7 +145,7 @@ func (o *ListOptions) allows(k Key) bool {
 			return false
 		}
 	}
-	return anyOf(o.States, k.State) && anyOf(o.Specs, k.Spec) && anyOf(o.Usages, k.Usage) &&
+	return anyOf(o.Instances, k.Instance) && anyOf(o.Owners, k.Owner) && anyOf(o.States, k.State) && anyOf(o.Specs, k.Spec) && anyOf(o.Usages, k.Usage) &&
 		anyOf(o.Origins, k.Origin) && anyOf(o.Protections, k.Protection)
 }
 

@@ -16,8 +16,20 @@ const (
 	OpListAliases
 	OpMaintain
 	OpRotateRoot
+	OpCreateInstance
+	OpDescribeInstance
+	OpListInstances
+	OpRenewInstance
+	OpReleaseInstance
+	OpSetInstanceDeletionProtection
+	OpBackupInstance
+	OpRestore
+	OpListTombstones
+	OpExplain
 	OpDescribeKey
 	OpListKeyVersions
+	OpGetKeyUsage
+	OpPlanDeletion
 	OpGenerateDataKey
 	OpGenerateDataKeyWithoutPlaintext
 	OpEncrypt
@@ -38,6 +50,7 @@ const (
 	OpSetDeletionProtection
 	OpAddDependent
 	OpRemoveDependent
+	OpSetBrownout
 	OpRotateKey
 	OpUpdateRotationPolicy
 	OpGetParametersForImport
@@ -61,8 +74,20 @@ var opNames = [numOps]string{
 	OpListAliases:                     "ListAliases",
 	OpMaintain:                        "Maintain",
 	OpRotateRoot:                      "RotateRoot",
+	OpCreateInstance:                  "CreateInstance",
+	OpDescribeInstance:                "DescribeInstance",
+	OpListInstances:                   "ListInstances",
+	OpRenewInstance:                   "RenewInstance",
+	OpReleaseInstance:                 "ReleaseInstance",
+	OpSetInstanceDeletionProtection:   "SetInstanceDeletionProtection",
+	OpBackupInstance:                  "BackupInstance",
+	OpRestore:                         "Restore",
+	OpListTombstones:                  "ListTombstones",
 	OpDescribeKey:                     "DescribeKey",
 	OpListKeyVersions:                 "ListKeyVersions",
+	OpGetKeyUsage:                     "GetKeyUsage",
+	OpPlanDeletion:                    "PlanDeletion",
+	OpExplain:                         "Explain",
 	OpGenerateDataKey:                 "GenerateDataKey",
 	OpGenerateDataKeyWithoutPlaintext: "GenerateDataKeyWithoutPlaintext",
 	OpEncrypt:                         "Encrypt",
@@ -83,6 +108,7 @@ var opNames = [numOps]string{
 	OpSetDeletionProtection:           "SetDeletionProtection",
 	OpAddDependent:                    "AddDependent",
 	OpRemoveDependent:                 "RemoveDependent",
+	OpSetBrownout:                     "SetBrownout",
 	OpRotateKey:                       "RotateKey",
 	OpUpdateRotationPolicy:            "UpdateRotationPolicy",
 	OpGetParametersForImport:          "GetParametersForImport",
