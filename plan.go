@@ -19,9 +19,8 @@ type DeletionPlan struct {
 	Aliases  []string // that name the key
 	Usage    KeyUsage
 	Steps    []PlanStep
-	Blockers []error // why ScheduleKeyDeletion would be refused now, each with its Hint
-	Doubts   []string
-	At       time.Time
+	Blockers []error   // why ScheduleKeyDeletion would be refused now, each with its Hint
+	At       time.Time // of the plan
 }
 
 // Verdict says whether a key may be deleted.
@@ -39,8 +38,9 @@ const (
 // PlanStep is one of the things to do before a key is deleted.
 type PlanStep struct {
 	Do       string
-	Done     bool
-	Evidence []string
+	Done     bool     // as far as the service can know
+	Evidence []string // what is known
+	Doubts   []string // what speaks against it
 }
 
 // PlanDeletion tells whether a key may be deleted: what would refuse it, what speaks against
@@ -110,10 +110,10 @@ func (p *DeletionPlan) disable(r *record) PlanStep {
 func (p *DeletionPlan) confirm(r *record) PlanStep {
 	s := PlanStep{Do: "Confirm that no data still depends on it."}
 	for _, d := range r.Dependents {
-		p.Doubts = append(p.Doubts, "registered as depending on it: "+quoted(d.Name))
+		s.Doubts = append(s.Doubts, "registered as depending on it: "+quoted(d.Name))
 	}
 	for _, name := range p.Aliases {
-		p.Doubts = append(p.Doubts, name+" still names it")
+		s.Doubts = append(s.Doubts, name+" still names it")
 	}
 	last, refused := p.Usage.Last(), p.Usage.LastRefused
 	if p.Usage.Uses() == 0 {
@@ -125,20 +125,19 @@ func (p *DeletionPlan) confirm(r *record) PlanStep {
 	}
 	quiet := p.At.Add(-QuietDays * 24 * time.Hour)
 	if last.Last.After(quiet) {
-		p.Doubts = append(p.Doubts, fmt.Sprintf("it was used less than %d days ago", QuietDays))
+		s.Doubts = append(s.Doubts, fmt.Sprintf("it was used less than %d days ago", QuietDays))
 	}
 	if p.Usage.Refused > 0 {
 		s.Evidence = append(s.Evidence, fmt.Sprintf("uses of it were refused %s, last at %s: %s, %s",
 			times(p.Usage.Refused), instant(refused.At), refused.Op, refused.Code))
 	}
 	if refused.At.After(quiet) {
-		p.Doubts = append(p.Doubts, fmt.Sprintf("somebody wanted to use it less than %d days ago, and was refused", QuietDays))
+		s.Doubts = append(s.Doubts, fmt.Sprintf("somebody wanted to use it less than %d days ago, and was refused", QuietDays))
 	}
 	if r.Disabled && r.DisabledAt.After(quiet) {
-		p.Doubts = append(p.Doubts, fmt.Sprintf("it is disabled for less than %d days: who needs it rarely has not noticed yet", QuietDays))
+		s.Doubts = append(s.Doubts, fmt.Sprintf("it is disabled for less than %d days: who needs it rarely has not noticed yet", QuietDays))
 	}
-	s.Evidence = append(s.Evidence, p.Doubts...)
-	s.Done = len(p.Doubts) == 0
+	s.Done = len(s.Doubts) == 0
 	return s
 }
 
@@ -150,7 +149,7 @@ func (p *DeletionPlan) judge(r *record) {
 		p.Verdict = VerdictScheduled
 	case len(p.Blockers) > 0:
 		p.Verdict = VerdictBlocked
-	case len(p.Doubts) > 0:
+	case !p.Steps[1].Done:
 		p.Verdict = VerdictDoubtful
 	default:
 		p.Verdict = VerdictReady
@@ -165,10 +164,13 @@ func (p DeletionPlan) String() string {
 		fmt.Fprintf(&b, "It will be deleted at %s. Until then it can be had back with CancelKeyDeletion.\n", instant(p.Key.DeletionDate))
 	}
 	for i, s := range p.Steps {
-		done := map[bool]string{true: "done", false: "to do"}[s.Done]
+		done := map[bool]string{true: "Done.", false: "To do."}[s.Done]
 		fmt.Fprintf(&b, "%d. %s %s\n", i+1, s.Do, done)
 		for _, line := range s.Evidence {
 			fmt.Fprintf(&b, "   - %s\n", line)
+		}
+		for _, line := range s.Doubts {
+			fmt.Fprintf(&b, "   ! %s\n", line)
 		}
 	}
 	if len(p.Blockers) > 0 {

@@ -83,7 +83,9 @@ func TestReleaseByExpiry(t *testing.T) {
 	id := tenant(t, k, "tenant-7", 10)
 	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
 	begin := k.Clock.Now()
-	sealed := func() bool { return len(value(t, k, "instance/tenant-7")) > 0 && kms.IsSealed(value(t, k, "instance/tenant-7")) }
+	sealed := func() bool {
+		return len(value(t, k, "instance/tenant-7")) > 0 && kms.IsSealed(value(t, k, "instance/tenant-7"))
+	}
 
 	k.Clock.AdvanceDays(400) // it jumped
 	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
