@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bounds of what a Source tells, in bytes.
@@ -19,7 +20,7 @@ const (
 // Key is a key of another system, as a Source yields it.
 type Key struct {
 	ID          string    // a UUID: 36 characters, lower case; it stays the key's when it is taken over
-	Description string    // up to 8192 bytes
+	Description string    // up to 8192 bytes of UTF-8
 	CreatedAt   time.Time // zero where the other system does not say
 	Imported    bool      // the material was made elsewhere, and its owner may still have it
 	Rotates     bool      // the other system makes new versions by itself
@@ -57,6 +58,8 @@ func (k Key) Check() error {
 		return fmt.Errorf("%w: the ID is not a UUID in lower case", ErrKey)
 	case len(k.Description) > MaxDescription:
 		return fmt.Errorf("%w: the description is longer than 8192 bytes", ErrKey)
+	case !utf8.ValidString(k.Description):
+		return fmt.Errorf("%w: the description is not UTF-8", ErrKey)
 	case len(k.Versions) == 0:
 		return fmt.Errorf("%w: it has no version", ErrKey)
 	}

@@ -37,6 +37,7 @@ func TestKeyCheck(t *testing.T) {
 		"a dash too many":        func(k *legacy.Key) { k.ID = "-" + k.ID[1:] },
 		"not hex":                func(k *legacy.Key) { k.ID = "g" + k.ID[1:] },
 		"long description":       func(k *legacy.Key) { k.Description = strings.Repeat("d", legacy.MaxDescription+1) },
+		"no UTF-8":               func(k *legacy.Key) { k.Description = "\xff" },
 		"no versions":            func(k *legacy.Key) { k.Versions = nil },
 		"a zero version":         func(k *legacy.Key) { k.Versions = []legacy.Version{version("a"), {}} },
 		"no locator":             func(k *legacy.Key) { k.Versions = []legacy.Version{version("")} },
