@@ -16,6 +16,7 @@ import (
 // Refused is the error of a file that is not safe. Its text names the file and says why.
 type Refused struct{ why string }
 
+// Error names the file and says why it is refused.
 func (r *Refused) Error() string { return r.why }
 
 // Read returns the content of the file at path, at most limit bytes. A symbolic link, anything

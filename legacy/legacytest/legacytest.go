@@ -19,7 +19,7 @@ import (
 )
 
 // Subject is a Source under test, with what it should and what it should not open. All fields
-// are required.
+// are required. Its keys are of random bytes, for material is looked for where it should not be.
 type Subject struct {
 	Source legacy.Source // with two keys or more, and two versions or more in one of them
 	Bare   legacy.Source // another of the same scheme, without any key
