@@ -131,7 +131,9 @@ func TestNewRefuses(t *testing.T) {
 	require.NoError(t, err)
 	macs, err := keyset.NewHandle(mac.HMACSHA256Tag256KeyTemplate())
 	require.NoError(t, err)
-	kms, err := keyset.NewHandle(aead.KMSEnvelopeAEADKeyTemplate("fake-kms://x", aead.AES256GCMKeyTemplate()))
+	envelope, err := aead.CreateKMSEnvelopeAEADKeyTemplate("fake-kms://x", aead.AES256GCMKeyTemplate())
+	require.NoError(t, err)
+	kms, err := keyset.NewHandle(envelope)
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		sets []tinkset.Keyset
