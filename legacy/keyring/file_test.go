@@ -193,7 +193,10 @@ func TestEveryByteOfAFileCounts(t *testing.T) {
 
 // sealList makes a file of any list, by hand.
 func sealList(t testing.TB, list string) []byte {
-	key := bytes.Repeat([]byte{7, 9}, 16)
+	return sealListUnder(t, bytes.Repeat([]byte{7, 9}, 16), list)
+}
+
+func sealListUnder(t testing.TB, key []byte, list string) []byte {
 	sealed, err := newRoot(t).Encrypt(key, []byte("keyhold-keyring-1 key"))
 	require.NoError(t, err)
 	block, err := aes.NewCipher(key)
@@ -225,6 +228,11 @@ func TestList(t *testing.T) {
 	otherKey := strings.NewReplacer(keyA, keyB, verA, verB).Replace(goodKey)
 	_, err = keyring.Unseal(newRoot(t), sealList(t, "["+goodKey+","+otherKey+"]"))
 	require.NoError(t, err)
+
+	for _, size := range []int{16, 24} {
+		_, err = keyring.Unseal(newRoot(t), sealListUnder(t, make([]byte, size), "[]"))
+		require.ErrorIs(t, err, keyring.ErrFile, "a key that Create does not make")
+	}
 
 	change := func(old, new string) string { return "[" + strings.Replace(goodKey, old, new, 1) + "]" }
 	for name, list := range map[string]string{

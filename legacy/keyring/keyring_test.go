@@ -80,6 +80,7 @@ func TestNew(t *testing.T) {
 		"upper case":            with(keyring.NewVersion(strings.ToUpper(verA), time.Time{}, key)),
 		"no AES key":            with(keyring.NewVersion(verA, time.Time{}, key[:31])),
 		"an empty key":          with(keyring.NewVersion(verA, time.Time{}, nil)),
+		"of another form":       with(legacy.NewVersion(verA, time.Time{}, append([]byte{2}, key...))),
 		"of another NewVersion": with(legacy.NewVersion(verA, time.Time{}, key)),
 	} {
 		s, err := keyring.New(keys...)

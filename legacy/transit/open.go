@@ -26,18 +26,18 @@ type unseal func(sealed, associatedData []byte) ([]byte, error)
 
 // forms are what is known of each type.
 var forms = map[byte]struct {
-	name  string
-	size  int // of a key
-	nonce int
-	open  func(key []byte) (unseal, error)
+	name string
+	size int // of a key
+	open func(key []byte) (unseal, error)
 }{
-	formAES128:    {"aes128-gcm96", 16, 12, openGCM},
-	formAES256:    {"aes256-gcm96", 32, 12, openGCM},
-	formChaCha20:  {"chacha20-poly1305", chacha20poly1305.KeySize, chacha20poly1305.NonceSize, openChaCha(chacha20poly1305.New)},
-	formXChaCha20: {"xchacha20-poly1305", chacha20poly1305.KeySize, chacha20poly1305.NonceSizeX, openChaCha(chacha20poly1305.NewX)},
+	formAES128:    {"aes128-gcm96", 16, openGCM},
+	formAES256:    {"aes256-gcm96", 32, openGCM},
+	formChaCha20:  {"chacha20-poly1305", chacha20poly1305.KeySize, openChaCha(chacha20poly1305.New)},
+	formXChaCha20: {"xchacha20-poly1305", chacha20poly1305.KeySize, openChaCha(chacha20poly1305.NewX)},
 }
 
-const tagSize = 16
+// minSealed is the shortest nonce and a tag; it is longer than any nonce.
+const minSealed = 12 + 16
 
 func formOf(name string) (byte, bool) {
 	for form, f := range forms {
@@ -104,7 +104,7 @@ func open(locator string, material []byte) (legacy.Opener, error) {
 		named, sealed, ok := split(ciphertext)
 		data, sound := associatedData(ec)
 		// The version is not part of what the tag protects.
-		if !ok || !sound || named != locator || len(sealed) < form.nonce+tagSize {
+		if !ok || !sound || named != locator {
 			return nil, legacy.ErrCiphertext
 		}
 		plaintext, err := unseal(sealed, data)
@@ -133,7 +133,7 @@ func split(ciphertext []byte) (locator string, sealed []byte, ok bool) {
 		return "", nil, false
 	}
 	sealed, err := base64.StdEncoding.Strict().AppendDecode(nil, text)
-	if err != nil || len(sealed) < 12+tagSize {
+	if err != nil || len(sealed) < minSealed {
 		return "", nil, false
 	}
 	return "v" + string(number), sealed, true
