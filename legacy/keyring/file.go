@@ -17,8 +17,8 @@ import (
 // and of Create to keys that do not fit into one. The text says what is wrong with it.
 var ErrFile = errors.New("keyring: refused as a keyring file")
 
-// MaxFile is the longest keyring file, in bytes. It has room for some fifty thousand keys of
-// one version.
+// MaxFile is the longest keyring file, in bytes. It has room for forty thousand keys of one
+// version and a short description.
 const MaxFile = 16 << 20
 
 const (

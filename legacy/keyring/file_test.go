@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -144,6 +145,27 @@ func TestRootOutOfReach(t *testing.T) {
 		Versions: []legacy.Version{keyring.NewVersion(verA, time.Time{}, make([]byte, 16))}}
 	require.ErrorIs(t, keyring.Create(path, newRoot(t), odd), keyring.ErrKeys)
 	require.NoFileExists(t, path)
+}
+
+// TestFileSize: what would be too long to be read is not written, and as many keys as are promised
+// fit.
+func TestFileSize(t *testing.T) {
+	t.Parallel()
+	keys := func(n int, description string) (all []legacy.Key) {
+		for i := range n {
+			version := keyring.NewVersion(fmt.Sprintf("00000000-0000-4000-8000-%012x", i), day1, make([]byte, 32))
+			all = append(all, legacy.Key{ID: version.Locator, Description: description, CreatedAt: day1, Versions: []legacy.Version{version}})
+		}
+		return all
+	}
+	path := filepath.Join(t.TempDir(), "keyring")
+	err := keyring.Create(path, newRoot(t), keys(1600, strings.Repeat("d", legacy.MaxDescription))...)
+	require.ErrorIs(t, err, keyring.ErrFile)
+	require.NoFileExists(t, path)
+	require.NoError(t, keyring.Create(path, newRoot(t), keys(4000, "a short text")...))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Less(t, info.Size()*10, int64(keyring.MaxFile), "forty thousand fit")
 }
 
 // TestOuterContent: what is not exactly as Create writes it is refused.

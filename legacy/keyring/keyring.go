@@ -102,7 +102,10 @@ func check(keys []legacy.Key) error {
 				return fmt.Errorf("%w: two versions have one ID", ErrKeys)
 			}
 			versions[v.Locator] = true
-			if _, err := open(v.Locator, v.Material()); err != nil {
+			material := v.Material()
+			sound := isMaterial(material)
+			clear(material)
+			if !sound {
 				return fmt.Errorf("%w: the material of a version is not an AES key", ErrKeys)
 			}
 		}

@@ -24,6 +24,14 @@ func encodeMaterial(key []byte) []byte {
 	return append([]byte{materialFormat}, key...)
 }
 
+func isMaterial(b []byte) bool {
+	switch len(b) {
+	case 1 + 16, 1 + 24, 1 + 32:
+		return b[0] == materialFormat
+	}
+	return false
+}
+
 func locate(ciphertext []byte) (id string, ok bool) {
 	if len(ciphertext) < idSize+ivSize+tagSize {
 		return "", false
@@ -53,7 +61,7 @@ func (o opener) Decrypt(ciphertext []byte, ec map[string]string) ([]byte, error)
 }
 
 func open(locator string, material []byte) (legacy.Opener, error) {
-	if !isUUID(locator) || len(material) < 1 || material[0] != materialFormat {
+	if !isUUID(locator) || !isMaterial(material) {
 		return nil, legacy.ErrMaterial
 	}
 	block, err := aes.NewCipher(material[1:])
