@@ -16,6 +16,7 @@ const (
 	OpListAliases
 	OpMaintain
 	OpRotateRoot
+	OpMigrateLegacyKey
 	OpCreateInstance
 	OpDescribeInstance
 	OpListInstances
@@ -74,6 +75,7 @@ var opNames = [numOps]string{
 	OpListAliases:                     "ListAliases",
 	OpMaintain:                        "Maintain",
 	OpRotateRoot:                      "RotateRoot",
+	OpMigrateLegacyKey:                "MigrateLegacyKey",
 	OpCreateInstance:                  "CreateInstance",
 	OpDescribeInstance:                "DescribeInstance",
 	OpListInstances:                   "ListInstances",
