@@ -65,8 +65,8 @@ func Create(path string, root Root, keys ...legacy.Key) error {
 // Open returns the Source of the keyring file at path. A symbolic link, anything else that is not
 // a regular file, a mode that lets others than the owner at it (not looked at on Windows), more
 // than MaxFile bytes, a file that another root sealed, and content that Create would not have
-// written are ErrFile. Other errors are those of package os. Of what the root says of a file that
-// it does not open, the error is kept: it may be that the root was out of reach.
+// written are ErrFile. Other errors are those of package os. What the root does not open is ErrFile
+// and wraps the root's error, too, for the root may just have been out of reach.
 func Open(path string, root Root) (*Source, error) {
 	content, err := privatefile.Read(path, MaxFile)
 	if refused := new(privatefile.Refused); errors.As(err, &refused) {
