@@ -183,3 +183,14 @@ func IsSealed(value []byte) bool { return bytes.Contains(value, []byte(`"root":"
 func LimitUses(m *Manager, most, first uint64) {
 	m.allowances.most, m.allowances.first = most, first
 }
+
+// Material opens the material of the primary version of a key, as one with the root could.
+func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
+	c := &call{m: m, op: OpDescribeKey, now: m.now()}
+	key, _ := parseKeyID(id)
+	e, err := m.load(ctx, c, key)
+	if err != nil {
+		return nil, err
+	}
+	return m.material(c, e.record, &e.record.Versions[e.primary])
+}
