@@ -258,3 +258,39 @@ func TestHardwareRoot(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = other }))), kms.ErrRoot)
 }
+
+// TestHardwareSpecs: what there is in hardware, and what there is there alone.
+func TestHardwareSpecs(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k := kmstest.New(t, func(c *kms.Config) { c.HSM = token })
+	nowhere := map[kms.Spec]bool{kms.SpecEd25519: true, kms.SpecMLDSA65: true}
+	for _, spec := range kms.Specs() {
+		for _, usage := range kms.Uses(spec) {
+			_, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Usage: usage, Protection: kms.ProtectionHSM})
+			if nowhere[spec] {
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), spec)
+				continue
+			}
+			require.NoError(t, err, spec)
+		}
+	}
+	for spec, size := range map[kms.Spec]int{kms.SpecAES192: 24, kms.SpecAES128: 16} {
+		for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
+			require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Origin: origin}))), "in software")
+		}
+		made, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Protection: kms.ProtectionHSM})
+		require.NoError(t, err)
+		own, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Protection: kms.ProtectionHSM, Origin: kms.OriginExternal})
+		require.NoError(t, err)
+		wrapped, importToken := wrap(t, k, own.ID, ownMaterial[:size])
+		require.NoError(t, only(k.ImportKeyMaterial(ctx, own.ID, wrapped, importToken, time.Time{})))
+		for _, id := range []string{made.ID, own.ID} {
+			d, err := k.GenerateDataKey(ctx, id, nil)
+			require.NoError(t, err)
+			plain, err := k.Another(t).Decrypt(ctx, d.Ciphertext, nil)
+			require.NoError(t, err)
+			require.Equal(t, d.Plaintext(), plain)
+		}
+	}
+}

@@ -15,13 +15,12 @@ import (
 
 // A ciphertext is
 //
-//	IV (12 bytes) || AES-256-GCM of 32 zero bytes and the plaintext || tag (16 bytes)
+//	IV (12 bytes) || AES-GCM of 32 zero bytes and the plaintext || tag (16 bytes)
 //
 // AES-GCM does not commit to its key; the zeros do: a ciphertext for two keys would need two key
 // streams that agree in their first 32 bytes. The IV is 12 random bytes. Some tokens put in one of
 // their own, so what is kept is what the token says that it used.
 const (
-	keySize        = 32
 	ivSize         = 12
 	tagSize        = 16
 	commitmentSize = 32
@@ -29,6 +28,9 @@ const (
 
 	maxPlaintext = 8 << 10
 )
+
+// aesSizes are the specs of keys that encrypt, with the bytes of a key.
+var aesSizes = map[provider.Spec]int{provider.AES256: 32, provider.AES192: 24, provider.AES128: 16}
 
 // aesKey is an opened key that encrypts.
 type aesKey struct{ key }

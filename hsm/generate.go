@@ -31,9 +31,10 @@ func (t *Token) Import(ctx context.Context, id string, spec provider.Spec, use p
 	if key == nil {
 		key = []byte{}
 	}
-	return t.add(ctx, id, spec, use, slices.Clone(key))
+	return t.add(ctx, id, spec, use, key)
 }
 
+// add makes a key, or where one is given makes that the token's.
 func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
 	k, ok := kindOf(spec, use)
 	if !ok {
@@ -46,6 +47,12 @@ func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use prov
 		return nil, err
 	}
 	r := reference{object: newObjectID(), spec: spec, use: use, id: id, witness: *t.witness.Load()}
+	key = slices.Clone(key)
+	defer func() {
+		if ctx.Err() == nil { // else the module may still read it, and s.add clears it
+			clear(key)
+		}
+	}()
 	return do(ctx, t, creating, func(s *session) ([]byte, error) {
 		made, err := s.add(t, k, r, key)
 		if err == nil && ctx.Err() != nil {

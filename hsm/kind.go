@@ -37,8 +37,8 @@ func kindOf(spec provider.Spec, use provider.Use) (kind, bool) {
 		return kind{}, false
 	}
 	switch spec {
-	case provider.AES256:
-		return kind{maker: pkcs11.CKM_AES_KEY_GEN, size: keySize, uses: []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT},
+	case provider.AES256, provider.AES192, provider.AES128:
+		return kind{maker: pkcs11.CKM_AES_KEY_GEN, size: aesSizes[spec], uses: []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT},
 			needs:    []need{{mechanism: pkcs11.CKM_AES_GCM, flag: pkcs11.CKF_ENCRYPT}, {mechanism: pkcs11.CKM_AES_GCM, flag: pkcs11.CKF_DECRYPT}},
 			generate: generateAES, bring: bringAES, open: openAES}, true
 	case provider.HMAC256, provider.HMAC384, provider.HMAC512:

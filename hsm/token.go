@@ -45,11 +45,19 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	return t, nil
 }
 
-// Close logs out and lets go of the module. Calls that are under way are waited for, for up to
-// a second; afterwards every call is provider.ErrUnavailable. It may be called twice.
+// Close lets go of the module, which logs out where nobody else has it. Calls that are under way
+// are waited for, for up to a second; afterwards every call is provider.ErrUnavailable. It may be
+// called twice. While a connection is being made, in a module that hangs, it is
+// provider.ErrUnavailable, and done later.
 func (t *Token) Close() error {
 	t.closed.Store(true)
-	t.turn <- struct{}{}
+	timer := time.NewTimer(drain)
+	defer timer.Stop()
+	select {
+	case t.turn <- struct{}{}:
+	case <-timer.C:
+		return unavailable("the module does not answer")
+	}
 	defer func() { <-t.turn }()
 	if g := t.gen.Load(); g != nil {
 		g.retire()

@@ -59,7 +59,7 @@ func (s *session) findWitness() (objectID, error) {
 func (s *session) makeWitness() (objectID, error) {
 	id := newObjectID()
 	o := object{label: witnessLabel, id: id, uses: []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT}}
-	_, err := s.generateSecret(pkcs11.CKM_AES_KEY_GEN, pkcs11.CKK_AES, keySize, o)
+	_, err := s.generateSecret(pkcs11.CKM_AES_KEY_GEN, pkcs11.CKK_AES, 32, o)
 	return id, err
 }
 

@@ -58,7 +58,7 @@ type Provider interface {
 // Importer is an ability that a Provider may have: it takes keys that were made elsewhere.
 type Importer interface {
 	// Import makes the given key the key of id and returns its material, as Generate does.
-	// It does not keep key. A key is given as its bytes for AES256 (32) and HMAC (32, 48, 64),
+	// It does not keep key. A key is given as its bytes for AES (32, 24, 16) and HMAC (32, 48, 64),
 	// and as PKCS #8 in DER for RSA, EC and ED25519. What is none is ErrUnsupported.
 	Import(ctx context.Context, id string, spec Spec, use Use, key []byte) (material []byte, err error)
 }

@@ -11,6 +11,8 @@ type Spec string
 // The specs. A provider need not offer all of them.
 const (
 	AES256  Spec = "AES_256"   // a symmetric key of 256 bits that encrypts and decrypts
+	AES192  Spec = "AES_192"   // the same with 192 bits
+	AES128  Spec = "AES_128"   // the same with 128 bits
 	RSA2048 Spec = "RSA_2048"  // an RSA key that signs, or decrypts
 	RSA3072 Spec = "RSA_3072"  // the same with 3072 bits
 	RSA4096 Spec = "RSA_4096"  // the same with 4096 bits
@@ -35,7 +37,7 @@ const (
 )
 
 var specUses = map[Spec][]Use{
-	AES256:  {UseEncrypt},
+	AES256: {UseEncrypt}, AES192: {UseEncrypt}, AES128: {UseEncrypt},
 	RSA2048: {UseSign, UseDecrypt}, RSA3072: {UseSign, UseDecrypt}, RSA4096: {UseSign, UseDecrypt},
 	ECP256: {UseSign}, ECP384: {UseSign}, Ed25519: {UseSign}, MLDSA65: {UseSign},
 	HMAC256: {UseMac}, HMAC384: {UseMac}, HMAC512: {UseMac},
