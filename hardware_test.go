@@ -9,7 +9,11 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -293,4 +297,30 @@ func TestHardwareSpecs(t *testing.T) {
 			require.Equal(t, d.Plaintext(), plain)
 		}
 	}
+}
+
+// TestHardwareOrphans: where a process is killed between making a key in the token and writing it
+// down, the token has a key that nobody keeps. It is listed, and left alone.
+func TestHardwareOrphans(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	id := k.MustCreateKey(t).ID
+	killed := errors.New("killed")
+	k.Store.OnPut(func(string) (bool, error) { return false, killed })
+	require.ErrorIs(t, only(k.CreateKey(ctx, nil)), killed)
+	k.Store.OnPut(nil)
+	kept := func(name string) bool {
+		ref, version, _ := strings.Cut(name, "/")
+		versions, err := k.KeyVersions(ctx, ref)
+		return err == nil && slices.ContainsFunc(versions, func(v kms.KeyVersion) bool { return strconv.Itoa(v.Version) == version })
+	}
+	for range 2 {
+		orphans, err := token.Orphans(ctx, kept)
+		require.NoError(t, err)
+		require.Len(t, orphans, 1)
+		require.NotEqual(t, id+"/1", orphans[0].ID)
+		maintain(t, k)
+	}
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
 }

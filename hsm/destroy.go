@@ -10,8 +10,18 @@ import (
 	"github.com/keyhold/kms/provider"
 )
 
-// classes are what objects a key may consist of, those that stay inside first.
-var classes = []uint{pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY}
+// classesOf are the objects that a key consists of, the one that stays inside first. Each search
+// takes long where there are many.
+func classesOf(r reference) []uint {
+	k, known := kindOf(r.spec, r.use)
+	switch {
+	case !known:
+		return []uint{pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY}
+	case k.opposite == nil:
+		return []uint{pkcs11.CKO_SECRET_KEY}
+	}
+	return []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY}
+}
 
 // Destroy removes the objects of a key from the token and returns nil when they are not found
 // any more while the witness is: also when they were gone before. While a token is away, or
@@ -22,7 +32,7 @@ func (t *Token) Destroy(ctx context.Context, id string, material []byte) error {
 		return err
 	}
 	_, err = do(ctx, t, destroying, func(s *session) (none struct{}, err error) {
-		for _, class := range classes {
+		for _, class := range classesOf(r) {
 			if err := s.destroy(place{class, r.object}); err != nil {
 				return none, err
 			}

@@ -75,7 +75,7 @@ var (
 // key is not tried twice.
 func (t *Token) ready(ctx context.Context, k kind, imported bool) error {
 	_, err := do(ctx, t, using, func(s *session) (struct{}, error) {
-		if err := s.see(*t.witness.Load()); err != nil {
+		if err := s.feel(*t.witness.Load()); err != nil {
 			return struct{}{}, err
 		}
 		return struct{}{}, s.offers(k, imported)
@@ -120,7 +120,7 @@ type trier interface{ try(*session) error }
 
 // undo removes what was made of a key, if anything was, as well as it can.
 func (s *session) undo(r reference) {
-	for _, class := range classes {
+	for _, class := range classesOf(r) {
 		found, err := s.at(place{class, r.object})
 		if err != nil {
 			continue

@@ -5,8 +5,11 @@ package hsm
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 
 	"github.com/miekg/pkcs11"
+
+	"github.com/keyhold/kms/provider"
 )
 
 // A token that lost its login, or its objects for a while, finds nothing and calls it a
@@ -20,6 +23,23 @@ func (s *session) see(witness objectID) error {
 	found, err := s.at(place{pkcs11.CKO_SECRET_KEY, witness})
 	if err == nil && len(found) == 0 {
 		return unavailable("the token does not show its objects, or is another one")
+	}
+	return err
+}
+
+// feel returns nil where the witness is there, by its handle: that takes no search, and does for
+// those who will see what they made.
+func (s *session) feel(witness objectID) error {
+	h, err := s.handle(pkcs11.CKO_SECRET_KEY, reference{object: witness, witness: witness})
+	if errors.Is(err, provider.ErrNoKey) { // it was seen, and not found
+		return unavailable("the token does not show its objects")
+	}
+	if err != nil {
+		return err
+	}
+	id, err := s.attribute(h, pkcs11.CKA_ID)
+	if err == nil && !bytes.Equal(id, witness[:]) {
+		return unavailable("a handle has become another object's")
 	}
 	return err
 }
