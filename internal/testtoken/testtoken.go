@@ -41,11 +41,10 @@ func New(t testing.TB) Token {
 		}
 	}
 	if _, err := exec.LookPath("softhsm2-util"); module == "" || err != nil {
-		if Required {
-			t.Fatalf("KEYHOLD_HSM=1, and there is no SoftHSM: apt-get install softhsm2 opensc")
-		}
-		notRun.Add(1)
-		t.Skip("there is no SoftHSM: apt-get install softhsm2 opensc")
+		Without(t, "there is no SoftHSM: apt-get install softhsm2 opensc")
+	}
+	if !cgo {
+		Without(t, "it is built without cgo, which PKCS#11 needs")
 	}
 	dir := t.TempDir()
 	tk := Token{Module: module, Label: "kms", PIN: "1234-5678", Folder: filepath.Join(dir, "tokens")}
@@ -57,6 +56,17 @@ func New(t testing.TB) Token {
 	t.Setenv("SOFTHSM2_CONF", conf)
 	tk.Make(t)
 	return tk
+}
+
+// Without ends a test that has no token: it is skipped, which Main tells of, or fails where a token
+// is required.
+func Without(t testing.TB, why string) {
+	t.Helper()
+	if Required {
+		t.Fatalf("KEYHOLD_HSM=1, and %s", why)
+	}
+	notRun.Add(1)
+	t.Skip(why)
 }
 
 // Any is the token that KEYHOLD_HSM_MODULE, KEYHOLD_HSM_LABEL and KEYHOLD_HSM_PIN name, or New.
@@ -81,14 +91,14 @@ func (tk Token) Make(t testing.TB) {
 	}
 }
 
-// Main runs the tests of a package, and says at the end what was not run. The go command keeps
+// Main runs the tests of a package and says at the end what was not run. The go command keeps
 // what a package printed to itself when that passed, so it is told to the go command's own error
 // output as well.
 func Main(m *testing.M) (code int) {
 	code = m.Run()
 	if n := notRun.Load(); n > 0 {
 		wd, _ := os.Getwd()
-		says := fmt.Sprintf("%s: NOT RUN: %d tests of hardware keys, for there is no SoftHSM here. apt-get install softhsm2 opensc, or: make test\n",
+		says := fmt.Sprintf("%s: NOT RUN: %d tests of hardware keys. They need cgo, and SoftHSM: apt-get install softhsm2 opensc, or: make test\n",
 			filepath.Base(wd), n)
 		fmt.Fprint(os.Stderr, says)
 		if f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/2", os.Getppid()), os.O_WRONLY|os.O_APPEND, 0); err == nil {
