@@ -13,8 +13,8 @@
 // AES_256 needs AES-GCM. What the token has not is refused with provider.ErrUnsupported when a
 // key is to be made. A key can be used, and not read, wrapped, copied, or used for anything else;
 // that is asked for when it is made and read back, and a key that is not so is destroyed again.
-// The first Open makes one small key in the token, the witness: only while that is seen is a
-// key that is not seen believed to be gone.
+// The first Open makes one small key in the token, the witness ("keyhold-witness"): only while that
+// is seen is a key that is not seen believed to be gone. Do not destroy it.
 //
 // Where the token has no OAEP with SHA-256, as SoftHSM 2.6, RSA keys decrypt with the bare RSA
 // operation and the padding is checked here, in constant time. The padded plaintext is in host

@@ -27,6 +27,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/pkcs11"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -344,13 +345,21 @@ type recorder struct{ bytes.Buffer }
 
 func (r *recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }
 
-// TestTwoTokens: two Tokens on one module go on when one of them is closed.
+// TestTwoTokens: two Tokens on one module come back when somebody finalised it, and the one goes on
+// when the other is closed.
 func TestTwoTokens(t *testing.T) {
 	tk := anyToken(t)
 	a, err := hsm.Open(t.Context(), tk.config())
 	require.NoError(t, err)
 	b := tk.open(t)
-	k := opened(t, b, "two")
+	other, k := opened(t, a, "one"), opened(t, b, "two")
+	p := pkcs11.New(tk.Module)
+	require.NotNil(t, p)
+	defer p.Destroy()
+	require.NoError(t, p.Finalize())
+	for _, k := range []provider.Key{k, other, k} {
+		require.Eventually(t, func() bool { _, err := k.Encrypt(t.Context(), nil, nil, nil); return err == nil }, soon, tick)
+	}
 	require.NoError(t, a.Close())
 	_, err = k.Encrypt(t.Context(), nil, nil, nil)
 	require.NoError(t, err)
