@@ -28,6 +28,7 @@ type subject struct {
 	token      []byte // and the token that goes with it
 	elsewhere  string // an alias of another key
 	instance   string // where the key lives, if that is not the default instance
+	backup     []byte // of the default instance, for the root of the Manager
 }
 
 // verbs do each operation that has a row to a subject.
@@ -137,6 +138,7 @@ func newSubjectOf(t *testing.T, spec kms.Spec, usage kms.Usage, origin kms.Origi
 		s.signature, err = s.GenerateMac(ctx, s.id, kms.MacHMACSHA256, nil)
 	}
 	require.NoError(t, err)
+	s.backup = backupOf(t, s.Manager, kms.DefaultInstance, s.Root)
 	s.foreign, err = s.Encrypt(ctx, other, []byte("x"), nil)
 	require.NoError(t, err)
 

@@ -92,7 +92,11 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	digest, err := m.instanceDigest(ctx, c, rec.ID)
+	in, err := m.openInstance(c, rec)
+	if err != nil {
+		return err
+	}
+	digest, err := m.instanceDigest(ctx, c, in)
 	if err != nil {
 		return err
 	}
@@ -129,7 +133,7 @@ func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 		return err
 	}
 	rec, version, err := m.getInstance(ctx, c, id)
-	if err != nil || len(rec.Sealed) == 0 {
+	if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // it was restored meanwhile
 		return err
 	}
 	rec.Sealed = nil
