@@ -112,8 +112,10 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 			}
 			return err
 		},
-		"SetBrownout": func() error { return only(m.SetBrownout(ctx, s.id, 0, time.Time{})) },
-		"KeyUsage":    func() error { return only(m.KeyUsage(ctx, s.id)) },
+		"SetBrownout":  func() error { return only(m.SetBrownout(ctx, s.id, 0, time.Time{})) },
+		"PlanDeletion": func() error { return only(m.PlanDeletion(ctx, s.id)) },
+		"Explain":      func() error { return only(m.Explain(ctx, kms.OpDisableKey, s.id)) },
+		"KeyUsage":     func() error { return only(m.KeyUsage(ctx, s.id)) },
 	}
 }
 

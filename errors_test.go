@@ -92,7 +92,8 @@ func TestErrorsOfBothKinds(t *testing.T) {
 
 // TestErrorZeroValues: what a test of a caller builds by hand does not panic.
 func TestErrorZeroValues(t *testing.T) {
-	for _, err := range []error{&kms.StateError{}, &kms.PendingDeletionError{}, &kms.ProtectedError{}, &kms.InUseError{}, &kms.UnavailableError{}, &kms.BlockedError{}} {
+	for _, err := range []error{&kms.StateError{}, &kms.PendingDeletionError{}, &kms.ProtectedError{}, &kms.InUseError{}, &kms.UnavailableError{}, &kms.BlockedError{},
+		&kms.ReadOnlyError{}, &kms.BrownoutError{}} {
 		require.NotEmpty(t, err.Error())
 		require.Empty(t, kms.Code(err))
 		require.Empty(t, kms.Hint(err))

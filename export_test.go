@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -173,3 +174,6 @@ func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
 	}
 	return e.record.in.seal.Open(nil, e.record.Shred, e.record.in.shredContext(key))
 }
+
+// IsSealed tells whether the record of an instance still holds its key.
+func IsSealed(value []byte) bool { return bytes.Contains(value, []byte(`"root":"`)) }

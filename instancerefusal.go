@@ -38,7 +38,10 @@ func keyGone(op Op, keyID string, released bool) error {
 // newInstanceExpired is what a key, or with an empty keyID the instance itself, answers while
 // it is Expired.
 func newInstanceExpired(op Op, keyID string, rec *instanceRecord) error {
-	text := "its instance expired at " + instant(rec.ExpiresAt) + " and will be released at " + instant(rec.releasesAt())
+	text := "expired at " + instant(rec.ExpiresAt) + " and will be released at " + instant(rec.releasesAt())
+	if keyID != "" {
+		text = "its instance " + text
+	}
 	hint := "Renew the instance with RenewInstance before it is released, or back it up with BackupInstance if you may need its keys later."
 	e := &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, hint: hint},
 		KeyID: keyID, Instance: rec.ID, ExpiredAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt()}
