@@ -242,13 +242,3 @@ func tombstones(t testing.TB, m *kms.Manager) (all []kms.Tombstone) {
 	}
 	return all
 }
-
-// fresh is a service on a new key store, with another root and the clock of k.
-func fresh(t testing.TB, k *kmstest.KMS, changes ...func(*kms.Config)) *kmstest.KMS {
-	other := kmstest.New(t, append([]func(*kms.Config){func(c *kms.Config) {
-		c.Now = k.Clock.Now
-		c.Root = newRoot(t.(*testing.T), 9)
-	}}, changes...)...)
-	other.Clock, other.Root = k.Clock, newRoot(t.(*testing.T), 9)
-	return other
-}
