@@ -40,7 +40,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 	for range 2 + h.rand.IntN(3) {
 		h.create()
 	}
-	if seed%20 == 0 { // an RSA key is made for each
+	if seed%100 == 0 { // an RSA key is made for each
 		id, wrapped, token := importedKeyIn(t, h.k, h.instance, ownMaterial)
 		h.keys, h.material[id] = append(h.keys, id), [2][]byte{wrapped, token}
 	}
@@ -181,7 +181,7 @@ func TestRestoreHistories(t *testing.T) {
 		h := newHistory(t, seed)
 		h.live(h.rand.IntN(30))
 		older, olderStore := h.look(h.k.Manager), copyOf(t, h.k.Store)
-		h.live(h.rand.IntN(10))
+		h.live(h.rand.IntN(30))
 		backup := backupOf(t, h.k.Manager, h.instance, recipient)
 		then := h.look(h.k.Manager)
 		old, texts := slices.Clone(h.keys), maps.Clone(h.texts)

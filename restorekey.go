@@ -69,15 +69,15 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 		return rs.skip(was.text, "", SkippedTampered)
 	}
 	now := rs.c.now
-	there, then := r.facts().state(now), was.facts().state(now)
+	gone, tomb := r.facts().state(now) == Deleted, !was.DestroyedAt.IsZero()
 	merged := r.clone()
 	switch {
 	case !r.sameKind(was):
 		return rs.skip(was.text, "", SkippedOther)
-	case there == Deleted && then != Deleted, there != Deleted && rs.buried[r.ID] && was.DestroyedAt.IsZero():
+	case !tomb && (gone || rs.buried[r.ID]):
 		return rs.skip(was.text, "", SkippedDeleted)
-	case there == Deleted:
-	case !was.DestroyedAt.IsZero():
+	case gone:
+	case tomb:
 		merged.bury(now)
 	case !merged.merge(was, now):
 		return rs.skip(was.text, "", SkippedOther)
