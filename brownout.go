@@ -59,7 +59,7 @@ func (r *record) brownout(now time.Time) Brownout {
 
 // dim refuses a use of a key by chance, while that has a brown-out.
 func (r *record) dim(c *call) error {
-	if r.BrownShare == 0 || lifecycle[c.op].kind != using || !c.now.Before(r.BrownUntil) {
+	if r.BrownShare == 0 || !lifecycle[c.op].isUse() || !c.now.Before(r.BrownUntil) {
 		return nil
 	}
 	var random [8]byte

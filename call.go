@@ -50,7 +50,7 @@ func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
 		c.m.usage.count(c.tally, c.op, c.now)
-	case c.refused && lifecycle[c.op].kind == using:
+	case c.refused && lifecycle[c.op].isUse():
 		c.countRefusal(*err)
 	}
 	if c.m.tell != nil {

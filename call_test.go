@@ -87,6 +87,7 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 		"Signer":            func() error { return only(m.Signer(ctx, s.id)) },
 		"Decrypter":         func() error { return only(m.Decrypter(ctx, s.id)) },
 		"Run":               nil, // does Maintain and nothing else
+		"MigrateLegacyKey":  func() error { return only(m.MigrateLegacyKey(ctx, s.id, "")) },
 		"Close":             nil, // keeps what was counted
 		"Service":           nil, // asks nothing; TestServiceKeys calls what it has
 		"CreateInstance":    func() error { return only(m.CreateInstance(ctx, nil)) },

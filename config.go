@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/legacy"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -18,6 +19,10 @@ type Config struct {
 
 	// Software and HSM do the cryptography of the keys of either protection level.
 	Software, HSM provider.Provider
+
+	// Legacy are keys of other systems, one source for each kind of ciphertexts. Decrypt opens
+	// what they made; MigrateLegacyKey takes them over. They are asked for their keys by Open.
+	Legacy []legacy.Source
 
 	// Now is the only clock. A use of a key reads it once, when it begins; a change of a key
 	// reads it again before it decides. Nil is time.Now.

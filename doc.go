@@ -14,7 +14,7 @@
 //	…
 //	plainKey, err := m.Decrypt(ctx, wrapped, ec) // the ciphertext names its master key
 //
-//	go m.Run(ctx) // does what time asks for: destroys, rotates
+//	go m.Run(ctx) // does what time asks for: destroys, rotates, gives notice
 //
 // # Terms
 //
@@ -23,6 +23,10 @@
 // holds the master keys, sealed under an instance key, which the Root seals: without the
 // Root a key store is noise. An encryption context says what a ciphertext is for, and
 // must be given again to open it. Wherever a key is asked for, its ID or an alias will do.
+//
+// Keys live in an instance, a key store within the key store with an expiry of its own. There
+// is always one, "default", which never expires, and a program that does not care never meets
+// another.
 //
 // A key is for one thing, its usage: to encrypt (AES_256, and RSA with OAEP), to sign (RSA, EC,
 // ED25519, ML_DSA_65), to make MACs (HMAC). Signer and Decrypter give keys to the standard
@@ -36,11 +40,30 @@
 // Maintain destroys its material later, so that a clock that jumped destroys nothing: set
 // back before that, it brings the key back; after that nothing does.
 //
+// # Instances
+//
+// An instance that has expired is renewed within 15 times 24 hours, or released. Until then
+// its keys are Unavailable and come back as they were; after that they are gone, unless a
+// backup is restored. To release an instance is one write, however many keys it has.
+//
+// # Before a key is deleted
+//
+// PlanDeletion tells what still uses a key, and Explain whether a call would be allowed and
+// why not. SetBrownout refuses a share of the uses for a while, so that whoever needs the key
+// notices. A use of a key that is PendingDeletion is told to Config.Observe as an alarm.
+//
+// # Services and other systems
+//
+// A part of the program may have a key that only its view changes: Manager.Service. Keys of
+// another system decrypt here what they encrypted there (Config.Legacy), and can be taken
+// over under their ID: MigrateLegacyKey.
+//
 // # States
 //
 // A state is never stored. It follows from the facts of a key and the clock. What each
 // operation does in each state, printed from the table that decides it ("ok": done, and
-// the state stays; a state: it is done and the key is that; an error: refused):
+// the state stays; a state: it is done and the key is that; "as by itself": as the state
+// says that the key has but for its instance; an error: refused):
 //
 //	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable
 //	DescribeKey                      ok                ok             ok               ok                  ErrNotFound  ok

@@ -67,8 +67,8 @@ var (
 	ErrInvalid error = &condition{"kms: an argument is not valid", "InvalidParameter",
 		"Correct the argument that the error names."}
 
-	// ErrExists: the alias is taken.
-	ErrExists error = &condition{"kms: the alias is taken", "AliasAlreadyExists",
+	// ErrExists: the alias, or the ID of an instance, is taken.
+	ErrExists error = &condition{"kms: the name is taken", "AliasAlreadyExists",
 		"Choose another alias, or point this one at the key with UpdateAlias."}
 
 	// ErrUnsupported: the key or the configuration does not offer this.
@@ -129,9 +129,9 @@ var (
 var errRecord = errors.New("kms: malformed record")
 
 // Code returns the code of err, such as "Rejected.Disabled", under which the cloud
-// services know it, or "" if err is not of this package. DeletionProtected, InUse, Brownout,
-// InvalidCiphertext, InvalidSignature, InvalidBackup and InternalFailure.* are our own: no service
-// documents one.
+// services know it, or "" if err is not of this package. Rejected.DeletionProtected, InUse and
+// Brownout, InstanceAlreadyExists, InvalidCiphertext, InvalidSignature, InvalidBackup and
+// InternalFailure.* are our own: no service documents one.
 func Code(err error) string {
 	var c interface{ code() string }
 	if errors.As(err, &c) {

@@ -75,10 +75,10 @@ func aboutOf(op Op) about {
 		return aboutNone
 	case instanceOps[op]:
 		return aboutInstance
-	case lifecycle[op].next == [numStates]State{}:
-		return aboutAll
-	default:
+	case op == OpMigrateLegacyKey || lifecycle[op].next != [numStates]State{}:
 		return aboutKey
+	default:
+		return aboutAll
 	}
 }
 
@@ -119,6 +119,10 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 		return err
 	}
 	x.State = e.record.state(ie, asked.now)
+	if asked.op == OpMigrateLegacyKey {
+		x.against(m.notMigrated(asked, e.record, ie)...)
+		return nil
+	}
 	found := e.record.obstacles(asked, ie)
 	x.against(e.record.refusals(asked, ie, found)...)
 	if found&isGone == 0 {
@@ -129,13 +133,13 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 
 // explainMore is what stands in the way of an operation besides the state.
 func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
-	if lifecycle[asked.op].kind == using {
+	if lifecycle[asked.op].isUse() {
 		x.Brownout = r.brownout(asked.now)
 		if x.Brownout.Share == 1 {
 			x.against(newBrownoutError(asked, r))
 		}
 	}
-	if lifecycle[asked.op].kind == using || asked.op == OpRotateKey || asked.op == OpImportKeyMaterial {
+	if lifecycle[asked.op].isUse() || asked.op == OpRotateKey || asked.op == OpImportKeyMaterial {
 		_, err := m.provider(asked, r)
 		x.against(err)
 	}

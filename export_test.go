@@ -17,7 +17,7 @@ var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 
 // KeylessOps are the operations that have no row.
 var KeylessOps = []Op{
-	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpCreateInstance, OpDescribeInstance, OpListInstances,
+	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpMigrateLegacyKey, OpCreateInstance, OpDescribeInstance, OpListInstances,
 	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain,
 }
 
@@ -114,7 +114,7 @@ func recordIn(op Op, s State, now time.Time) *record {
 
 // IsReading, IsUse and IsChange are what an operation is to a key.
 func IsReading(op Op) bool { return HasRow(op) && lifecycle[op].kind == reading }
-func IsUse(op Op) bool     { return lifecycle[op].kind == using }
+func IsUse(op Op) bool     { return lifecycle[op].isUse() }
 func IsChange(op Op) bool  { return lifecycle[op].kind == changing }
 
 // RefusalWhileExpired is what the table answers for a key whose instance has expired.

@@ -58,6 +58,7 @@ type faq struct {
 	named *strings.Replacer // key ID -> name
 	kept  map[string]*keptCiphertext
 	heard []string // notices
+	old   oldSystem
 }
 
 type faqKey struct {
@@ -124,6 +125,9 @@ var faqCommands = map[string]faqCommand{
 	"another-root":    (*faq).anotherRoot,
 	"search":          (*faq).search,
 
+	"old-edition":        (*faq).oldEdition,
+	"forget-keyring":     (*faq).forgetKeyring,
+	"migrate":            (*faq).migrate,
 	"create-instance":    (*faq).createInstance,
 	"describe-instance":  (*faq).describeInstance,
 	"renew":              (*faq).renew,
@@ -344,6 +348,9 @@ func holds(item keystore.Item, secret []byte) bool {
 // told is what a person would want to know of a key.
 func told(k kms.Key) string {
 	s := k.ID + " is " + k.State.String()
+	if k.Owner == kms.OwnerLegacy {
+		s += ", a key of another system"
+	}
 	if k.State == kms.Unavailable {
 		s += ", and " + k.Underlying.String() + " by itself"
 	}

@@ -114,7 +114,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		return Instance{}, err
 	}
 	if err := m.writeInstance(ctx, c, &rec, ""); errors.Is(err, errStale) {
-		return Instance{}, refuseInstance(c.op, o.ID, ErrExists, "the instance's ID", nil)
+		return Instance{}, instanceTaken(c.op, o.ID)
 	} else if err != nil {
 		return Instance{}, err
 	}

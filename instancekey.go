@@ -93,6 +93,11 @@ func (in *instance) shredContext(id keyID) []byte {
 	return framed([]byte("keyhold shred secret v1"), in.storeID, []byte(in.id), id[:])
 }
 
+func (in *instance) oldContext(id keyID, i int, v *oldVersion) []byte {
+	n := binary.BigEndian.AppendUint32(nil, uint32(i))
+	return framed([]byte("keyhold legacy material v1"), in.storeID, []byte(in.id), id[:], n, []byte(v.Scheme), []byte(v.Locator))
+}
+
 func (in *instance) tokenContext(id keyID) []byte {
 	return framed([]byte("keyhold import token v1"), in.storeID, []byte(in.id), id[:])
 }

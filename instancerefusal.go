@@ -20,6 +20,15 @@ func instanceGone(op Op, id string) error {
 	return &instanceError{refusal{op: op, inst: id, cond: ErrNotFound, text: "the instance was released", hint: releasedHint}}
 }
 
+// instanceTaken is ErrExists for an ID that another instance has or had.
+func instanceTaken(op Op, id string) error {
+	return &takenError{refusal{op: op, inst: id, cond: ErrExists, text: "it is the ID of another instance", hint: "Choose another ID. That of an instance which was released is not used again."}}
+}
+
+type takenError struct{ refusal }
+
+func (*takenError) code() string { return "InstanceAlreadyExists" }
+
 // instanceError is ErrNotFound with the code for instances.
 type instanceError struct{ refusal }
 

@@ -45,7 +45,7 @@ type Owner string
 const (
 	OwnerCustomer Owner = ""        // whoever calls the Manager
 	OwnerService  Owner = "SERVICE" // a service of the program: only its view changes the key
-	OwnerLegacy   Owner = "LEGACY"  // another system, whose key it was: it opens what it made, and is not changed
+	OwnerLegacy   Owner = "LEGACY"  // another system: here the key opens what it made there, and is not changed
 )
 
 // Key is a master key as it stood when it was asked for: all that may be known of it.
@@ -69,7 +69,8 @@ type Key struct {
 	Dependents     []Dependent
 	CreatedAt      time.Time
 	DeletionDate   time.Time // zero unless it is PendingDeletion, or would be but for its instance
-	PrimaryVersion int       // the key version that encrypts
+	PrimaryVersion int       // the key version that encrypts; 0: none does
+	OldVersions    int       // versions that it had in another system, whose ciphertexts it opens
 
 	Rotation          Rotation
 	MaterialExpiresAt time.Time // when imported material expires; zero: never, or there is none
@@ -209,7 +210,7 @@ func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
 		ID: r.id(), Instance: r.in.id, State: r.state(ie, now), Underlying: r.facts().state(now),
 		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection, Owner: r.Owner, Service: r.Service,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
-		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary),
+		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary), OldVersions: len(r.Old),
 		Rotation: r.rotation(now), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
 	}
 	if k.Underlying == PendingDeletion {

@@ -40,7 +40,8 @@ type Manager struct {
 	instances       *cache[string, *instanceEntry]
 	instanceChanges *follower
 
-	usage tallies
+	usage  tallies
+	legacy *sources
 }
 
 // Open returns a Manager for a key store. On a new store it makes the default instance.
@@ -75,6 +76,9 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	m.instanceChanges = newFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.dropAll)
 
 	var err error
+	if m.legacy, err = readSources(ctx, cfg.Legacy); err != nil {
+		return nil, err
+	}
 	m.home, err = openHome(ctx, m.store, cfg.Root, m.now())
 	if err != nil {
 		return nil, err

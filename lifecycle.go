@@ -23,8 +23,12 @@ type kind uint8
 const (
 	reading kind = iota
 	using
+	opening // a use of what was made before: the only one of keys of other systems
 	changing
 )
+
+// isUse tells whether an operation does cryptography with a key.
+func (row *rule) isUse() bool { return row.kind == using || row.kind == opening }
 
 type naming uint8
 
@@ -38,6 +42,7 @@ var (
 	reads     = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same, PendingDeletion: same, Unavailable: asFacts}}
 	uses      = [numStates]State{Enabled: same}
 	seal      = rule{next: uses, kind: using, needs: forSealing}
+	unseal    = rule{next: uses, kind: opening, needs: forSealing}
 	annotates = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same}, kind: changing}
 	names     = rule{next: annotates.next, kind: changing, called: asChange}
 )
@@ -51,8 +56,8 @@ var lifecycle = [numOps]rule{
 	OpGenerateDataKey:                 seal,
 	OpGenerateDataKeyWithoutPlaintext: seal,
 	OpEncrypt:                         seal,
-	OpDecrypt:                         seal,
-	OpReEncryptFrom:                   seal,
+	OpDecrypt:                         unseal,
+	OpReEncryptFrom:                   unseal,
 	OpReEncryptTo:                     seal,
 	OpSign:                            {next: uses, kind: using, needs: forSigning},
 	OpVerify:                          {next: uses, kind: using, needs: forSigning},

@@ -24,7 +24,7 @@ type ListOptions struct {
 }
 
 // Keys yields the keys that opts allows, ascending by ID, which is the order in which
-// one process made them. A nil opts allows all. To page, stop the loop and go on later
+// one process made them; those of other systems, which have IDs of any kind, among them. A nil opts allows all. To page, stop the loop and go on later
 // with After. A key whose record was changed behind the service's back is yielded with
 // its ID and ErrTampered, and the loop goes on; any other error ends it.
 func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, error] {
@@ -40,22 +40,34 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 			yield(Key{}, err)
 			return
 		}
+		give := func(r *record, home *instanceEntry) bool {
+			k := m.describe(r, home, c.now)
+			return k.State == Deleted || !o.allows(k) || yield(k, nil)
+		}
+		// between yields the keys of other systems that sort behind after, up to last.
+		between := func(after, last string) bool {
+			found, failed := m.unlisted(ctx, c, after, last)
+			if err = failed; err != nil {
+				yield(Key{}, err)
+				return false
+			}
+			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home) })
+		}
+		after := o.After
 		for item, failed := range m.scan(ctx, c, o.After) {
-			if item == nil {
+			switch {
+			case item == nil:
 				err = failed
 				yield(Key{}, err)
 				return
-			}
-			if failed != nil {
-				if !yield(Key{ID: item.text}, failed) {
-					return
-				}
-				continue
-			}
-			if k := m.describe(item.record, item.home, c.now); k.State != Deleted && o.allows(k) && !yield(k, nil) {
+			case !between(after, item.text):
+				return
+			case failed != nil && !yield(Key{ID: item.text}, failed), failed == nil && !give(item.record, item.home):
 				return
 			}
+			after = item.text
 		}
+		between(after, "")
 	}
 }
 

@@ -108,6 +108,11 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
+		// A key of another system is not kept: that it was taken over is a creation, and no
+		// feed tells of those.
+		if known := m.legacy.keys[id]; known != nil {
+			return &entry{record: known.record(id, m.home.in), primary: -1, readAt: sent}, nil
+		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {

@@ -56,7 +56,7 @@ func (rec *instanceRecord) notice(now time.Time) (due Notice) {
 
 // notice is what comes with the event of a call.
 func (c *call) notice(err error) Notice {
-	if lifecycle[c.op].kind == using && refusedAs(err, ErrPendingDeletion) {
+	if lifecycle[c.op].isUse() && refusedAs(err, ErrPendingDeletion) {
 		return NoticeUsedPendingDeletion
 	}
 	return ""

@@ -17,6 +17,7 @@ const (
 	OpListAliases
 	OpMaintain
 	OpRotateRoot
+	OpMigrateLegacyKey
 	OpCreateInstance
 	OpDescribeInstance
 	OpListInstances
@@ -76,6 +77,7 @@ var opNames = [numOps]string{
 	OpListAliases:                     "ListAliases",
 	OpMaintain:                        "Maintain",
 	OpRotateRoot:                      "RotateRoot",
+	OpMigrateLegacyKey:                "MigrateLegacyKey",
 	OpCreateInstance:                  "CreateInstance",
 	OpDescribeInstance:                "DescribeInstance",
 	OpListInstances:                   "ListInstances",

@@ -120,8 +120,11 @@ func (p *DeletionPlan) confirm(r *record) PlanStep {
 		s.Evidence = append(s.Evidence, "no use of it is known")
 	}
 	for _, v := range p.Usage.Versions {
-		s.Evidence = append(s.Evidence, fmt.Sprintf("version %d was used %s, last at %s by %s",
-			v.Version, times(v.Uses), instant(v.Last), v.LastOp))
+		what := fmt.Sprintf("version %d was used", v.Version)
+		if v.Version == 0 {
+			what = "what another system encrypted with it was opened"
+		}
+		s.Evidence = append(s.Evidence, fmt.Sprintf("%s %s, last at %s by %s", what, times(v.Uses), instant(v.Last), v.LastOp))
 	}
 	quiet := p.At.Add(-QuietDays * 24 * time.Hour)
 	if last.Last.After(quiet) {

@@ -45,6 +45,8 @@ type record struct {
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 
+	Old []oldVersion `json:"old,omitempty"` // versions that it had in another system
+
 	// Of imported material; the end of its life is above.
 	Shred       []byte `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
 	Fingerprint []byte `json:"fingerprint,omitempty"` // keyed by it; of the only material that may be imported
@@ -63,7 +65,7 @@ const maxRecord = 512 << 10
 func (r *record) id() string { return r.text }
 
 func (r *record) facts() facts {
-	return facts{material: len(r.Versions) > 0, until: r.MaterialUntil, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
+	return facts{material: len(r.Versions) > 0 || r.Owner == OwnerLegacy, until: r.MaterialUntil, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
 }
 
 // version returns the index of a key version, or -1.

@@ -87,13 +87,14 @@ func rotateEvery(days int) func(*call, *record) error {
 }
 
 // NeedsRewrap tells whether a ciphertext was made under another version of its key than
-// the one that encrypts now. It does not open the ciphertext.
+// the one that encrypts now, or by another system by a key that was taken over. It does not
+// open the ciphertext.
 func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, err error) {
 	c := m.begin(OpDescribeKey)
 	defer c.end(ctx, &err)
 	h, _, ok := parseHeader(ciphertext)
 	if !ok {
-		return false, refuse(c.op, "", ErrCiphertext)
+		return m.oldNeedsRewrap(ctx, c, ciphertext)
 	}
 	c.keyID = h.id.String()
 	if err := c.authorize(ctx, Request{KeyID: c.keyID}); err != nil {

@@ -23,7 +23,7 @@ type KeyUsage struct {
 
 // VersionUsage is what is known of the use of a key version.
 type VersionUsage struct {
-	Version int
+	Version int    // 0: the versions that it had in another system, together
 	Uses    uint64 // that were done; those that were refused are not
 	Last    time.Time
 	LastOp  Op

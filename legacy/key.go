@@ -54,7 +54,7 @@ func (v Version) Material() []byte {
 // wrong. It does not repeat what it was given.
 func (k Key) Check() error {
 	switch {
-	case !validID(k.ID):
+	case !ValidID(k.ID):
 		return fmt.Errorf("%w: the ID is not a UUID in lower case", ErrKey)
 	case len(k.Description) > MaxDescription:
 		return fmt.Errorf("%w: the description is longer than 8192 bytes", ErrKey)
@@ -77,6 +77,20 @@ func (k Key) Check() error {
 	return nil
 }
 
+// ValidID tells whether s can be the ID of a key: a UUID of whatever version, in lower case.
+func ValidID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (s[i] == '-') || !dash && strings.IndexByte("0123456789abcdef", s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // ValidScheme tells whether s can name a scheme: 1 to 32 bytes of a-z, 0-9, dot and dash.
 func ValidScheme(s string) bool {
 	return s != "" && len(s) <= MaxScheme && only(s, lower+digits+".-")
@@ -97,20 +111,6 @@ const (
 func only(s, allowed string) bool {
 	for i := range len(s) {
 		if strings.IndexByte(allowed, s[i]) < 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// validID takes the one spelling that a UUID has here, of whatever version.
-func validID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (s[i] == '-') || !dash && strings.IndexByte("0123456789abcdef", s[i]) < 0 {
 			return false
 		}
 	}

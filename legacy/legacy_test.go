@@ -1,6 +1,7 @@
 package legacy_test
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -80,6 +81,59 @@ func TestMaterialIsCopied(t *testing.T) {
 		for _, form := range []string{"canary", fmt.Sprintf("%x", "canary"), strings.Trim(fmt.Sprint([]byte("canary")), "[]")} {
 			require.NotContains(t, out, form)
 		}
+	}
+}
+
+// TestList: sorted, of its own, and as the contract says of Source.Keys.
+func TestList(t *testing.T) {
+	t.Parallel()
+	key := func(last string) legacy.Key {
+		return legacy.Key{ID: someID[:35] + last, Versions: []legacy.Version{version("a")}}
+	}
+	given := []legacy.Key{key("2"), key("0"), key("1")}
+	l, err := legacy.NewList(given...)
+	require.NoError(t, err)
+	require.Equal(t, key("2").ID, given[0].ID, "what was given stays as it is")
+	given[0].Versions[0] = legacy.Version{}
+	for range 2 {
+		var ids string
+		for k, err := range l.Keys(t.Context()) {
+			require.NoError(t, err)
+			require.NoError(t, k.Check())
+			k.Versions[0] = legacy.Version{}
+			ids += k.ID[35:]
+		}
+		require.Equal(t, "012", ids)
+	}
+	for k, err := range l.Keys(t.Context()) {
+		require.NoError(t, err)
+		require.Equal(t, key("0").ID, k.ID)
+		break
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n := 0
+	for k, err := range l.Keys(ctx) {
+		if n++; n == 1 {
+			require.NoError(t, err)
+			cancel()
+			continue
+		}
+		require.ErrorIs(t, err, context.Canceled)
+		require.Empty(t, k.ID)
+	}
+	require.Equal(t, 2, n)
+
+	for name, keys := range map[string][]legacy.Key{"an ID twice": {key("0"), key("1"), key("0")}, "no key": {key("0"), {}}} {
+		l, err := legacy.NewList(keys...)
+		require.ErrorIs(t, err, legacy.ErrKey, name)
+		for range l.Keys(t.Context()) {
+			t.Fatal("something came of it")
+		}
+	}
+	for range (legacy.List{}).Keys(t.Context()) {
+		t.Fatal("a key out of nothing")
 	}
 }
 

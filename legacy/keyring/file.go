@@ -49,7 +49,7 @@ func Create(path string, root Root, keys ...legacy.Key) error {
 	if err != nil {
 		return err
 	}
-	content, err := seal(root, s.keys)
+	content, err := seal(root, s)
 	if err != nil {
 		return err
 	}
@@ -65,8 +65,8 @@ func Create(path string, root Root, keys ...legacy.Key) error {
 // Open returns the Source of the keyring file at path. A symbolic link, anything else that is not
 // a regular file, a mode that lets others than the owner at it (not looked at on Windows), more
 // than MaxFile bytes, a file that another root sealed, and content that Create would not have
-// written are ErrFile. Other errors are those of package os. Of what the root says of a file that
-// it does not open, the error is kept: it may be that the root was out of reach.
+// written are ErrFile. Other errors are those of package os. What the root does not open is ErrFile
+// and wraps the root's error, too, for the root may just have been out of reach.
 func Open(path string, root Root) (*Source, error) {
 	content, err := privatefile.Read(path, MaxFile)
 	if refused := new(privatefile.Refused); errors.As(err, &refused) {
@@ -75,15 +75,11 @@ func Open(path string, root Root) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: reading a keyring file: %w", err)
 	}
-	keys, err := unseal(root, content)
-	if err != nil {
-		return nil, err
-	}
-	return &Source{keys}, nil
+	return unseal(root, content)
 }
 
-func seal(root Root, keys []legacy.Key) ([]byte, error) {
-	plain, err := encodeKeys(keys)
+func seal(root Root, s *Source) ([]byte, error) {
+	plain, err := s.encode()
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +99,7 @@ func seal(root Root, keys []legacy.Key) ([]byte, error) {
 	return file.encode()
 }
 
-func unseal(root Root, content []byte) ([]legacy.Key, error) {
+func unseal(root Root, content []byte) (*Source, error) {
 	var file jsonFile
 	// What the JSON package says is dropped: it may quote from the file.
 	if json.Unmarshal(content, &file) != nil || file.Format != fileFormat {
@@ -129,7 +125,7 @@ func unseal(root Root, content []byte) ([]legacy.Key, error) {
 		return nil, fmt.Errorf("%w: the keys in it were changed", ErrFile)
 	}
 	defer clear(plain)
-	return decodeKeys(plain)
+	return decode(plain)
 }
 
 func (f jsonFile) encode() ([]byte, error) {

@@ -242,11 +242,17 @@ const (
 // TestList: the documented form is read, and nothing else.
 func TestList(t *testing.T) {
 	t.Parallel()
-	keys, err := keyring.Unseal(newRoot(t), sealList(t, "["+goodKey+"]"))
+	s, err := keyring.Unseal(newRoot(t), sealList(t, "["+goodKey+"]"))
 	require.NoError(t, err)
-	require.Len(t, keys, 1)
-	require.Equal(t, keyA, keys[0].ID)
-	require.True(t, keys[0].Rotates)
+	n := 0
+	for k, err := range s.Keys(t.Context()) {
+		require.NoError(t, err)
+		require.Equal(t, keyA, k.ID)
+		require.True(t, k.Rotates)
+		require.Equal(t, verA, k.Versions[0].Locator)
+		n++
+	}
+	require.Equal(t, 1, n)
 	otherKey := strings.NewReplacer(keyA, keyB, verA, verB).Replace(goodKey)
 	_, err = keyring.Unseal(newRoot(t), sealList(t, "["+goodKey+","+otherKey+"]"))
 	require.NoError(t, err)
@@ -282,9 +288,9 @@ func TestList(t *testing.T) {
 		"loose base64":      change("MDEyMzQ1Njc4OWFiY2RlZg==", "MDEyMzQ1Njc4OWFiY2RlZh=="),
 		"escaped for fun":   change(`"d"`, `"\u0064"`),
 	} {
-		keys, err := keyring.Unseal(newRoot(t), sealList(t, list))
+		s, err := keyring.Unseal(newRoot(t), sealList(t, list))
 		require.ErrorIs(t, err, keyring.ErrFile, name)
-		require.Nil(t, keys)
+		require.Nil(t, s)
 		require.NotContains(t, err.Error(), "MDEy", name)
 	}
 }
@@ -295,14 +301,12 @@ func FuzzKeyringFile(f *testing.F) {
 		f.Add([]byte(list))
 	}
 	f.Fuzz(func(t *testing.T, list []byte) {
-		keys, err := keyring.DecodeKeys(list)
+		s, err := keyring.Decode(list)
 		if err != nil {
 			require.ErrorIs(t, err, keyring.ErrFile)
 			return
 		}
-		_, err = keyring.New(keys...)
-		require.NoError(t, err)
-		again, err := keyring.EncodeKeys(keys)
+		again, err := s.Encode()
 		require.NoError(t, err)
 		require.Equal(t, string(list), string(again))
 	})

@@ -36,12 +36,10 @@
 package keyring
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/keyhold/kms/legacy"
@@ -56,7 +54,7 @@ var ErrKeys = errors.New("keyring: refused as the keys of a keyring")
 // Source is the keys of a keyring. It is made by New or Open. All methods may be called by many
 // goroutines at once. No printer reaches the material.
 type Source struct {
-	keys []legacy.Key
+	keys legacy.List
 }
 
 var _ legacy.Source = (*Source)(nil)
@@ -73,41 +71,32 @@ func NewVersion(id string, createdAt time.Time, key []byte) legacy.Version {
 // there twice, of a key or of a version, a key that legacy.Key.Check refuses and material that
 // is no AES key are ErrKeys. Without keys, the Source opens those that were taken over.
 func New(keys ...legacy.Key) (*Source, error) {
-	keys = slices.Clone(keys)
-	slices.SortStableFunc(keys, func(a, b legacy.Key) int { return cmp.Compare(a.ID, b.ID) })
-	if err := check(keys); err != nil {
+	list, err := legacy.NewList(keys...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeys, err)
+	}
+	if err := checkVersions(keys); err != nil {
 		return nil, err
 	}
-	for i := range keys {
-		keys[i].Versions = slices.Clone(keys[i].Versions)
-	}
-	return &Source{keys}, nil
+	return &Source{list}, nil
 }
 
-// check wants keys sorted by ID.
-func check(keys []legacy.Key) error {
-	versions := map[string]bool{}
-	for i, k := range keys {
-		if err := k.Check(); err != nil {
-			return fmt.Errorf("%w: %w", ErrKeys, err)
-		}
-		if i > 0 && k.ID == keys[i-1].ID {
-			return fmt.Errorf("%w: two keys have one ID", ErrKeys)
-		}
+func checkVersions(keys []legacy.Key) error {
+	seen := map[string]bool{}
+	for _, k := range keys {
 		for _, v := range k.Versions {
-			switch {
-			case !isUUID(v.Locator):
-				return fmt.Errorf("%w: the ID of a version is not a UUID in lower case", ErrKeys)
-			case versions[v.Locator]:
-				return fmt.Errorf("%w: two versions have one ID", ErrKeys)
-			}
-			versions[v.Locator] = true
 			material := v.Material()
 			sound := isMaterial(material)
 			clear(material)
-			if !sound {
+			switch {
+			case !legacy.ValidID(v.Locator):
+				return fmt.Errorf("%w: the ID of a version is not a UUID in lower case", ErrKeys)
+			case seen[v.Locator]:
+				return fmt.Errorf("%w: two versions have one ID", ErrKeys)
+			case !sound:
 				return fmt.Errorf("%w: the material of a version is not an AES key", ErrKeys)
 			}
+			seen[v.Locator] = true
 		}
 	}
 	return nil
@@ -127,20 +116,7 @@ func (s *Source) Locate(ciphertext []byte) []string {
 }
 
 // Keys yields the keys, ascending by ID.
-func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] {
-	return func(yield func(legacy.Key, error) bool) {
-		for _, k := range s.keys {
-			if err := ctx.Err(); err != nil {
-				yield(legacy.Key{}, err)
-				return
-			}
-			k.Versions = slices.Clone(k.Versions)
-			if !yield(k, nil) {
-				return
-			}
-		}
-	}
-}
+func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] { return s.keys.Keys(ctx) }
 
 // Open makes the version ready to decrypt what begins with its ID.
 func (s *Source) Open(locator string, material []byte) (legacy.Opener, error) {

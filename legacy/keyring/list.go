@@ -2,10 +2,9 @@ package keyring
 
 import (
 	"bytes"
-	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/keyhold/kms/legacy"
@@ -28,10 +27,10 @@ type (
 	}
 )
 
-// encodeKeys wants keys that New took.
-func encodeKeys(keys []legacy.Key) ([]byte, error) {
-	list := make([]jsonKey, 0, len(keys))
-	for _, k := range keys {
+// encode makes the list of all keys.
+func (s *Source) encode() ([]byte, error) {
+	list := []jsonKey{}
+	for k := range s.keys.Keys(context.Background()) { // without an error, for it cannot be cancelled
 		j := jsonKey{k.ID, k.Description, k.CreatedAt.UTC(), k.Imported, k.Rotates, nil}
 		for _, v := range k.Versions {
 			material := v.Material()
@@ -47,8 +46,8 @@ func encodeKeys(keys []legacy.Key) ([]byte, error) {
 	return b, nil
 }
 
-// decodeKeys takes what encodeKeys writes and nothing else.
-func decodeKeys(plain []byte) ([]legacy.Key, error) {
+// decode takes what encode makes and nothing else.
+func decode(plain []byte) (*Source, error) {
 	var list []jsonKey
 	if json.Unmarshal(plain, &list) != nil {
 		return nil, fmt.Errorf("%w: the keys in it are malformed", ErrFile)
@@ -62,16 +61,14 @@ func decodeKeys(plain []byte) ([]legacy.Key, error) {
 		}
 		keys = append(keys, k)
 	}
-	if !slices.IsSortedFunc(keys, func(a, b legacy.Key) int { return cmp.Compare(a.ID, b.ID) }) {
-		return nil, fmt.Errorf("%w: the keys in it are not sorted", ErrFile)
-	}
-	if err := check(keys); err != nil {
+	s, err := New(keys...)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFile, err)
 	}
-	again, err := encodeKeys(keys)
+	again, err := s.encode()
 	defer clear(again)
 	if err != nil || !bytes.Equal(again, plain) {
 		return nil, fmt.Errorf("%w: the keys in it are malformed", ErrFile)
 	}
-	return keys, nil
+	return s, nil
 }

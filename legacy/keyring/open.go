@@ -37,31 +37,11 @@ func locate(ciphertext []byte) (id string, ok bool) {
 		return "", false
 	}
 	id = string(ciphertext[:idSize])
-	return id, isUUID(id)
-}
-
-func isUUID(s string) bool {
-	if len(s) != idSize {
-		return false
-	}
-	for i := range len(s) {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (s[i] == '-') || !dash && strings.IndexByte("0123456789abcdef", s[i]) < 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// opener holds its key in a closure, where no printer finds it.
-type opener func(ciphertext []byte, ec map[string]string) ([]byte, error)
-
-func (o opener) Decrypt(ciphertext []byte, ec map[string]string) ([]byte, error) {
-	return o(ciphertext, ec)
+	return id, legacy.ValidID(id)
 }
 
 func open(locator string, material []byte) (legacy.Opener, error) {
-	if !isUUID(locator) || !isMaterial(material) {
+	if !legacy.ValidID(locator) || !isMaterial(material) {
 		return nil, legacy.ErrMaterial
 	}
 	block, err := aes.NewCipher(material[1:])
@@ -73,7 +53,7 @@ func open(locator string, material []byte) (legacy.Opener, error) {
 	if err != nil {
 		return nil, legacy.ErrUnsupported
 	}
-	return opener(func(ciphertext []byte, ec map[string]string) ([]byte, error) {
+	return legacy.OpenerFunc(func(ciphertext []byte, ec map[string]string) ([]byte, error) {
 		// The ID is not part of what the tag protects.
 		if id, ok := locate(ciphertext); !ok || id != locator {
 			return nil, legacy.ErrCiphertext

@@ -32,13 +32,6 @@ func locate(ciphertext []byte) (locators []string) {
 	return append(locators, rawLocator)
 }
 
-// opener holds its key in a closure, where no printer finds it.
-type opener func(ciphertext []byte, ec map[string]string) ([]byte, error)
-
-func (o opener) Decrypt(ciphertext []byte, ec map[string]string) ([]byte, error) {
-	return o(ciphertext, ec)
-}
-
 func open(locator string, material []byte) (legacy.Opener, error) {
 	// What Tink says of a bad keyset is dropped: it may quote from it. Whether the bytes are those
 	// that this version of Tink would write is not looked at: they may be of an older one.
@@ -54,7 +47,7 @@ func open(locator string, material []byte) (legacy.Opener, error) {
 	if err != nil {
 		return nil, legacy.ErrUnsupported
 	}
-	return opener(func(ciphertext []byte, ec map[string]string) ([]byte, error) {
+	return legacy.OpenerFunc(func(ciphertext []byte, ec map[string]string) ([]byte, error) {
 		data, ok := associatedData(ec)
 		if !ok {
 			return nil, legacy.ErrCiphertext

@@ -21,12 +21,10 @@
 package tinkset
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/keyset"
@@ -54,7 +52,7 @@ type Keyset struct {
 // Source is the keys of some keysets. It is made by New. All methods may be called by many
 // goroutines at once. No printer reaches the material.
 type Source struct {
-	keys []legacy.Key
+	keys legacy.List
 }
 
 var _ legacy.Source = (*Source)(nil)
@@ -76,18 +74,13 @@ func New(sets ...Keyset) (*Source, error) {
 			return nil, err
 		}
 		k := legacy.Key{ID: legacy.NameID(Scheme, set.Name), Description: set.Name, CreatedAt: set.CreatedAt, Versions: versions}
-		if err := k.Check(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrKeyset, err)
-		}
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b legacy.Key) int { return cmp.Compare(a.ID, b.ID) })
-	for i, k := range keys {
-		if i > 0 && k.ID == keys[i-1].ID {
-			return nil, fmt.Errorf("%w: two have one name", ErrKeyset)
-		}
+	list, err := legacy.NewList(keys...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeyset, err)
 	}
-	return &Source{keys}, nil
+	return &Source{list}, nil
 }
 
 // Scheme returns the constant Scheme.
@@ -98,20 +91,7 @@ func (s *Source) Scheme() string { return Scheme }
 func (s *Source) Locate(ciphertext []byte) []string { return locate(ciphertext) }
 
 // Keys yields the keys, ascending by ID.
-func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] {
-	return func(yield func(legacy.Key, error) bool) {
-		for _, k := range s.keys {
-			if err := ctx.Err(); err != nil {
-				yield(legacy.Key{}, err)
-				return
-			}
-			k.Versions = slices.Clone(k.Versions)
-			if !yield(k, nil) {
-				return
-			}
-		}
-	}
-}
+func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] { return s.keys.Keys(ctx) }
 
 // Open makes the version ready to decrypt what was encrypted with it. In a program that runs with
 // GODEBUG=fips140=only, Tink refuses its AEADs: that is legacy.ErrUnsupported.

@@ -56,9 +56,6 @@ func (e Export) parse() (legacy.Key, error) {
 		clear(key)
 	}
 	k.CreatedAt = info.createdAt("1")
-	if err := k.Check(); err != nil {
-		return legacy.Key{}, fmt.Errorf("%w: %w", ErrExport, err)
-	}
 	return k, nil
 }
 

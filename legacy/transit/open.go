@@ -80,13 +80,6 @@ func openChaCha(make func([]byte) (cipher.AEAD, error)) func([]byte) (unseal, er
 	}
 }
 
-// opener holds its key in a closure, where no printer finds it.
-type opener func(ciphertext []byte, ec map[string]string) ([]byte, error)
-
-func (o opener) Decrypt(ciphertext []byte, ec map[string]string) ([]byte, error) {
-	return o(ciphertext, ec)
-}
-
 func open(locator string, material []byte) (legacy.Opener, error) {
 	number, ok := strings.CutPrefix(locator, "v")
 	if !ok || !isVersion(number) || len(material) < 1 {
@@ -100,7 +93,7 @@ func open(locator string, material []byte) (legacy.Opener, error) {
 	if err != nil {
 		return nil, legacy.ErrUnsupported
 	}
-	return opener(func(ciphertext []byte, ec map[string]string) ([]byte, error) {
+	return legacy.OpenerFunc(func(ciphertext []byte, ec map[string]string) ([]byte, error) {
 		named, sealed, ok := split(ciphertext)
 		data, sound := associatedData(ec)
 		// The version is not part of what the tag protects.

@@ -22,12 +22,10 @@
 package transit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/keyhold/kms/legacy"
 )
@@ -61,7 +59,7 @@ type Export struct {
 // Source is the keys of some exports. It is made by New. All methods may be called by many
 // goroutines at once. No printer reaches the material.
 type Source struct {
-	keys []legacy.Key
+	keys legacy.List
 }
 
 var _ legacy.Source = (*Source)(nil)
@@ -80,13 +78,11 @@ func New(exports ...Export) (*Source, error) {
 		}
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b legacy.Key) int { return cmp.Compare(a.ID, b.ID) })
-	for i, k := range keys {
-		if i > 0 && k.ID == keys[i-1].ID {
-			return nil, fmt.Errorf("%w: two keys have one mount and name", ErrExport)
-		}
+	list, err := legacy.NewList(keys...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrExport, err)
 	}
-	return &Source{keys}, nil
+	return &Source{list}, nil
 }
 
 // Scheme returns the constant Scheme.
@@ -103,20 +99,7 @@ func (s *Source) Locate(ciphertext []byte) []string {
 }
 
 // Keys yields the keys, ascending by ID.
-func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] {
-	return func(yield func(legacy.Key, error) bool) {
-		for _, k := range s.keys {
-			if err := ctx.Err(); err != nil {
-				yield(legacy.Key{}, err)
-				return
-			}
-			k.Versions = slices.Clone(k.Versions)
-			if !yield(k, nil) {
-				return
-			}
-		}
-	}
-}
+func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] { return s.keys.Keys(ctx) }
 
 // Open makes the version ready to decrypt what names it. Keys of the two ChaCha types are
 // legacy.ErrUnsupported in a program that runs with GODEBUG=fips140=only.
