@@ -3,6 +3,8 @@ package kms
 import (
 	"bytes"
 	"slices"
+
+	"github.com/keyhold/kms/legacy"
 )
 
 // What was written by an earlier version, or by a bug, is looked at once more before it is
@@ -34,7 +36,7 @@ func (r *record) soundFacts() bool {
 	return used && r.Usage != "" && owned &&
 		slices.Contains([]Origin{OriginKMS, OriginExternal}, r.Origin) &&
 		slices.Contains([]Protection{ProtectionSoftware, ProtectionHSM}, r.Protection) &&
-		slices.Contains([]Owner{OwnerCustomer, OwnerService, OwnerLegacy}, r.Owner) &&
+		slices.Contains([]Owner{OwnerCustomer, OwnerService}, r.Owner) &&
 		checkRotation(r.RotationDays) == nil && r.BrownShare <= millionths
 }
 
@@ -60,6 +62,14 @@ func (r *record) soundMaterial() bool {
 			if err != nil {
 				return false
 			}
+		}
+	}
+	for i := range r.Old {
+		v := &r.Old[i]
+		material, err := r.in.seal.Open(nil, v.Sealed, r.in.oldContext(r.ID, i, v))
+		clear(material)
+		if err != nil || !legacy.ValidScheme(v.Scheme) || !legacy.ValidLocator(v.Locator) {
+			return false
 		}
 	}
 	if r.Shred == nil {

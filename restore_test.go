@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/legacy"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
@@ -419,4 +420,30 @@ func TestReleaseIsNotFinishedOverARestore(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, kms.InstanceActive, in.State)
 	require.NoError(t, only(k.Another(t).CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})))
+}
+
+// TestRestoreMigrated: a key that was taken over from another system opens what it made there,
+// where its backup was restored.
+func TestRestoreMigrated(t *testing.T) {
+	ctx := t.Context()
+	for scheme, make := range oldSystems {
+		old := make(t, "invoices", 2)
+		k, recipient := kmstest.New(t, func(c *kms.Config) { c.Legacy = []legacy.Source{old.source} }), newRoot(t, 7)
+		require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
+		require.NoError(t, only(k.MigrateLegacyKey(ctx, old.id, "acme")))
+		c, err := k.Encrypt(ctx, old.id, []byte("new"), nil)
+		require.NoError(t, err)
+		backup := backupOf(t, k.Manager, "acme", recipient)
+		to := fresh(t, k, func(c *kms.Config) { c.Legacy = []legacy.Source{old.empty} })
+		require.Equal(t, 1, restore(t, to.Manager, backup, recipient, nil).Restored)
+		require.Equal(t, 1, restore(t, to.Manager, backup, recipient, nil).Unchanged)
+		for _, m := range []*kms.Manager{to.Manager, to.Another(t)} {
+			for _, made := range old.ciphertexts {
+				plain, err := m.Decrypt(ctx, made, old.ec)
+				require.NoError(t, err, scheme)
+				require.Equal(t, "old", string(plain))
+			}
+			require.NoError(t, only(m.Decrypt(ctx, c, nil)))
+		}
+	}
 }

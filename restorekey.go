@@ -45,6 +45,11 @@ func (rs *restoring) newKey(ctx context.Context, was *record) error {
 	}
 	gone := r.facts().state(rs.c.now) == Deleted
 	r.DueSeenAt = time.Time{} // by the clock of another time
+	for i := range r.Old {
+		if err := rs.m.addMaker(ctx, rs.c, r.Old[i].at(), r.ID); err != nil {
+			return err
+		}
+	}
 	if _, err := rs.m.write(ctx, rs.c, r, ""); err != nil {
 		return err
 	}

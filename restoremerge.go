@@ -18,7 +18,8 @@ func (r *record) sameKind(b *record) bool {
 // A date of b that is past takes nothing from a key that was changed here after b: the key
 // would be lost by restoring an old backup. It is Disabled, until somebody looks.
 func (r *record) merge(b *record, now time.Time) bool {
-	if !r.mergeShred(b) || !r.mergeVersions(b) {
+	sameOld := slices.EqualFunc(r.Old, b.Old, func(a, b oldVersion) bool { return a.at() == b.at() })
+	if !sameOld || !r.mergeShred(b) || !r.mergeVersions(b) {
 		return false
 	}
 	later := r.Seq > b.Seq
@@ -103,4 +104,12 @@ func (r *record) sameMaterial(a, b *keyVersion) bool {
 	defer clear(one)
 	defer clear(other)
 	return errA == nil && errB == nil && a.CreatedAt.Equal(b.CreatedAt) && subtle.ConstantTimeCompare(one, other) == 1
+}
+
+// earlier is the first of two dates; zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -2,8 +2,6 @@ package kms
 
 import (
 	"context"
-	"slices"
-	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/keystore"
@@ -92,39 +90,4 @@ func (rs *restoring) seek(ctx context.Context, r *record) error {
 		}
 	}
 	return nil
-}
-
-// moveTo is a record with all that is sealed in it sealed anew, for another instance.
-func (r *record) moveTo(in *instance) (*record, error) {
-	moved := r.clone()
-	moved.in = in
-	for _, list := range []*[]keyVersion{&moved.Versions, &moved.Doomed} {
-		*list = slices.Clone(*list)
-		for i := range *list {
-			v := &(*list)[i]
-			material, err := r.in.openMaterial(r.ID, v)
-			if err != nil {
-				return nil, errors.AssertionFailedf("kms: material that was sound")
-			}
-			v.Sealed = in.sealMaterial(r.ID, v.Version, material)
-			clear(material)
-		}
-	}
-	if r.Shred != nil {
-		shred, err := r.in.seal.Open(nil, r.Shred, r.in.shredContext(r.ID))
-		if err != nil {
-			return nil, errors.AssertionFailedf("kms: a shred secret that was sound")
-		}
-		moved.Shred = in.seal.Seal(nil, shred, in.shredContext(r.ID))
-		clear(shred)
-	}
-	return moved, nil
-}
-
-// earlier is the first of two dates; zero is never.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
