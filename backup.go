@@ -33,7 +33,7 @@ type BackupInfo struct {
 // own and is kept elsewhere: whoever has the backup and the recipient has the keys. What is known
 // of their use is not in it.
 //
-// It is streamed, and its memory does not grow with the backup. Every key is in it as it was at
+// It is streamed: what it keeps in memory is 16 bytes for each key. Every key is in it as it was at
 // some moment since At. It works while the instance is Expired, and as long as its key was
 // not destroyed, so in Config.OnRelease, too; else it is ErrNotFound. Keys in hardware stay
 // there: the backup leads to them, and does not hold them.
@@ -207,7 +207,7 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 // VerifyBackup reads a backup to its end, opens everything that is sealed in it, and tells what
 // it holds: the drill of a restore, without a Manager. Whatever is wrong with it is
 // ErrBackup: it was changed, cut short, put together from several, or is for another
-// recipient. It brings nothing back, and its memory does not grow with the backup.
+// recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
 func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
 	const op = opVerifyBackup
 	if r == nil || recipient == nil {

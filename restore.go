@@ -124,7 +124,7 @@ func (rs *restoring) verify(ctx context.Context) error {
 		return err
 	}
 	rs.report.Backup, err = rs.backup.each(ctx,
-		func(r *record) error { return rs.seek(ctx, r) },
+		func(r *record) error { return rs.askHardware(ctx, r) },
 		func(Alias) error { return nil })
 	return err
 }
@@ -134,6 +134,7 @@ func (rs *restoring) write(ctx context.Context) error {
 	if err := rs.open(); err != nil {
 		return err
 	}
+	rs.c.now = rs.m.now() // time passed: a deletion date may have come
 	if err := rs.target(ctx); err != nil {
 		return err
 	}

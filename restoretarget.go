@@ -64,9 +64,9 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 	return nil
 }
 
-// seek asks the hardware for the material of a key. That it does not have it is told; that
+// askHardware asks the hardware for the material of a key. That it does not have it is told; that
 // it does not answer is an error.
-func (rs *restoring) seek(ctx context.Context, r *record) error {
+func (rs *restoring) askHardware(ctx context.Context, r *record) error {
 	if r.Protection != ProtectionHSM || r.facts().state(rs.c.now) == Deleted {
 		return nil
 	}
