@@ -31,7 +31,7 @@ type history struct {
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
-	h := &history{t: t, k: kmstest.New(t), rand: rand.New(rand.NewPCG(seed, 5)), instance: kms.DefaultInstance,
+	h := &history{t: t, k: kmstest.New(t, smallCache), rand: rand.New(rand.NewPCG(seed, 5)), instance: kms.DefaultInstance,
 		material: map[string][2][]byte{}, texts: map[string][][]byte{}}
 	if seed%4 != 0 {
 		h.instance = "acme"
@@ -46,6 +46,9 @@ func newHistory(t *testing.T, seed uint64) *history {
 	}
 	return h
 }
+
+// smallCache is for Managers of which there are thousands.
+func smallCache(c *kms.Config) { c.CacheKeys = 16 }
 
 func (h *history) create() { h.keys = append(h.keys, keyIn(h.t, h.k, h.instance)) }
 
@@ -168,6 +171,7 @@ func (h *history) opens(m *kms.Manager, is snapshot) (opened int) {
 // one. No key that was deleted is back, and no key is weaker than it was before the restore, or than
 // it is in the backup.
 func TestRestoreHistories(t *testing.T) {
+	t.Parallel()
 	runs := 1000
 	if testing.Short() {
 		runs = 100
@@ -203,10 +207,10 @@ func TestRestoreHistories(t *testing.T) {
 			restore(t, m, backup, recipient, nil)
 			before = older
 		case kind == 3: // into a new one that is told of the tombstones
-			m = fresh(t, h.k).Manager
+			m = fresh(t, h.k, smallCache).Manager
 			restore(t, m, backup, recipient, &kms.RestoreOptions{Tombstones: graves})
 		default: // into a new one that is not
-			m = fresh(t, h.k).Manager
+			m = fresh(t, h.k, smallCache).Manager
 			report := restore(t, m, backup, recipient, nil)
 			require.Equal(t, report.Backup.At, report.UnknownSince)
 		}
