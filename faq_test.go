@@ -125,6 +125,10 @@ var faqCommands = map[string]faqCommand{
 	"another-root":    (*faq).anotherRoot,
 	"search":          (*faq).search,
 
+	"backup":             (*faq).backup,
+	"verify-backup":      (*faq).verifyBackup,
+	"restore":            (*faq).restore,
+	"new-key-store":      (*faq).newKeyStore,
 	"old-edition":        (*faq).oldEdition,
 	"forget-keyring":     (*faq).forgetKeyring,
 	"migrate":            (*faq).migrate,

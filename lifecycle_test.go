@@ -29,6 +29,7 @@ type subject struct {
 	elsewhere  string // an alias of another key, which lives in the default instance
 	instance   string // where the key lives
 	expires    time.Time
+	backup     []byte // of the default instance, for the root of the Manager
 }
 
 // verbs do each operation that has a row to a subject.
@@ -152,6 +153,7 @@ func newSubjectFor(t *testing.T, days int, spec kms.Spec, usage kms.Usage, origi
 		s.signature, err = s.GenerateMac(ctx, s.id, kms.MacHMACSHA256, nil)
 	}
 	require.NoError(t, err)
+	s.backup = backupOf(t, s.Manager, kms.DefaultInstance, s.Root)
 	s.foreign, err = s.Encrypt(ctx, other, []byte("x"), nil)
 	require.NoError(t, err)
 

@@ -27,7 +27,7 @@ type ReleaseOptions struct {
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
-	rec, version, err := m.namedInstance(ctx, c, id)
+	rec, _, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -41,7 +41,8 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		}
 	}
 	for {
-		if rec, version, err = m.getInstance(ctx, c, id); err != nil {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
 			return Instance{}, err
 		}
 		if err := rec.releasable(c); err != nil {
@@ -92,7 +93,11 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	digest, err := m.instanceDigest(ctx, c, rec.ID)
+	in, err := m.openInstance(c, rec)
+	if err != nil {
+		return err
+	}
+	digest, err := m.instanceDigest(ctx, c, in)
 	if err != nil {
 		return err
 	}
@@ -129,7 +134,7 @@ func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 		return err
 	}
 	rec, version, err := m.getInstance(ctx, c, id)
-	if err != nil || len(rec.Sealed) == 0 {
+	if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // it was restored meanwhile
 		return err
 	}
 	rec.Sealed = nil
