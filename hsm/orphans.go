@@ -20,7 +20,7 @@ import (
 // in what is there both times.
 func (t *Token) Orphans(ctx context.Context, kept func(id string) bool) ([]Object, error) {
 	objects, err := do(ctx, t, using, func(s *session) ([]Object, error) {
-		if err := s.see(*t.witness.Load()); err != nil {
+		if err := s.see(s.g.witness); err != nil {
 			return nil, err
 		}
 		return s.ours()
@@ -75,7 +75,7 @@ func (s *session) ours() ([]Object, error) {
 // error, as every call would get.
 func (t *Token) Health(ctx context.Context) (Health, error) {
 	return do(ctx, t, using, func(s *session) (Health, error) {
-		if err := s.see(*t.witness.Load()); err != nil {
+		if err := s.see(s.g.witness); err != nil {
 			return Health{}, err
 		}
 		info, err := s.g.p.GetTokenInfo(s.g.slot)
