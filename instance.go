@@ -172,7 +172,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 // later than the one that there is, or not in the future, is ErrInvalid.
 func (m *Manager) RenewInstance(ctx context.Context, id string, until time.Time) (Instance, error) {
 	return m.updateInstance(ctx, OpRenewInstance, id, nil, func(c *call, rec *instanceRecord) error {
-		if !until.IsZero() && (!until.After(c.now) || rec.ExpiresAt.IsZero() || until.Before(rec.ExpiresAt)) {
+		if !until.IsZero() && (!until.After(c.now) || rec.ExpiresAt.IsZero() || !until.After(rec.ExpiresAt)) {
 			return invalid(c.op, "the new expiry is not later than the one that there is, or not in the future")
 		}
 		rec.ExpiresAt = until.Round(0).UTC()

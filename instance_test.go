@@ -214,6 +214,7 @@ func TestRenewInstance(t *testing.T) {
 	tenant(t, k, "tenant-7", 30)
 	day := func(n int) time.Time { return k.Clock.Now().AddDate(0, 0, n) }
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(29))), kms.ErrInvalid, "earlier")
+	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(30))), kms.ErrInvalid, "the same")
 	require.NoError(t, only(k.RenewInstance(ctx, "tenant-7", day(60))))
 	k.Clock.AdvanceDays(61)
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(-1))), kms.ErrInvalid, "in the past")
