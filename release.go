@@ -44,6 +44,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		if rec, version, err = m.getInstance(ctx, c, id); err != nil {
 			return Instance{}, err
 		}
+		c.now = m.now()
 		if err := rec.releasable(c); err != nil {
 			return Instance{}, err
 		}
@@ -52,7 +53,6 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 				return Instance{}, err
 			}
 		}
-		c.now = m.now()
 		if err := m.release(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return rec.describe(c.now), err
 		}
@@ -114,29 +114,37 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 		}
 		return m.finishRelease(ctx, c, rec.ID)
 	}
+	return m.destroyInstanceKey(ctx, c, rec, version)
+}
+
+// finishRelease destroys the keys in hardware of an instance that was released, and then its
+// instance key; from the start again where somebody else wrote one of the records meanwhile.
+func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
+	for {
+		err := m.destroyAll(ctx, c, id)
+		if err == nil {
+			var rec *instanceRecord
+			var version keystore.Version
+			if rec, version, err = m.getInstance(ctx, c, id); err == nil && len(rec.Sealed) > 0 {
+				err = m.destroyInstanceKey(ctx, c, rec, version)
+			}
+		}
+		if !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// destroyInstanceKey writes the record of an instance without its key.
+func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
 	rec.Sealed = nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err
 	}
 	m.forgetReleased(rec.ID)
-	return nil
-}
-
-// finishRelease destroys the keys in hardware of an instance that was released, and then its
-// instance key.
-func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
-	if err := m.destroyAll(ctx, c, id); err != nil {
-		return err
-	}
-	rec, version, err := m.getInstance(ctx, c, id)
-	if err != nil || len(rec.Sealed) == 0 {
-		return err
-	}
-	rec.Sealed = nil
-	if err := m.writeInstance(ctx, c, rec, version); err != nil && !errors.Is(err, errStale) {
-		return err
-	}
-	m.forgetReleased(id)
 	return nil
 }
 
