@@ -22,7 +22,7 @@ func (m *Manager) instanceDigest(ctx context.Context, c *call, id string) ([]byt
 	d := newDigest()
 	for item, err := range m.scan(ctx, c, "") {
 		switch {
-		case item == nil:
+		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
 			return nil, err
 		case err == nil && item.record.in.id == id:
 			d.add(item)

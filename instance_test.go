@@ -280,7 +280,7 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
 	first, second := tenant(t, k, "tenant-1", 0), tenant(t, k, "tenant-2", 30)
-	gone := tenant(t, k, "tenant-3", 0)
+	gone, home := tenant(t, k, "tenant-3", 0), k.MustCreateKey(t).ID
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-3", &kms.ReleaseOptions{Force: true})))
 	c, err := k.Encrypt(ctx, first, []byte("x"), nil)
 	require.NoError(t, err)
@@ -291,6 +291,18 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	require.NoError(t, k.RotateRoot(ctx, next), "again")
 	require.NoError(t, only(other.Decrypt(ctx, c, nil)), "it had met the instance")
 	require.ErrorIs(t, only(other.Encrypt(ctx, second, nil, nil)), kms.ErrRoot, "it had not")
+	listed := map[string]error{}
+	for key, err := range other.Keys(ctx, nil) {
+		listed[key.ID] = err
+	}
+	require.Len(t, listed, 3)
+	require.ErrorIs(t, listed[second], kms.ErrRoot)
+	require.NoError(t, listed[first])
+	require.NoError(t, listed[home], "it comes behind")
+	report, err := other.Maintain(ctx)
+	require.ErrorIs(t, err, kms.ErrRoot)
+	require.Equal(t, 3, report.Keys)
+	require.Empty(t, report.Tampered)
 	after := k.Another(t, func(c *kms.Config) { c.Root = next })
 	for _, m := range []*kms.Manager{k.Manager, after} {
 		require.NoError(t, only(m.Decrypt(ctx, c, nil)))

@@ -207,7 +207,7 @@ func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (fo
 		probe := *c
 		e, err := m.load(ctx, &probe, id)
 		switch {
-		case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered):
+		case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
 		case err != nil:
 			return nil, err
 		case e.record.Owner == OwnerLegacy:

@@ -44,10 +44,10 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 			break
 		}
 		report.Keys++
-		if err != nil {
-			report.Tampered = append(report.Tampered, item.text)
-		} else {
+		if err == nil {
 			err = m.maintainKey(ctx, c, item.record, item.home, item.version, &report)
+		} else if refusedAs(err, ErrTampered) {
+			report.Tampered = append(report.Tampered, item.text)
 		}
 		if err != nil {
 			failed = append(failed, err)

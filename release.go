@@ -152,7 +152,7 @@ func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instance
 func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 	for item, err := range m.scan(ctx, c, "") {
 		switch {
-		case item == nil:
+		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
 			return err
 		case err != nil || item.record.in.id != id:
 			continue
