@@ -79,7 +79,8 @@ type InstanceOptions struct {
 }
 
 // CreateInstance makes an instance, Active and empty. It is refused with ErrExists where
-// there is or was one of that ID, and with ErrInvalid where an option is out of bounds.
+// there is or was one of that ID, with ErrInvalid where an option is out of bounds, and with
+// ErrRoot where another process rotated the root.
 func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ Instance, err error) {
 	c := m.begin(OpCreateInstance)
 	defer c.end(ctx, &err)
@@ -109,7 +110,11 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		ID: o.ID, Store: m.home.in.storeID, Name: o.Name, Protection: level,
 		CreatedAt: c.now, ExpiresAt: o.ExpiresAt.Round(0).UTC(),
 	}
-	in, err := rec.newKey(c.op, *m.root.Load())
+	root, err := m.current(ctx, c)
+	if err != nil {
+		return Instance{}, err
+	}
+	in, err := rec.newKey(c.op, root)
 	if err != nil {
 		return Instance{}, err
 	}

@@ -312,6 +312,35 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith())), kms.ErrRoot)
 }
 
+// TestCreateInstanceWhileRootRotates: no instance is left under the old root. One that is made
+// while the root is rotated is found; from then on who has the old root makes none.
+func TestCreateInstanceWhileRootRotates(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	first := tenant(t, k, "tenant-1", 0)
+	other, next := k.Another(t), newRoot(t, 9)
+	made := false
+	k.Store.OnPut(func(name string) (bool, error) {
+		if name == "instance/default" && !made { // the list has been read
+			made = true
+			require.NoError(t, only(other.CreateInstance(ctx, &kms.InstanceOptions{ID: "early"})))
+		}
+		return true, nil
+	})
+	require.NoError(t, k.RotateRoot(ctx, next))
+	require.True(t, made)
+	stored := everything(t, k)
+	require.ErrorIs(t, only(other.CreateInstance(ctx, &kms.InstanceOptions{ID: "late"})), kms.ErrRoot)
+	require.Equal(t, stored, everything(t, k))
+	after := k.Another(t, func(c *kms.Config) { c.Root = next })
+	for _, m := range []*kms.Manager{k.Manager, after} {
+		require.NoError(t, only(m.Encrypt(ctx, first, nil, nil)))
+		require.NoError(t, only(m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "early"})))
+	}
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "later"})))
+	require.NoError(t, only(after.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "later"})))
+}
+
 // TestTamperedInstanceStopsItsKeys: an instance whose record was edited stops its own keys and
 // no other.
 func TestTamperedInstanceStopsItsKeys(t *testing.T) {
