@@ -98,7 +98,7 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return m.step(ctx, c, r, version, nil)
 	case f.material && f.expired(c.now):
 		r.dropMaterial()
-	case r.rotationDue(c.now) && r.state(ie, c.now) == Enabled:
+	case r.rotationDue(r.state(ie, c.now), c.now):
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}
