@@ -46,7 +46,7 @@ func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, sh
 		}
 		defer clear(working)
 	}
-	imported, err := importer.Import(ctx, versionID(r, 1), r.Spec, working)
+	imported, err := importer.Import(ctx, versionID(r, 1), r.Spec, r.purpose().use(), working)
 	if err != nil {
 		return fromProvider(c.op, r.id(), err)
 	}
