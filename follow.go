@@ -21,13 +21,16 @@ type follower struct {
 
 	seen   atomic.Uint64             // the position up to which the cache is right
 	asked  atomic.Pointer[time.Time] // when the last look that succeeded was sent
+	begun  atomic.Uint64             // how many looks were begun
+	done   atomic.Uint64             // the number of the last that succeeded
 	turn   chan struct{}             // held by the one that looks
+	nudge  chan struct{}             // tells keep to look now
 	forget func(name string)
 	flush  func()
 }
 
 func newFollower(s keystore.Store, segment string, most time.Duration, clock func() time.Time, forget func(string), flush func()) *follower {
-	f := &follower{segment: segment, most: most, clock: clock, forget: forget, flush: flush, turn: make(chan struct{}, 1)}
+	f := &follower{segment: segment, most: most, clock: clock, forget: forget, flush: flush, turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
 	if local, ok := keystore.LocalOf(s); ok {
 		f.feed, f.head = local, local.Head(segment)
 	} else if feed, ok := keystore.FeedOf(s); ok {
@@ -36,18 +39,20 @@ func newFollower(s keystore.Store, segment string, most time.Duration, clock fun
 	return f
 }
 
-// follow brings the cache up to date, if it must be.
+// follow brings the cache up to date, if it must be. A look serves all calls that were there
+// when it began.
 func (f *follower) follow(ctx context.Context) error {
 	if f.fresh() {
 		return nil
 	}
+	begun := f.begun.Load()
 	select {
 	case f.turn <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	defer func() { <-f.turn }()
-	if f.fresh() { // somebody looked while this call waited
+	if f.fresh() || f.done.Load() > begun { // somebody looked while this call waited
 		return nil
 	}
 	return f.look(ctx)
@@ -76,9 +81,18 @@ func (f *follower) within(asked *time.Time) bool {
 	return 0 <= age && age < f.most
 }
 
+// longestLook is after how long a look is given up, so that those who wait for it may try.
+const longestLook = 2 * time.Second
+
 // look asks the feed what changed and drops it. The lease that begins with it counts
-// from when it was sent.
+// from when it was sent. The caller has the turn.
 func (f *follower) look(ctx context.Context) error {
+	if f.head == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, longestLook)
+		defer cancel()
+	}
+	number := f.begun.Add(1)
 	now := f.clock()
 	seen := keystore.Cursor(f.seen.Load())
 	names, head, err := f.feed.Changes(ctx, f.segment, seen)
@@ -93,5 +107,6 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	f.seen.Store(uint64(head))
 	f.asked.Store(&now)
+	f.done.Store(number)
 	return nil
 }
