@@ -82,7 +82,23 @@ func (s *Server) run(program string, args ...string) error {
 }
 
 // start makes a cluster and starts its server.
-func start(programs string) (s *Server, err error) {
+func start(programs string) (*Server, error) {
+	s, err := prepare(programs)
+	if err != nil {
+		return nil, err
+	}
+	err = s.run("initdb", "-D", s.data(), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	if err == nil {
+		err = s.startSomewhere()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.remove())
+	}
+	return s, nil
+}
+
+// prepare makes the folder of a server, and the guard that removes it.
+func prepare(programs string) (s *Server, err error) {
 	s = &Server{programs: programs}
 	if s.owner, err = findOwner(); err != nil {
 		return nil, err
@@ -90,28 +106,26 @@ func start(programs string) (s *Server, err error) {
 	if s.folder, err = os.MkdirTemp("", "keyhold-postgres-"); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.remove())
-		}
-	}()
-	if err := s.owner.give(s.folder); err != nil {
-		return nil, err
+	if err = s.owner.give(s.folder); err == nil {
+		err = s.watch()
 	}
-	if err := s.watch(); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, errors.Join(err, s.remove())
 	}
-	if err := s.run("initdb", "-D", s.data(), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"); err != nil {
-		return nil, err
-	}
-	for range 5 { // the port may be taken before the server has it
+	return s, nil
+}
+
+// startSomewhere starts the server on a port that is free. It may be taken before the
+// server has it, and then there are others.
+func (s *Server) startSomewhere() (err error) {
+	for range 5 {
 		if err = s.configure(); err == nil {
 			if err = s.start(); err == nil {
-				return s, nil
+				return nil
 			}
 		}
 	}
-	return nil, err
+	return err
 }
 
 const settings = `

@@ -110,10 +110,15 @@ func (s *Store) join(l *lane, p *put) {
 		s.calls.Add(1) // the caller is in a call, so the count is not 0
 		go func() {
 			defer s.calls.Done()
-			for g := l.gather(); g != nil; g = l.gather() {
-				s.write(l, g)
-			}
+			s.lead(l)
 		}()
+	}
+}
+
+// lead writes what gathers until nothing does.
+func (s *Store) lead(l *lane) {
+	for g := l.gather(); g != nil; g = l.gather() {
+		s.write(l, g)
 	}
 }
 
