@@ -2,7 +2,6 @@ package pgstore_test
 
 import (
 	"crypto/rand"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,8 +9,6 @@ import (
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore/pgstore"
 )
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // newTable returns the Options of a table that nobody has.
 func newTable() *pgstore.Options { return &pgstore.Options{Table: "t" + rand.Text()} }
@@ -28,3 +25,6 @@ func dsn(t testing.TB, settings ...string) string {
 	server := pgtest.Shared(t)
 	return server.DSN(server.Address(), settings...)
 }
+
+// rootKey guards nothing.
+var rootKey = []byte("a root key of thirty-two bytes..")

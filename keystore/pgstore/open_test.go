@@ -27,7 +27,7 @@ func connect(t testing.TB, dsn string) *pgx.Conn {
 	return conn
 }
 
-func exec(t testing.TB, conn *pgx.Conn, sql string) {
+func execute(t testing.TB, conn *pgx.Conn, sql string) {
 	t.Helper()
 	_, err := conn.Exec(t.Context(), sql)
 	require.NoError(t, err, sql)
@@ -63,13 +63,13 @@ func TestOpenTogether(t *testing.T) {
 func TestNames(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, dsn(t))
-	exec(t, conn, `CREATE TABLE bystander (a int)`)
+	execute(t, conn, `CREATE TABLE bystander (a int)`)
 	for i, name := range []string{
 		`plain`, `UPPER`, `with space`, `"`, `a"b`, `'; DROP TABLE bystander; --`, `"; DROP TABLE bystander; --`,
 		`a.b`, `$1`, `%s`, `ключ`, `\`, "a\nb", strings.Repeat("n", 63), `TABLE_NAME`, `CHANNEL_NAME`,
 	} {
 		schema := fmt.Sprintf(`s"%d;`, i)
-		exec(t, conn, `CREATE SCHEMA `+pgx.Identifier{schema}.Sanitize())
+		execute(t, conn, `CREATE SCHEMA `+pgx.Identifier{schema}.Sanitize())
 		for range 2 { // made, and found
 			s := open(t, dsn(t, "pool_max_conns=2"), &pgstore.Options{Schema: schema, Table: name})
 			item, err := s.Get(t.Context(), "key/a")
@@ -85,7 +85,7 @@ func TestNames(t *testing.T) {
 		require.NoError(t, conn.QueryRow(t.Context(), `SELECT array_agg(tablename::text) FROM pg_tables WHERE schemaname = $1`, schema).Scan(&tables))
 		require.Equal(t, []string{name}, tables, "one table, and it has the name")
 	}
-	exec(t, conn, `DROP TABLE bystander`)
+	execute(t, conn, `DROP TABLE bystander`)
 }
 
 // TestOpenRefuses: what could not keep the promises is refused by name, and nothing of a
@@ -94,11 +94,11 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
 	conn := connect(t, dsn(t))
-	exec(t, conn, `CREATE TABLE foreign_shape (a int)`)
-	exec(t, conn, `CREATE TABLE foreign_rows (name text, version text)`)
+	execute(t, conn, `CREATE TABLE foreign_shape (a int)`)
+	execute(t, conn, `CREATE TABLE foreign_rows (name text, version text)`)
 	newer := newTable()
 	open(t, dsn(t), newer)
-	exec(t, conn, `UPDATE `+pgx.Identifier{newer.Table}.Sanitize()+` SET version = 'keyhold 2' WHERE name = '#'`)
+	execute(t, conn, `UPDATE `+pgx.Identifier{newer.Table}.Sanitize()+` SET version = 'keyhold 2' WHERE name = '#'`)
 	for name, c := range map[string]struct {
 		dsn  string
 		opts *pgstore.Options
@@ -153,12 +153,12 @@ func TestTLS(t *testing.T) {
 func TestLeastRights(t *testing.T) {
 	t.Parallel()
 	conn, opts := connect(t, dsn(t)), newTable()
-	exec(t, conn, `CREATE ROLE least LOGIN`)
+	execute(t, conn, `CREATE ROLE least LOGIN`)
 	as := strings.Replace(dsn(t), "postgres@", "least@", 1)
 	_, err := pgstore.Open(t.Context(), as, opts)
 	require.ErrorContains(t, err, "42501", "it may not make the table")
 	open(t, dsn(t), opts)
-	exec(t, conn, `GRANT SELECT, INSERT, UPDATE ON `+pgx.Identifier{opts.Table}.Sanitize()+` TO least`)
+	execute(t, conn, `GRANT SELECT, INSERT, UPDATE ON `+pgx.Identifier{opts.Table}.Sanitize()+` TO least`)
 	s := open(t, as, opts)
 	version, err := s.Put(t.Context(), "key/a", "", []byte("one"))
 	require.NoError(t, err)
