@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/pgstore"
 	"github.com/keyhold/kms/software"
 )
 
@@ -51,71 +52,92 @@ func TestCancelAgainstPurge(t *testing.T) {
 	const tables, keys = 20, 50
 	cancelled, purged := 0, 0
 	for range tables {
-		opts := newTable()
-		places := &sync.Map{}
-		root, err := software.NewRoot(rootKey)
-		require.NoError(t, err)
-		manager := func(now time.Time, meets bool) *kms.Manager {
-			var s keystore.Store = open(t, dsn(t, "pool_max_conns=8"), opts)
-			if meets {
-				s = &meeting{Store: s, places: places, met: map[string]bool{}}
-			}
-			m, err := kms.Open(t.Context(), kms.Config{Store: s, Root: root, Software: software.New(), PurgeDelay: -1,
-				Now: func() time.Time { return now }})
-			require.NoError(t, err)
-			return m
-		}
-		due := linearNow.Add(7 * 24 * time.Hour)
-		first, canceller, purger := manager(linearNow, false), manager(due.Add(-1), true), manager(due, true)
-		ids, ciphertexts, errs := make([]string, keys), make([][]byte, keys), make([]error, keys)
-		each := func(f func(i int) error) {
-			var all sync.WaitGroup
-			for i := range ids {
-				all.Go(func() { errs[i] = f(i) })
-			}
-			all.Wait()
-			require.NoError(t, errors.Join(errs...))
-		}
-		each(func(i int) error {
-			key, err := first.CreateKey(t.Context(), nil)
-			if err != nil {
-				return err
-			}
-			ids[i] = key.ID
-			if ciphertexts[i], err = first.Encrypt(t.Context(), key.ID, []byte("text"), nil); err != nil {
-				return err
-			}
-			if _, err := first.DisableKey(t.Context(), key.ID); err != nil {
-				return err
-			}
-			_, err = first.ScheduleKeyDeletion(t.Context(), key.ID, 7)
-			return err
-		})
-		var all sync.WaitGroup
-		for i, id := range ids {
-			all.Go(func() { _, errs[i] = canceller.CancelKeyDeletion(t.Context(), id) })
-		}
-		report, err := purger.Maintain(t.Context())
-		all.Wait()
-		require.NoError(t, err)
-		for i, id := range ids {
-			if slices.Contains(report.Purged, id) {
-				purged++
-				require.ErrorIs(t, errs[i], kms.ErrNotFound)
-				_, err = first.EnableKey(t.Context(), id)
-				require.ErrorIs(t, err, kms.ErrNotFound)
-				continue
-			}
-			cancelled++
-			require.NoError(t, errs[i])
-			_, err = first.EnableKey(t.Context(), id)
-			require.NoError(t, err)
-			text, err := first.Decrypt(t.Context(), ciphertexts[i], nil)
-			require.NoError(t, err)
-			require.Equal(t, "text", string(text))
-		}
+		c, p := cancelAgainstPurge(t, keys)
+		cancelled += c
+		purged += p
 	}
 	t.Logf("%d pairs: %d cancelled, %d purged", tables*keys, cancelled, purged)
 	require.NotZero(t, cancelled)
 	require.NotZero(t, purged)
+}
+
+func cancelAgainstPurge(t *testing.T, keys int) (cancelled, purged int) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	root, err := software.NewRoot(rootKey)
+	require.NoError(t, err)
+	opts, places := newTable(), &sync.Map{}
+	manager := func(now time.Time, meets bool) (m *kms.Manager, closeStore func() error) {
+		own, err := pgstore.Open(ctx, dsn(t, "pool_max_conns=8"), opts)
+		require.NoError(t, err)
+		var s keystore.Store = own
+		if meets {
+			s = &meeting{Store: s, places: places, met: map[string]bool{}}
+		}
+		m, err = kms.Open(ctx, kms.Config{Store: s, Root: root, Software: software.New(), PurgeDelay: -1,
+			Now: func() time.Time { return now }})
+		require.NoError(t, err)
+		return m, own.Close
+	}
+	due := linearNow.Add(7 * 24 * time.Hour)
+	first, closeFirst := manager(linearNow, false)
+	canceller, closeCanceller := manager(due.Add(-1), true)
+	purger, closePurger := manager(due, true)
+	ids, ciphertexts := make([]string, keys), make([][]byte, keys)
+	require.NoError(t, each(keys, func(i int) error {
+		key, err := first.CreateKey(ctx, nil)
+		if err != nil {
+			return err
+		}
+		ids[i] = key.ID
+		if ciphertexts[i], err = first.Encrypt(ctx, key.ID, []byte("text"), nil); err != nil {
+			return err
+		}
+		if _, err := first.DisableKey(ctx, key.ID); err != nil {
+			return err
+		}
+		_, err = first.ScheduleKeyDeletion(ctx, key.ID, 7)
+		return err
+	}))
+
+	var report kms.Report
+	gone := make([]bool, keys)
+	require.NoError(t, each(keys+1, func(i int) (err error) {
+		if i == keys {
+			report, err = purger.Maintain(ctx)
+		} else if _, err = canceller.CancelKeyDeletion(ctx, ids[i]); errors.Is(err, kms.ErrNotFound) {
+			gone[i], err = true, nil
+		}
+		if err != nil {
+			cancel() // nobody waits for one who will not come
+		}
+		return err
+	}))
+	for i, id := range ids {
+		require.Equal(t, gone[i], slices.Contains(report.Purged, id), "key %s has not exactly one winner", id)
+		_, err = first.EnableKey(ctx, id)
+		if gone[i] {
+			purged++
+			require.ErrorIs(t, err, kms.ErrNotFound)
+			continue
+		}
+		cancelled++
+		require.NoError(t, err)
+		text, err := first.Decrypt(ctx, ciphertexts[i], nil)
+		require.NoError(t, err)
+		require.Equal(t, "text", string(text))
+	}
+	require.NoError(t, errors.Join(closeFirst(), closeCanceller(), closePurger()))
+	return cancelled, purged
+}
+
+// each calls f with 0 to n-1 at once.
+func each(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { errs[i] = f(i) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }

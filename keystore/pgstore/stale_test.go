@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,10 +30,13 @@ type unwatched struct {
 func TestStaleness(t *testing.T) {
 	t.Parallel()
 	const (
-		bound  = 100 * time.Millisecond
-		rounds = 20
-		keys   = 500
+		bound = 100 * time.Millisecond
+		keys  = 500
 	)
+	rounds := 4
+	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
+		rounds = 40
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	opts := newTable()
 	root, err := software.NewRoot(rootKey)
