@@ -3,10 +3,8 @@ package kms
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/keystore"
 )
 
 // Alias is a name of a key.
@@ -19,22 +17,10 @@ type Alias struct {
 const MaxAlias = 255
 
 // reservedAliases begin the aliases of service keys, which no caller may name.
-const reservedAliases = "alias/acs"
-
-// aliasRecord is the item of an alias. A deleted alias has the zero Key.
-type aliasRecord struct {
-	Key keyID  `json:"key"`
-	Seq uint64 `json:"seq"`
-}
-
-// An aliasEntry is an alias as it was read. The zero id: there is no such alias.
-type aliasEntry struct {
-	id      keyID
-	text    string
-	seq     uint64
-	version keystore.Version
-	readAt  time.Time
-}
+const (
+	reservedAliases = "alias/acs"
+	serviceAliases  = reservedAliases + "/"
+)
 
 // CreateAlias gives a key a further name: "alias/" and 1 to 249 characters out of
 // a-z A-Z 0-9 / _ -, not beginning with "alias/acs". It is refused with ErrExists where
@@ -64,7 +50,7 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 	if err != nil {
 		return err
 	}
-	if err := e.record.allow(op, c.now); err != nil {
+	if _, err := m.allow(ctx, c, e.record); err != nil {
 		return err
 	}
 	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
@@ -175,75 +161,4 @@ func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide
 			return unavailable(c.op, "", "", context.Cause(ctx))
 		}
 	}
-}
-
-func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
-	value, err := m.instance.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
-	if err != nil {
-		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: an alias that cannot be encoded")
-	}
-	_, err = m.store.Put(ctx, alias, current.version, value)
-	m.aliases.drop(alias)
-	return written(c.op, "", err)
-}
-
-// alive tells whether the key of an alias is still there.
-func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
-	if id == (keyID{}) {
-		return false, nil
-	}
-	probe := *c
-	e, err := m.fetch(ctx, &probe, id)
-	switch {
-	case refusedAs(err, ErrUnavailable):
-		return false, err
-	case err != nil:
-		return !refusedAs(err, ErrNotFound), nil // a record that was changed is there
-	}
-	return e.record.facts().state(c.now) != Deleted, nil
-}
-
-// aliasTarget is what an alias names, from memory where that is fresh enough.
-func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	if err := m.aliasChanges.follow(ctx); err != nil {
-		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
-	}
-	a, ok := m.aliases.get(alias)
-	if ok && m.aliasChanges.holds(&a.readAt) {
-		return a, nil
-	}
-	mark := m.aliases.mark(alias)
-	a, err := m.loadAlias(ctx, c, alias)
-	if err == nil && a.id != (keyID{}) {
-		m.aliases.put(alias, a, mark)
-	}
-	return a, err
-}
-
-// loadAlias reads an alias from the store.
-func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	sent := m.clock()
-	item, err := m.store.Get(ctx, alias)
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return aliasEntry{}, nil
-	case err != nil:
-		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
-	}
-	item.Name = alias
-	a, err := m.readAlias(c, item)
-	a.readAt = sent
-	return a, err
-}
-
-func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
-	var rec aliasRecord
-	if m.instance.decodeItem(item.Name, item.Value, &rec) != nil {
-		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
-	}
-	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
-	if rec.Key != (keyID{}) {
-		a.text = rec.Key.String()
-	}
-	return a, nil
 }

@@ -24,7 +24,7 @@ func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, materi
 	}
 	defer clear(shred)
 	if r.facts().state(c.now) == PendingImport {
-		r.Disabled = false
+		r.Disabled, r.DisabledAt = false, time.Time{}
 		r.dropMaterial() // what is over, and was not swept yet
 		if err := m.importVersion(ctx, c, r, key, shred); err != nil {
 			return err
@@ -57,20 +57,29 @@ func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, sh
 // bind holds what a key is known by to what it was bound to by its first import, which this
 // may be, and returns the key's shred secret.
 func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err error) {
-	fingerprint := m.instance.fingerprint(r.ID, r.Spec, identity)
 	if r.Fingerprint == nil {
 		shred = randomBytes(32)
-		r.Fingerprint = fingerprint
-		r.Shred = m.instance.seal.Seal(nil, shred, m.instance.shredContext(r.ID))
+		r.Fingerprint = fingerprint(shred, r.ID, r.Spec, identity)
+		r.Shred = r.in.seal.Seal(nil, shred, r.in.shredContext(r.ID))
 		return shred, nil
 	}
-	if !hmac.Equal(r.Fingerprint, fingerprint) {
-		return nil, refuse(c.op, r.id(), ErrMaterial)
-	}
-	if shred, err = m.instance.seal.Open(nil, r.Shred, m.instance.shredContext(r.ID)); err != nil {
+	if shred, err = r.in.seal.Open(nil, r.Shred, r.in.shredContext(r.ID)); err != nil {
 		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed shred secret", nil)
 	}
+	if !hmac.Equal(r.Fingerprint, fingerprint(shred, r.ID, r.Spec, identity)) {
+		clear(shred)
+		return nil, refuse(c.op, r.id(), ErrMaterial)
+	}
 	return shred, nil
+}
+
+// fingerprint tells the same material again. Its key is the shred secret: equal material of
+// two keys does not show, no guess can be tried without the instance key, and it stays with
+// the key wherever a backup brings that.
+func fingerprint(shred []byte, id keyID, spec Spec, identity []byte) []byte {
+	h := hmac.New(sha256.New, shred)
+	h.Write(framed([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity))
+	return h.Sum(nil)
 }
 
 // workingKey is the key of n bytes that an imported symmetric key works with: not the material

@@ -7,9 +7,11 @@ import (
 
 // Request is what Config.Authorize decides on.
 type Request struct {
-	Op    Op
-	KeyID string // the key concerned, also where the caller named an alias; "" where there is none
-	Alias string // the alias, where the caller named the key by it or the call is about it
+	Op       Op
+	KeyID    string // the key concerned, also where the caller named an alias; "" where there is none
+	Alias    string // the alias, where the caller named the key by it or the call is about it
+	Instance string // the instance, where the call is about one or makes a key in one
+	Service  string // the code of the service, where the call came through Manager.Service
 
 	// EncryptionContext is what the caller gave, for uses of a key. Do not change it. It is
 	// no secret, and printers show it.
@@ -22,24 +24,40 @@ type Event struct {
 	Op         Op
 	KeyID      string // the key concerned, whether or not it exists; "" where there is none
 	KeyVersion int    // the version that was used, for uses of a key
+	Instance   string // the instance, where the call is about one
+	Service    string // the code of the service, where the call came through Manager.Service
+	Notice     Notice // what somebody should be told, besides the call; "": nothing
 	Err        error  // nil if the call did what it was asked
 }
 
 // A call is one call of the service: what it does, when it began, what it concerns.
 type call struct {
-	m       *Manager
-	op      Op
-	now     time.Time // when it began; for a change, when it decides
-	keyID   string
-	version uint32
+	m        *Manager
+	op       Op
+	now      time.Time // when it began; for a change, when it decides
+	keyID    string
+	version  uint32
+	instance string
+	service  string // the code of the service whose view was called; "": the Manager itself
+	tally    *tally // of the key version that is used
+	refused  bool   // because of what the key is
 }
 
 func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
 
-// end tells Observe. It is deferred.
+// end counts a use and tells Observe. It is deferred.
 func (c *call) end(ctx context.Context, err *error) {
+	switch {
+	case *err == nil && c.tally != nil:
+		c.m.usage.count(c.tally, c.op, c.now)
+	case c.refused && lifecycle[c.op].isUse():
+		c.countRefusal(*err)
+	}
 	if c.m.tell != nil {
-		c.m.tell(ctx, Event{Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Err: *err})
+		c.m.tell(ctx, Event{
+			Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Instance: c.instance, Service: c.service,
+			Notice: c.notice(*err), Err: *err,
+		})
 	}
 }
 
@@ -47,7 +65,7 @@ func (c *call) authorize(ctx context.Context, r Request) error {
 	if c.m.ask == nil {
 		return nil
 	}
-	r.Op = c.op
+	r.Op, r.Service = c.op, c.service
 	if err := c.m.ask(ctx, r); err != nil {
 		keyID := r.KeyID
 		if r.Alias != "" {
@@ -56,4 +74,10 @@ func (c *call) authorize(ctx context.Context, r Request) error {
 		return refuseBecause(c.op, keyID, ErrDenied, "", err)
 	}
 	return nil
+}
+
+// authorizeInstance is authorize for calls that are about an instance.
+func (c *call) authorizeInstance(ctx context.Context, id string) error {
+	c.instance = id
+	return c.authorize(ctx, Request{Instance: id})
 }

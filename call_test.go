@@ -85,6 +85,26 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 		"Signer":            func() error { return only(m.Signer(ctx, s.id)) },
 		"Decrypter":         func() error { return only(m.Decrypter(ctx, s.id)) },
 		"Run":               nil, // does Maintain and nothing else
+		"MigrateLegacyKey":  func() error { return only(m.MigrateLegacyKey(ctx, s.id, "")) },
+		"Close":             nil, // keeps what was counted
+		"Service":           nil, // asks nothing; TestServiceKeys calls what it has
+		"CreateInstance":    func() error { return only(m.CreateInstance(ctx, nil)) },
+		"DescribeInstance":  func() error { return only(m.DescribeInstance(ctx, kms.DefaultInstance)) },
+		"Instances": func() (err error) {
+			for _, err = range m.Instances(ctx) {
+				break
+			}
+			return err
+		},
+		"RenewInstance":   func() error { return only(m.RenewInstance(ctx, kms.DefaultInstance, time.Time{})) },
+		"ReleaseInstance": func() error { return only(m.ReleaseInstance(ctx, s.instance, nil)) },
+		"SetInstanceDeletionProtection": func() error {
+			return only(m.SetInstanceDeletionProtection(ctx, kms.DefaultInstance, true, ""))
+		},
+		"SetBrownout":  func() error { return only(m.SetBrownout(ctx, s.id, 0, time.Time{})) },
+		"PlanDeletion": func() error { return only(m.PlanDeletion(ctx, s.id)) },
+		"Explain":      func() error { return only(m.Explain(ctx, kms.OpDisableKey, s.id)) },
+		"KeyUsage":     func() error { return only(m.KeyUsage(ctx, s.id)) },
 	}
 }
 

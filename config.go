@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/legacy"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -18,6 +19,10 @@ type Config struct {
 
 	// Software and HSM do the cryptography of the keys of either protection level.
 	Software, HSM provider.Provider
+
+	// Legacy are keys of other systems, one source for each kind of ciphertexts. Decrypt opens
+	// what they made; MigrateLegacyKey takes them over. They are asked for their keys by Open.
+	Legacy []legacy.Source
 
 	// Now is the only clock. A use of a key reads it once, when it begins; a change of a key
 	// reads it again before it decides. Nil is time.Now.
@@ -46,6 +51,11 @@ type Config struct {
 	// destroys the key's material, so that a clock that jumped can be set right. The key
 	// is Deleted meanwhile. Zero is 24 hours, negative is not at all; at most 72 hours.
 	PurgeDelay time.Duration
+
+	// OnRelease is called before an instance is released: by Maintain when its grace is over,
+	// and by ReleaseInstance without Force. A backup with BackupInstance is what it is for. If
+	// it fails, the release waits. Two processes may call it at once. Nil does nothing.
+	OnRelease func(context.Context, *Manager, Instance) error
 
 	// MaxKeyVersions is how many versions a key may have. Zero is 50, the most is 1000.
 	MaxKeyVersions int

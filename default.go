@@ -11,18 +11,26 @@ import (
 // makes one, and Authorize and Observe see a CreateKey.
 const DefaultKey = "alias/default"
 
-// makeDefault makes the default key. The alias is given an ID before the key of that ID
+// A namedKey is a key that is made when it is first asked for by its alias. There is one of
+// it in the default instance.
+type namedKey struct {
+	description string
+	owner       Owner
+	service     string
+}
+
+// makeNamed makes the key of an alias. The alias is given an ID before the key of that ID
 // is made, so that of many who try at once, or are killed between the two, all end
 // with the same key.
-func (m *Manager) makeDefault(ctx context.Context, c *call, ec EncryptionContext) (*entry, error) {
+func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec EncryptionContext, n namedKey) (*entry, error) {
 	making := *c
 	making.op = OpCreateKey
-	if err := making.authorize(ctx, Request{Alias: DefaultKey}); err != nil {
+	if err := making.authorize(ctx, Request{Alias: name, Instance: DefaultInstance}); err != nil {
 		making.end(ctx, &err)
 		return nil, err
 	}
 	for ctx.Err() == nil {
-		alias, err := m.loadAlias(ctx, &making, DefaultKey)
+		alias, err := m.loadAlias(ctx, &making, name)
 		if err != nil {
 			return nil, err
 		}
@@ -31,12 +39,12 @@ func (m *Manager) makeDefault(ctx context.Context, c *call, ec EncryptionContext
 		case err != nil:
 			return nil, err
 		case e == nil && alias.id != (keyID{}): // claimed, and not made yet
-			err = m.createAs(ctx, &making, alias.id)
+			err = m.createAs(ctx, &making, alias.id, n)
 		case e == nil || e.record.facts().state(c.now) == Deleted:
-			err = m.writeAlias(ctx, &making, DefaultKey, alias, m.ids.next(c.now))
+			err = m.writeAlias(ctx, &making, name, alias, m.ids.next(c.now))
 		default:
 			c.keyID = alias.text
-			if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: DefaultKey, EncryptionContext: ec}); err != nil {
+			if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: name, EncryptionContext: ec}); err != nil {
 				return nil, err
 			}
 			return m.find(ctx, c, alias.id)
@@ -62,12 +70,14 @@ func (m *Manager) loadTarget(ctx context.Context, c *call, alias aliasEntry) (*e
 
 // createAs makes a key with every default under an ID that was chosen before. It is told as
 // CreateKey, unless somebody else was quicker: that is errStale.
-func (m *Manager) createAs(ctx context.Context, c *call, id keyID) error {
-	r, err := m.newRecord(c, CreateKeyOptions{Description: "The default key."})
+func (m *Manager) createAs(ctx context.Context, c *call, id keyID, n namedKey) error {
+	r, err := m.newRecord(c, CreateKeyOptions{Description: n.description})
 	if err == nil {
-		r.ID, r.text = id, id.String()
+		r.ID, r.text, r.Owner, r.Service = id, id.String(), n.owner, n.service
 		c.keyID = r.text
-		err = m.create(ctx, c, r)
+		if _, err = m.settleIn(ctx, c, r, DefaultInstance, ""); err == nil {
+			err = m.create(ctx, c, r)
+		}
 	}
 	if !errors.Is(err, errStale) {
 		c.end(ctx, &err)

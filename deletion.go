@@ -21,14 +21,21 @@ const (
 // Enabled key (ErrState), one under deletion protection (ErrProtected) and one with
 // dependents (ErrInUse) is refused, with all that stands in the way in one error.
 func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int) (Key, error) {
-	var bad error
+	return m.update(ctx, OpScheduleKeyDeletion, ref, checkWindow(days), deleteIn(days))
+}
+
+func checkWindow(days int) error {
 	if days < MinDeletionDays || days > MaxDeletionDays {
-		bad = refuse(OpScheduleKeyDeletion, "", ErrWindow)
+		return refuse(OpScheduleKeyDeletion, "", ErrWindow)
 	}
-	return m.update(ctx, OpScheduleKeyDeletion, ref, bad, func(c *call, r *record) error {
+	return nil
+}
+
+func deleteIn(days int) func(*call, *record) error {
+	return func(c *call, r *record) error {
 		r.DeleteAt = c.now.Add(time.Duration(days) * 24 * time.Hour)
 		return nil
-	})
+	}
 }
 
 // CancelKeyDeletion takes a scheduled deletion back. The key is again what its other
@@ -36,10 +43,12 @@ func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int)
 // enabled. It is refused with ErrState where no deletion is scheduled and with
 // ErrNotFound from the deletion date on.
 func (m *Manager) CancelKeyDeletion(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpCancelKeyDeletion, ref, nil, func(_ *call, r *record) error {
-		r.DeleteAt = time.Time{}
-		return nil
-	})
+	return m.update(ctx, OpCancelKeyDeletion, ref, nil, cancelDeletion)
+}
+
+func cancelDeletion(_ *call, r *record) error {
+	r.DeleteAt = time.Time{}
+	return nil
 }
 
 // SetDeletionProtection switches a key's deletion protection on or off. While it is on,

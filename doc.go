@@ -14,7 +14,7 @@
 //	…
 //	plainKey, err := m.Decrypt(ctx, wrapped, ec) // the ciphertext names its master key
 //
-//	go m.Run(ctx) // does what time asks for: destroys, rotates
+//	go m.Run(ctx) // does what time asks for: destroys, rotates, gives notice
 //
 // # Terms
 //
@@ -23,6 +23,10 @@
 // holds the master keys, sealed under an instance key, which the Root seals: without the
 // Root a key store is noise. An encryption context says what a ciphertext is for, and
 // must be given again to open it. Wherever a key is asked for, its ID or an alias will do.
+//
+// Keys live in an instance, a key store within the key store with an expiry of its own. There
+// is always one, "default", which never expires, and a program that does not care never meets
+// another.
 //
 // A key is for one thing, its usage: to encrypt (AES_256, and RSA with OAEP), to sign (RSA, EC,
 // ED25519, ML_DSA_65), to make MACs (HMAC). Signer and Decrypter give keys to the standard
@@ -36,45 +40,67 @@
 // Maintain destroys its material later, so that a clock that jumped destroys nothing: set
 // back before that, it brings the key back; after that nothing does.
 //
+// # Instances
+//
+// An instance that has expired is renewed within 15 times 24 hours, or released. Until then
+// its keys are Unavailable and come back as they were; after that they are gone, unless a
+// backup is restored. To release an instance is one write, however many keys it has.
+//
+// # Before a key is deleted
+//
+// PlanDeletion tells what still uses a key, and Explain whether a call would be allowed and
+// why not. SetBrownout refuses a share of the uses for a while, so that whoever needs the key
+// notices. A use of a key that is PendingDeletion is told to Config.Observe as an alarm.
+//
+// # Services and other systems
+//
+// A part of the program may have a key that only its view changes: Manager.Service. Keys of
+// another system decrypt here what they encrypted there (Config.Legacy), and can be taken
+// over under their ID: MigrateLegacyKey.
+//
 // # States
 //
 // A state is never stored. It follows from the facts of a key and the clock. What each
 // operation does in each state, printed from the table that decides it ("ok": done, and
-// the state stays; a state: it is done and the key is that; an error: refused):
+// the state stays; a state: it is done and the key is that; "as by itself": as the state
+// says that the key has but for its instance; an error: refused):
 //
-//	operation                        PendingImport     Enabled   Disabled         PendingDeletion     Deleted
-//	DescribeKey                      ok                ok        ok               ok                  ErrNotFound
-//	ListKeyVersions                  ok                ok        ok               ok                  ErrNotFound
-//	GenerateDataKey                  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Encrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Decrypt                          ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	ReEncryptFrom                    ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	ReEncryptTo                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Sign                             ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	Verify                           ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GenerateMac                      ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	VerifyMac                        ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	AsymmetricEncrypt                ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	AsymmetricDecrypt                ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GetPublicKey                     ErrPendingImport  ok        ok               ErrPendingDeletion  ErrNotFound
-//	EnableKey                        ErrState          ok        Enabled          ErrState            ErrNotFound
-//	DisableKey                       ErrState          Disabled  ok               ErrState            ErrNotFound
-//	ScheduleKeyDeletion              PendingDeletion   ErrState  PendingDeletion  ErrState            ErrNotFound
-//	CancelKeyDeletion                ErrState          ErrState  ErrState         as its facts say    ErrNotFound
-//	SetDeletionProtection            ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	AddDependent                     ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	RemoveDependent                  ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	RotateKey                        ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	UpdateRotationPolicy             ErrPendingImport  ok        ErrDisabled      ErrPendingDeletion  ErrNotFound
-//	GetParametersForImport           ok                ok        ok               ok                  ErrNotFound
-//	ImportKeyMaterial                Enabled           ok        ok               ErrState            ErrNotFound
-//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound
-//	SetDescription                   ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	SetTags                          ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	CreateAlias                      ok                ok        ok               ErrState            ErrNotFound
-//	UpdateAlias                      ok                ok        ok               ErrPendingDeletion  ErrNotFound
-//	DeleteAlias                      ok                ok        ok               ok                  ErrNotFound
+//	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable
+//	DescribeKey                      ok                ok             ok               ok                  ErrNotFound  ok
+//	ListKeyVersions                  ok                ok             ok               ok                  ErrNotFound  ok
+//	GetKeyUsage                      ok                ok             ok               ok                  ErrNotFound  ok
+//	PlanDeletion                     ok                ok             ok               ok                  ErrNotFound  ok
+//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrUnavailable
+//	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself
+//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrUnavailable
+//	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself
+//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrUnavailable
+//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrUnavailable
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrUnavailable
+//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	CreateAlias                      ok                ok             ok               ErrState            ErrNotFound  ErrUnavailable
+//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself
 //
 // ScheduleKeyDeletion is refused as well while deletion protection is on (ErrProtected)
 // and while something was registered as depending on the key (ErrInUse).

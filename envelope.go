@@ -23,7 +23,7 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 }
 
 // Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption
-// context that it was made with. It returns ErrNotFound where the key is unknown or
+// context that it was made with; and what another system made, where Config.Legacy knows it. It returns ErrNotFound where the key is unknown or
 // deleted, the state's error where the key is not Enabled, and ErrCiphertext for all
 // that can be wrong with the ciphertext and its context.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
@@ -39,7 +39,7 @@ func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from Encrypt
 	if to.check(OpReEncryptTo) != nil {
 		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
 	}
-	plaintext, err := m.reEncryptFrom(ctx, ciphertext, from)
+	plaintext, _, err := m.reEncryptFrom(ctx, ciphertext, from)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +47,11 @@ func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from Encrypt
 	return m.reEncryptTo(ctx, ref, plaintext, to)
 }
 
-func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
+func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (plaintext []byte, keyID string, err error) {
 	c := m.begin(OpReEncryptFrom)
 	defer c.end(ctx, &err)
-	return m.decrypt(ctx, c, ciphertext, ec)
+	plaintext, err = m.decrypt(ctx, c, ciphertext, ec)
+	return plaintext, c.keyID, err
 }
 
 func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
@@ -70,7 +71,7 @@ func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec Encrypt
 	}
 	e, err := m.lookup(ctx, c, ref, ec)
 	if ref == DefaultKey && refusedAs(err, ErrNotFound) {
-		return m.makeDefault(ctx, c, ec)
+		return m.makeNamed(ctx, c, DefaultKey, ec, namedKey{description: "The default key."})
 	}
 	return e, err
 }
@@ -103,7 +104,7 @@ func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec En
 	}
 	h, payload, ok := parseHeader(ciphertext)
 	if !ok {
-		return nil, refuse(c.op, "", ErrCiphertext)
+		return m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
 	}
 	if m.ask != nil {
 		c.keyID = h.id.String()
@@ -112,6 +113,13 @@ func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec En
 		}
 	}
 	e, err := m.find(ctx, c, h.id)
+	if refusedAs(err, ErrNotFound) {
+		// Another system's ciphertext may look like one that names a key that is not here.
+		if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
+			return plaintext, nil
+		}
+		c.keyID = h.id.String()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,6 @@
 package kms
 
 import (
-	"strconv"
-	"time"
-
 	"github.com/cockroachdb/errors"
 )
 
@@ -40,8 +37,7 @@ var (
 	ErrPendingDeletion error = &condition{"kms: the key is pending deletion", "Rejected.PendingDeletion",
 		"To use the key again, cancel the deletion with CancelKeyDeletion before the deletion date. From that date on nothing brings it back."}
 
-	// ErrState: the key's state does not allow this change of it. The error is a
-	// *StateError.
+	// ErrState: the state does not allow this change of the key. The error is a *StateError.
 	ErrState error = &condition{"kms: the key's state does not allow this change", "Rejected.StateModifiedFailed",
 		"See the table of states in the package documentation."}
 
@@ -71,8 +67,8 @@ var (
 	ErrInvalid error = &condition{"kms: an argument is not valid", "InvalidParameter",
 		"Correct the argument that the error names."}
 
-	// ErrExists: the alias is taken.
-	ErrExists error = &condition{"kms: the alias is taken", "AliasAlreadyExists",
+	// ErrExists: the alias, or the ID of an instance, is taken.
+	ErrExists error = &condition{"kms: the name is taken", "AliasAlreadyExists",
 		"Choose another alias, or point this one at the key with UpdateAlias."}
 
 	// ErrUnsupported: the key or the configuration does not offer this.
@@ -96,10 +92,28 @@ var (
 	ErrDenied error = &condition{"kms: the caller is not allowed to do this", "Forbidden.NoPermission",
 		"Ask whoever set Config.Authorize."}
 
-	// ErrUnavailable: the key store or the provider could not answer. The error is an
-	// *UnavailableError and wraps the cause.
+	// ErrUnavailable: the key store or the provider could not answer, or the instance of the
+	// key has expired. The error is an *UnavailableError and wraps the cause.
 	ErrUnavailable error = &condition{"kms: unavailable", "Rejected.Unavailable",
 		"Try again when the key store and the provider can be reached."}
+
+	// ErrReadOnly: the key belongs to a service or to another system, and is not changed from
+	// here. The error is a *ReadOnlyError.
+	ErrReadOnly error = &condition{"kms: the key is read-only", "Rejected.UnsupportedOperation",
+		"A key of a service is managed by that service. It costs nothing to leave it as it is."}
+
+	// ErrBrownout: a share of the uses of the key is refused for a while, so that whoever still
+	// needs it notices. The error is a *BrownoutError.
+	ErrBrownout error = &condition{"kms: refused by a brown-out", "Rejected.Brownout",
+		"The owner of the key is finding out who still uses it. Tell him, then try again."}
+
+	// ErrNoBackup: no backup holds the instance as it is.
+	ErrNoBackup error = &condition{"kms: there is no backup of the instance as it is", "Forbidden.NoBackup",
+		"Back the instance up with BackupInstance, then try again; or release it by force, and lose its keys for good."}
+
+	// ErrBackup: this is no backup, or not all of one, or it is for another root.
+	ErrBackup error = &condition{"kms: the backup cannot be read", "InvalidBackup",
+		"Give the whole backup, unchanged, and the root that it was made for."}
 
 	// ErrTampered: a record is not as this service wrote it. Only its key is stopped.
 	ErrTampered error = &condition{"kms: a record was changed behind the service's back", "InternalFailure.Tampered",
@@ -114,96 +128,10 @@ var (
 // ErrTampered.
 var errRecord = errors.New("kms: malformed record")
 
-// A refusal is what every error of this package holds.
-type refusal struct {
-	op    Op
-	keyID string // "": none, or not known to be one
-	cond  error
-	text  string // what is to be said beyond the condition; no input, no secret
-	said  string // what callers once said of the key, quoted
-	hint  string // "": the condition's
-	cause error
-}
-
-// Error tells the operation, the key and what was refused.
-func (e *refusal) Error() string {
-	s := e.place() + e.brief()
-	if e.cause != nil {
-		s += ": " + e.cause.Error()
-	}
-	return s
-}
-
-func (e *refusal) place() string {
-	if e.keyID == "" {
-		return "kms: " + e.op.String() + ": "
-	}
-	return "kms: " + e.op.String() + ": key " + e.keyID + ": "
-}
-
-// condition is the text of the condition, without the package's name.
-func (e *refusal) condition() string {
-	if e.cond == nil {
-		return "refused"
-	}
-	return e.cond.Error()[len("kms: "):]
-}
-
-// Is makes errors.Is find the condition.
-func (e *refusal) Is(target error) bool { return e.cond != nil && target == e.cond }
-
-// Unwrap returns the cause, if there is one.
-func (e *refusal) Unwrap() error { return e.cause }
-
-// ErrorHint tells what to do about it.
-func (e *refusal) ErrorHint() string {
-	if c, ok := e.cond.(*condition); ok && e.hint == "" {
-		return c.hint
-	}
-	return e.hint
-}
-
-// SafeFormatError lets reports keep the text, but for what callers once said; the cause is
-// left to its own rules.
-func (e *refusal) SafeFormatError(p errors.Printer) error {
-	p.Print(errors.Safe(e.place()))
-	e.report(p)
-	return e.cause
-}
-
-// report prints what brief says, and marks what reports may keep.
-func (e *refusal) report(p errors.Printer) {
-	p.Print(errors.Safe(e.condition()))
-	if e.text != "" {
-		p.Print(errors.Safe(": " + e.text))
-	}
-	if e.said != "" {
-		p.Print(errors.Safe(": "), e.said)
-	}
-}
-
-func (e *refusal) code() string {
-	if c, ok := e.cond.(*condition); ok {
-		return c.named
-	}
-	return ""
-}
-
-func refuse(op Op, keyID string, cond error) error {
-	return &refusal{op: op, keyID: keyID, cond: cond}
-}
-
-func refuseBecause(op Op, keyID string, cond error, text string, cause error) error {
-	return &refusal{op: op, keyID: keyID, cond: cond, text: text, cause: cause}
-}
-
-func invalid(op Op, text string) error {
-	return &refusal{op: op, cond: ErrInvalid, text: text}
-}
-
 // Code returns the code of err, such as "Rejected.Disabled", under which the cloud
-// services know it, or "" if err is not of this package. DeletionProtected, InUse,
-// InvalidCiphertext, InvalidSignature and InternalFailure.* are our own: no service documents one.
+// services know it, or "" if err is not of this package. Rejected.DeletionProtected, InUse and
+// Brownout, InstanceAlreadyExists, InvalidCiphertext, InvalidSignature, InvalidBackup and
+// InternalFailure.* are our own: no service documents one.
 func Code(err error) string {
 	var c interface{ code() string }
 	if errors.As(err, &c) {
@@ -223,13 +151,4 @@ func Hint(err error) string {
 		return h.ErrorHint()
 	}
 	return ""
-}
-
-func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return strconv.Itoa(n) + " " + what
 }

@@ -23,7 +23,8 @@ var conditions = map[string]error{
 	"ErrInvalid": kms.ErrInvalid, "ErrExists": kms.ErrExists, "ErrUnsupported": kms.ErrUnsupported,
 	"ErrDenied": kms.ErrDenied, "ErrUnavailable": kms.ErrUnavailable, "ErrTampered": kms.ErrTampered, "ErrRoot": kms.ErrRoot,
 	"ErrLimit": kms.ErrLimit, "ErrMaterial": kms.ErrMaterial, "ErrImportToken": kms.ErrImportToken,
-	"ErrSignature": kms.ErrSignature,
+	"ErrSignature": kms.ErrSignature, "ErrReadOnly": kms.ErrReadOnly, "ErrBrownout": kms.ErrBrownout,
+	"ErrNoBackup": kms.ErrNoBackup, "ErrBackup": kms.ErrBackup,
 }
 
 // conditionsOf names all conditions that an error matches.
@@ -91,7 +92,8 @@ func TestErrorsOfBothKinds(t *testing.T) {
 
 // TestErrorZeroValues: what a test of a caller builds by hand does not panic.
 func TestErrorZeroValues(t *testing.T) {
-	for _, err := range []error{&kms.StateError{}, &kms.PendingDeletionError{}, &kms.ProtectedError{}, &kms.InUseError{}, &kms.UnavailableError{}, &kms.BlockedError{}} {
+	for _, err := range []error{&kms.StateError{}, &kms.PendingDeletionError{}, &kms.ProtectedError{}, &kms.InUseError{}, &kms.UnavailableError{}, &kms.BlockedError{},
+		&kms.ReadOnlyError{}, &kms.BrownoutError{}} {
 		require.NotEmpty(t, err.Error())
 		require.Empty(t, kms.Code(err))
 		require.Empty(t, kms.Hint(err))

@@ -375,13 +375,16 @@ func ExampleHint() {
 	// Output: Choose a window of 7 to 366 days. A key is never deleted at once.
 }
 
+// exampleNow is when the examples are.
+var exampleNow = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
 // exampleManager opens a service on an empty store, at the beginning of 2026, and makes a
 // key for each of the aliases.
 func exampleManager(aliases ...string) *kms.Manager {
 	ctx := context.Background()
 	m, err := kms.Open(ctx, kms.Config{
 		Store: new(keystore.Memory), Root: exampleRoot(1), Software: software.New(),
-		Now: func() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) },
+		Now: func() time.Time { return exampleNow },
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -15,7 +16,10 @@ const NumOps = numOps
 var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 
 // KeylessOps are the operations that have no row.
-var KeylessOps = []Op{OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot}
+var KeylessOps = []Op{
+	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpMigrateLegacyKey, OpCreateInstance, OpDescribeInstance, OpListInstances,
+	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain,
+}
 
 func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }
 
@@ -86,6 +90,10 @@ func Next(op Op, s State) (next State, asItsFacts, allowed bool) {
 // Refusal is what the table answers for a key that is in that state.
 func Refusal(op Op, s State) error {
 	now := time.Unix(1e9, 0)
+	return refusalNow(recordIn(op, s, now), op, now, &instanceEntry{})
+}
+
+func recordIn(op Op, s State, now time.Time) *record {
 	r := &record{text: keyID{}.String(), Origin: OriginOf(op), Versions: []keyVersion{{Version: 1}}}
 	r.Spec, r.Usage = SpecOf(op)
 	switch s {
@@ -101,7 +109,26 @@ func Refusal(op Op, s State) error {
 	if r.facts().state(now) != s {
 		panic("the facts do not give " + s.String())
 	}
-	return r.allow(op, now)
+	return r
+}
+
+// IsReading, IsUse and IsChange are what an operation is to a key.
+func IsReading(op Op) bool { return HasRow(op) && lifecycle[op].kind == reading }
+func IsUse(op Op) bool     { return lifecycle[op].isUse() }
+func IsChange(op Op) bool  { return lifecycle[op].kind == changing }
+
+// RefusalWhileExpired is what the table answers for a key whose instance has expired.
+func RefusalWhileExpired(op Op, s State) error {
+	now := time.Unix(1e9, 0)
+	return refusalNow(recordIn(op, s, now), op, now, &instanceEntry{rec: instanceRecord{ExpiresAt: now}})
+}
+
+func refusalNow(r *record, op Op, now time.Time, ie *instanceEntry) error {
+	c := &call{op: op, now: now}
+	if found := r.obstacles(c, ie); found != 0 {
+		return r.refuseFor(c, ie, found)
+	}
+	return nil
 }
 
 // StateOf is the state of the given facts.
@@ -145,5 +172,8 @@ func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.instance.seal.Open(nil, e.record.Shred, m.instance.shredContext(key))
+	return e.record.in.seal.Open(nil, e.record.Shred, e.record.in.shredContext(key))
 }
+
+// IsSealed tells whether the record of an instance still holds its key.
+func IsSealed(value []byte) bool { return bytes.Contains(value, []byte(`"root":"`)) }

@@ -23,19 +23,14 @@ import (
 // The questions that people ask about a key management service, answered by this one:
 // each file in testdata/faq is a conversation with it.
 //
-// Not answered yet, since this version has no such thing:
-//
-//   - why a service key cannot be deleted, and why a key of edition 1.0 cannot;
-//   - why keys of edition 1.0 cannot be managed from here;
-//   - how keys in hardware are protected;
-//   - a key that is unavailable because its instance expired.
+// Not answered yet, since this version has no such thing: how keys in hardware are protected.
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestFAQ holds each conversation. With -update it writes down what is answered now.
 func TestFAQ(t *testing.T) {
 	if *update {
-		require.NoError(t, flag.Set("rewrite", "true")) // datadriven's own name for it
+		require.NoError(t, setRewrite())
 	}
 	files, err := filepath.Glob("testdata/faq/*.txt")
 	require.NoError(t, err)
@@ -51,6 +46,9 @@ func TestFAQ(t *testing.T) {
 	}
 }
 
+// setRewrite is -update under datadriven's own name for it.
+func setRewrite() error { return flag.Set("rewrite", "true") }
+
 // faq is one conversation: the service, and the names that its user has for things.
 type faq struct {
 	k     *kmstest.KMS
@@ -59,6 +57,8 @@ type faq struct {
 	keys  map[string]*faqKey
 	named *strings.Replacer // key ID -> name
 	kept  map[string]*keptCiphertext
+	heard []string // notices
+	old   oldSystem
 }
 
 type faqKey struct {
@@ -77,7 +77,10 @@ func newFAQ(t *testing.T) *faq {
 		spy:  &spy{Provider: software.New()},
 		keys: map[string]*faqKey{}, named: strings.NewReplacer(), kept: map[string]*keptCiphertext{},
 	}
-	f.k = kmstest.New(t, func(c *kms.Config) { c.Software = f.spy })
+	f.k = kmstest.New(t, func(c *kms.Config) {
+		c.Software = f.spy
+		c.Observe = func(_ context.Context, e kms.Event) { f.hear(e) }
+	})
 	f.m = f.k.Manager
 	return f
 }
@@ -121,11 +124,29 @@ var faqCommands = map[string]faqCommand{
 	"another-manager": (*faq).anotherManager,
 	"another-root":    (*faq).anotherRoot,
 	"search":          (*faq).search,
-	"store":           (*faq).store,
+
+	"old-edition":        (*faq).oldEdition,
+	"forget-keyring":     (*faq).forgetKeyring,
+	"migrate":            (*faq).migrate,
+	"create-instance":    (*faq).createInstance,
+	"describe-instance":  (*faq).describeInstance,
+	"renew":              (*faq).renew,
+	"release":            (*faq).release,
+	"protect-instance":   (*faq).protectInstance,
+	"unprotect-instance": (*faq).protectInstance,
+	"service":            (*faq).service,
+	"plan":               (*faq).plan,
+	"explain":            (*faq).explain,
+	"usage":              (*faq).usage,
+	"brownout":           (*faq).brownout,
+	"name":               (*faq).addAlias,
+	"unname":             (*faq).dropAlias,
+	"notices":            (*faq).notices,
+	"store":              (*faq).store,
 }
 
 func (f *faq) create(t *testing.T, d *datadriven.TestData) (string, error) {
-	key, err := f.m.CreateKey(t.Context(), &kms.CreateKeyOptions{Description: word(d, "description")})
+	key, err := f.m.CreateKey(t.Context(), &kms.CreateKeyOptions{Description: word(d, "description"), Instance: word(d, "in")})
 	if err != nil {
 		return "", err
 	}
@@ -237,6 +258,14 @@ func (f *faq) maintain(t *testing.T, _ *datadriven.TestData) (string, error) {
 			lines = append(lines, part.what+": "+strings.Join(part.keys, ", "))
 		}
 	}
+	for _, part := range []struct {
+		what      string
+		instances []string
+	}{{"grace over", report.Instances.Noted}, {"released", report.Instances.Released}} {
+		if len(part.instances) > 0 {
+			lines = append(lines, part.what+": "+strings.Join(part.instances, ", "))
+		}
+	}
 	return strings.Join(lines, "\n"), err
 }
 
@@ -319,7 +348,13 @@ func holds(item keystore.Item, secret []byte) bool {
 // told is what a person would want to know of a key.
 func told(k kms.Key) string {
 	s := k.ID + " is " + k.State.String()
-	if k.State == kms.PendingDeletion {
+	if k.Owner == kms.OwnerLegacy {
+		s += ", a key of another system"
+	}
+	if k.State == kms.Unavailable {
+		s += ", and " + k.Underlying.String() + " by itself"
+	}
+	if !k.DeletionDate.IsZero() {
 		s += ", to be deleted at " + k.DeletionDate.Format(time.RFC3339)
 	}
 	if k.Protected {

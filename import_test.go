@@ -24,7 +24,12 @@ var ownMaterial = bytes.Repeat([]byte("own!"), 8)
 // importedKey makes a key and imports its material.
 func importedKey(t *testing.T, k *kmstest.KMS, material []byte) (id string, wrapped, token []byte) {
 	t.Helper()
-	id = externalKey(t, k)
+	return importedKeyIn(t, k, kms.DefaultInstance, material)
+}
+
+func importedKeyIn(t *testing.T, k *kmstest.KMS, instance string, material []byte) (id string, wrapped, token []byte) {
+	t.Helper()
+	id = externalKeyIn(t, k, instance)
 	wrapped, token = wrap(t, k, id, material)
 	key, err := k.ImportKeyMaterial(t.Context(), id, wrapped, token, time.Time{})
 	require.NoError(t, err)
@@ -33,7 +38,11 @@ func importedKey(t *testing.T, k *kmstest.KMS, material []byte) (id string, wrap
 }
 
 func externalKey(t *testing.T, k *kmstest.KMS) string {
-	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})
+	return externalKeyIn(t, k, kms.DefaultInstance)
+}
+
+func externalKeyIn(t *testing.T, k *kmstest.KMS, instance string) string {
+	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal, Instance: instance})
 	require.NoError(t, err)
 	require.Equal(t, kms.PendingImport, key.State)
 	require.Zero(t, key.PrimaryVersion)

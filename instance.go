@@ -1,207 +1,200 @@
 package kms
 
 import (
-	"bytes"
 	"context"
-	"crypto/hkdf"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
+	"iter"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/internal/xaes"
-	"github.com/keyhold/kms/keystore"
 )
 
-// DefaultInstance is the instance that every key store has. It never expires.
+// DefaultInstance is the instance that every key store has. It never expires, is never
+// released, and takes keys of both protection levels. A program that does not care about
+// instances never meets another.
 const DefaultInstance = "default"
 
-const macSize = sha256.Size
+// GraceDays is for how many days of 24 hours an instance that expired can be renewed.
+const GraceDays = 15
 
-// An instance is a key store instance, opened: the keys that seal and authenticate what
-// lives in it. They are derived from the instance key, which only the root can open,
-// and are held where no printer reaches them.
-type instance struct {
-	id      string
-	storeID []byte // of the key store
-	seal    *xaes.Key
-	token   *xaes.Key // seals import tokens
-	macKey  func() []byte
-	fpKey   func() []byte // keys fingerprints of imported material
+// Bounds of what a caller may give.
+const (
+	MaxInstanceID   = 64  // characters of an instance's ID
+	MaxInstanceName = 128 // characters of its name
+)
+
+// Instance is a key store of its own within the key store: an exclusive set of keys with an
+// instance key of theirs and an end of their own. An instance for each tenant is the point:
+// one subscription ends, one tenant is released, and all that was his is unreadable by one
+// write.
+type Instance struct {
+	ID         string
+	Name       string
+	State      InstanceState
+	Protection Protection // of its keys; "" in the default instance: either
+
+	CreatedAt    time.Time
+	ExpiresAt    time.Time // from then on its keys are unavailable; zero: never
+	ReleasesAt   time.Time // from then on its keys are gone: ExpiresAt and 15 times 24 hours; zero: never
+	ReleasedAt   time.Time // when its key was destroyed; zero: it was not yet
+	BackedUpAt   time.Time // when the last backup of it was complete; zero: never
+	Protected    bool      // deletion protection is on: it cannot be released by hand
+	ProtectedWhy string    // and why
 }
 
-// instanceRecord is the item of an instance. It is authenticated under the keys that are
-// derived from the instance key, which it holds sealed.
-type instanceRecord struct {
-	ID        string    `json:"id"`
-	Store     []byte    `json:"store"` // 16 random bytes, made with the key store
-	CreatedAt time.Time `json:"created"`
-	Seq       uint64    `json:"seq"`
-	Sealed    []byte    `json:"root"` // the instance key, by the root
+// InstanceState is what an instance is at an instant. It follows from its dates and the
+// clock, as a key's State does. The zero InstanceState is none.
+type InstanceState uint8
+
+// The states of an instance.
+const (
+	instanceNone InstanceState = iota
+
+	// InstanceActive: its keys are what they are.
+	InstanceActive
+
+	// InstanceExpired: its keys are Unavailable, until it is renewed. So for 15 times 24 hours.
+	InstanceExpired
+
+	// InstanceReleased: its keys are gone, unless a backup is restored.
+	InstanceReleased
+)
+
+var instanceStateNames = [...]string{"none", "Active", "Expired", "Released"}
+
+// String returns the state's name, such as "Expired".
+func (s InstanceState) String() string {
+	if int(s) >= len(instanceStateNames) {
+		return instanceStateNames[instanceNone]
+	}
+	return instanceStateNames[s]
 }
 
-// openInstance opens the default instance and makes it, if this key store is new.
-func openInstance(ctx context.Context, s keystore.Store, root Root, now time.Time) (*instance, error) {
-	name := instanceItem(DefaultInstance)
-	item, err := s.Get(ctx, name)
-	if errors.Is(err, keystore.ErrNotFound) {
-		var in *instance
-		if in, err = createInstance(ctx, s, root, now); !errors.Is(err, errStale) {
-			return in, err
+// InstanceOptions says what instance to create. The zero value of each field is its default.
+type InstanceOptions struct {
+	ID         string     // 1 to 64 characters out of a-z 0-9 -; one that was never used. Made, if empty
+	Name       string     // up to 128 characters, for people
+	Protection Protection // of all its keys; ProtectionSoftware, or the only level that the Manager offers
+	ExpiresAt  time.Time  // in the future; zero is never
+}
+
+// CreateInstance makes an instance, Active and empty. It is refused with ErrExists where
+// there is or was one of that ID, and with ErrInvalid where an option is out of bounds.
+func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ Instance, err error) {
+	c := m.begin(OpCreateInstance)
+	defer c.end(ctx, &err)
+	var o InstanceOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.ID == "" {
+		o.ID = m.ids.next(c.now).String()
+	}
+	level, err := m.level(c.op, o.Protection)
+	switch {
+	case err != nil:
+		return Instance{}, err
+	case !validInstanceID(o.ID):
+		return Instance{}, badInstanceID(c.op)
+	case !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(c.now):
+		return Instance{}, invalid(c.op, "the instance's expiry is not in the future")
+	}
+	if err := checkText(c.op, o.Name, "instance's name", MaxInstanceName); err != nil {
+		return Instance{}, err
+	}
+	if err := c.authorizeInstance(ctx, o.ID); err != nil {
+		return Instance{}, err
+	}
+	rec := instanceRecord{
+		ID: o.ID, Store: m.home.in.storeID, Name: o.Name, Protection: level,
+		CreatedAt: c.now, ExpiresAt: o.ExpiresAt.Round(0).UTC(),
+	}
+	in, err := rec.newKey(c.op, *m.root.Load())
+	if err != nil {
+		return Instance{}, err
+	}
+	if err := m.writeInstance(ctx, c, &rec, ""); errors.Is(err, errStale) {
+		return Instance{}, instanceTaken(c.op, o.ID)
+	} else if err != nil {
+		return Instance{}, err
+	}
+	m.opened.Store(rec.ID, in)
+	return rec.describe(c.now), nil
+}
+
+// DescribeInstance returns what is known of an instance, also of one that was released.
+func (m *Manager) DescribeInstance(ctx context.Context, id string) (_ Instance, err error) {
+	c := m.begin(OpDescribeInstance)
+	defer c.end(ctx, &err)
+	rec, _, err := m.namedInstance(ctx, c, id)
+	if err != nil {
+		return Instance{}, err
+	}
+	return rec.describe(c.now), nil
+}
+
+// Instances yields all instances, ascending by ID, those that were released too. One whose
+// record was changed behind the service's back is yielded with its ID and ErrTampered, and
+// the loop goes on; any other error ends it.
+func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
+	return func(yield func(Instance, error) bool) {
+		var err error
+		c := m.begin(OpListInstances)
+		defer c.end(ctx, &err)
+		if err = c.authorize(ctx, Request{}); err != nil {
+			yield(Instance{}, err)
+			return
 		}
-		item, err = s.Get(ctx, name)
-	}
-	if errors.Is(err, keystore.ErrNotFound) {
-		return nil, refuseBecause(opOpen, "", ErrTampered, "there are keys but no instance", nil)
-	}
-	if err != nil {
-		return nil, unavailable(opOpen, "", "the key store", err)
-	}
-	in, _, err := unsealInstance(opOpen, DefaultInstance, item.Value, root)
-	return in, err
-}
-
-// createInstance makes the default instance of a new key store. It is errStale where
-// somebody else was quicker, and where the store holds keys and so is not new.
-func createInstance(ctx context.Context, s keystore.Store, root Root, now time.Time) (*instance, error) {
-	for _, err := range s.List(ctx, keySegment, "") {
-		if err != nil {
-			return nil, unavailable(opOpen, "", "the key store", err)
+		for item, failed := range m.store.List(ctx, instanceSegment, "") {
+			if failed != nil {
+				err = unavailable(c.op, "", "the key store", failed)
+				yield(Instance{}, err)
+				return
+			}
+			id := strings.TrimPrefix(item.Name, instanceSegment)
+			rec, tampered := m.readInstance(c, id, item.Value)
+			if tampered != nil {
+				if !yield(Instance{ID: id}, tampered) {
+					return
+				}
+				continue
+			}
+			if !yield(rec.describe(c.now), nil) {
+				return
+			}
 		}
-		return nil, errStale
 	}
-	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
-	key := randomBytes(32)
-	var err error
-	if rec.Sealed, err = sealUnder(root, key, rootContext(rec.Store, rec.ID)); err != nil {
-		return nil, refuseBecause(opOpen, "", ErrRoot, "sealing the instance key", err)
-	}
-	in, err := deriveInstance(rec.ID, rec.Store, key)
-	if err != nil {
-		return nil, err
-	}
-	value, err := in.encodeItem(instanceItem(rec.ID), rec)
-	if err != nil {
-		return nil, invalid(opOpen, "a date is beyond the year 9999: look at Config.Now")
-	}
-	_, err = s.Put(ctx, instanceItem(rec.ID), "", value)
-	return in, written(opOpen, "", err)
 }
 
-// unsealInstance opens the record of the instance id with root.
-func unsealInstance(op Op, id string, value []byte, root Root) (*instance, instanceRecord, error) {
-	var rec, authentic instanceRecord
-	tampered := refuseBecause(op, "", ErrTampered, "the record of the instance", nil)
-	rest, ok := bytes.CutPrefix(value, (&instance{id: id}).prefix())
-	if !ok || len(rest) < macSize || json.Unmarshal(rest[macSize:], &rec) != nil || rec.ID != id || len(rec.Store) != 16 {
-		return nil, rec, tampered
-	}
-	key, err := root.Decrypt(rec.Sealed, rootContext(rec.Store, rec.ID))
-	if err != nil || len(key) != 32 {
-		return nil, rec, refuseBecause(op, "", ErrRoot, "", err)
-	}
-	in, err := deriveInstance(rec.ID, rec.Store, key)
-	if err != nil {
-		return nil, rec, err
-	}
-	if in.decodeItem(instanceItem(id), value, &authentic) != nil {
-		return nil, rec, tampered
-	}
-	return in, authentic, nil
-}
-
-// rootContext is the associated data under which the root seals an instance key.
-func rootContext(store []byte, id string) []byte {
-	return framed([]byte("keyhold instance key v1"), store, []byte(id))
-}
-
-// deriveInstance derives the keys of an instance and wipes the instance key.
-func deriveInstance(id string, store, key []byte) (*instance, error) {
-	defer clear(key)
-	in := &instance{id: id, storeID: store}
-	var err error
-	derive := func(label string) (derived []byte) {
-		if err == nil {
-			derived, err = hkdf.Expand(sha256.New, key, label, 32)
+// RenewInstance moves the expiry of an instance to a later date, or with the zero time takes
+// it away. An Expired instance is Active again, with every key as it was, but for what the
+// clock did meanwhile. A Released one is not renewed: ErrNotFound. A date that is not
+// later than the one that there is, or not in the future, is ErrInvalid.
+func (m *Manager) RenewInstance(ctx context.Context, id string, until time.Time) (Instance, error) {
+	return m.updateInstance(ctx, OpRenewInstance, id, nil, func(c *call, rec *instanceRecord) error {
+		if !until.IsZero() && (!until.After(c.now) || rec.ExpiresAt.IsZero() || until.Before(rec.ExpiresAt)) {
+			return invalid(c.op, "the new expiry is not later than the one that there is, or not in the future")
 		}
-		return derived
-	}
-	cipher := func(label string) (k *xaes.Key) {
-		derived := derive(label)
-		defer clear(derived)
-		if err == nil {
-			k, err = xaes.New(derived)
+		rec.ExpiresAt = until.Round(0).UTC()
+		rec.Told, rec.OverSeenAt = "", time.Time{}
+		return nil
+	})
+}
+
+// SetInstanceDeletionProtection switches an instance's deletion protection on or off. While
+// it is on, ReleaseInstance is refused; a release because of its expiry is not. The
+// reason, up to 8192 characters, stands in the error of whoever tries.
+func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, on bool, why string) (Instance, error) {
+	bad := checkText(OpSetInstanceDeletionProtection, why, "reason", MaxDescription)
+	return m.updateInstance(ctx, OpSetInstanceDeletionProtection, id, bad, func(_ *call, rec *instanceRecord) error {
+		rec.Protected, rec.ProtectedWhy = on, ""
+		if on {
+			rec.ProtectedWhy = why
 		}
-		return k
-	}
-	in.seal, in.token = cipher("keyhold/v1/seal"), cipher("keyhold/v1/import-token")
-	macKey, fpKey := derive("keyhold/v1/record-mac"), derive("keyhold/v1/fingerprint")
-	in.macKey, in.fpKey = func() []byte { return macKey }, func() []byte { return fpKey }
-	if err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the keys of an instance")
-	}
-	return in, nil
+		return nil
+	})
 }
 
-// prefix begins every item that this instance authenticates.
-func (in *instance) prefix() []byte {
-	return append([]byte{1, byte(len(in.id))}, in.id...)
-}
-
-func (in *instance) mac(name string, prefix, body []byte) []byte {
-	h := hmac.New(sha256.New, in.macKey())
-	h.Write(framed([]byte("keyhold record v1"), in.storeID, []byte(name), prefix, body))
-	return h.Sum(nil)
-}
-
-func (in *instance) verify(mac []byte, name string, prefix, body []byte) bool {
-	return hmac.Equal(mac, in.mac(name, prefix, body))
-}
-
-// sealMaterial seals the material of a key version for the place where it belongs.
-func (in *instance) sealMaterial(id keyID, version uint32, material []byte) []byte {
-	return in.seal.Seal(nil, material, in.materialContext(id, version))
-}
-
-func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {
-	return in.seal.Open(nil, v.Sealed, in.materialContext(id, v.Version))
-}
-
-func (in *instance) materialContext(id keyID, version uint32) []byte {
-	return framed([]byte("keyhold material v1"), in.storeID, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
-}
-
-func (in *instance) shredContext(id keyID) []byte {
-	return framed([]byte("keyhold shred secret v1"), in.storeID, []byte(in.id), id[:])
-}
-
-func (in *instance) tokenContext(id keyID) []byte {
-	return framed([]byte("keyhold import token v1"), in.storeID, []byte(in.id), id[:])
-}
-
-// fingerprint tells the same material again. It is keyed and bound to the key: equal
-// material of two keys does not show.
-func (in *instance) fingerprint(id keyID, spec Spec, material []byte) []byte {
-	h := hmac.New(sha256.New, in.fpKey())
-	h.Write(framed([]byte("keyhold fingerprint v1"), in.storeID, []byte(in.id), id[:], []byte(spec), material))
-	return h.Sum(nil)
-}
-
-// framed joins parts so that no other parts give the same bytes: each behind its length.
-func framed(parts ...[]byte) []byte {
-	var b []byte
-	for _, p := range parts {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
-		b = append(b, p...)
-	}
-	return b
-}
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	rand.Read(b)
-	return b
+func validInstanceID(id string) bool {
+	return id != "" && len(id) <= MaxInstanceID && only(id, "abcdefghijklmnopqrstuvwxyz0123456789-")
 }

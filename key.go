@@ -38,16 +38,29 @@ const (
 	MaxDependent   = 256  // characters of a dependent's name, and of its note
 )
 
+// Owner says whose key it is, and so who may change it.
+type Owner string
+
+// The owners.
+const (
+	OwnerCustomer Owner = ""        // whoever calls the Manager
+	OwnerService  Owner = "SERVICE" // a service of the program: only its view changes the key
+	OwnerLegacy   Owner = "LEGACY"  // another system: here the key opens what it made there, and is not changed
+)
+
 // Key is a master key as it stood when it was asked for: all that may be known of it.
 // Its material is never part of it.
 type Key struct {
 	ID         string
 	Instance   string // the key store instance that it lives in
-	State      State
+	State      State  // Unavailable while the instance is Expired
+	Underlying State  // the State but for the instance: what it is when that is renewed
 	Spec       Spec
 	Usage      Usage
 	Origin     Origin
 	Protection Protection
+	Owner      Owner
+	Service    string // the code of the service whose key it is
 
 	Description    string
 	Tags           map[string]string
@@ -55,11 +68,13 @@ type Key struct {
 	ProtectedWhy   string // and why
 	Dependents     []Dependent
 	CreatedAt      time.Time
-	DeletionDate   time.Time // zero unless the State is PendingDeletion
-	PrimaryVersion int       // the key version that encrypts
+	DeletionDate   time.Time // zero unless it is PendingDeletion, or would be but for its instance
+	PrimaryVersion int       // the key version that encrypts; 0: none does
+	OldVersions    int       // versions that it had in another system, whose ciphertexts it opens
 
 	Rotation          Rotation
 	MaterialExpiresAt time.Time // when imported material expires; zero: never, or there is none
+	Brownout          Brownout  // zero: there is none
 }
 
 // Dependent is something that was registered as depending on a key: a table, a bucket,
@@ -71,18 +86,20 @@ type Dependent struct {
 
 // CreateKeyOptions says what key to create. The zero value of each field is its default.
 type CreateKeyOptions struct {
+	Instance    string            // the ID of an Active instance; DefaultInstance
 	Spec        Spec              // SpecAES256
 	Usage       Usage             // UsageSignVerify if keys of the Spec sign, else what they are for
 	Origin      Origin            // OriginKMS
-	Protection  Protection        // ProtectionSoftware, or the only level that the Manager offers
+	Protection  Protection        // that of the instance; in the default one ProtectionSoftware, or the only level that there is
 	Description string            // up to 8192 characters
 	Tags        map[string]string // up to 20, see SetTags
 }
 
 // CreateKey makes a master key, Enabled, with material of its own; with OriginExternal one
 // that is PendingImport until its material is imported. A nil opts takes every
-// default. It is refused with ErrUnsupported where the Manager does not offer the key,
-// and with ErrInvalid where an option is out of bounds.
+// default. It is refused with ErrUnsupported where the Manager or the instance does not
+// offer the key, with ErrInvalid where an option is out of bounds, with ErrUnavailable where
+// the instance has expired, and with ErrNotFound where there is none.
 func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key, err error) {
 	c := m.begin(OpCreateKey)
 	defer c.end(ctx, &err)
@@ -93,7 +110,12 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 	if err != nil {
 		return Key{}, err
 	}
-	if err := c.authorize(ctx, Request{}); err != nil {
+	id := cmp.Or(opts.Instance, DefaultInstance)
+	if err := c.authorizeInstance(ctx, id); err != nil {
+		return Key{}, err
+	}
+	ie, err := m.settleIn(ctx, c, r, id, opts.Protection)
+	if err != nil {
 		return Key{}, err
 	}
 	c.keyID = r.id()
@@ -102,7 +124,7 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 	} else if err != nil {
 		return Key{}, err
 	}
-	return m.describe(r, c.now), nil
+	return m.describe(r, ie, c.now), nil
 }
 
 // DescribeKey returns what is known of a key. The ref of this and every other call is a
@@ -114,24 +136,26 @@ func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error
 	if err != nil {
 		return Key{}, err
 	}
-	return m.describe(e.record, c.now), nil
+	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	if err != nil {
+		return Key{}, err
+	}
+	return m.describe(e.record, ie, c.now), nil
 }
 
-// newRecord turns options into the record of a key that has no material yet.
+// newRecord turns options into the record of a key that has no material and no instance yet.
 func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
-	level, err := m.level(c.op, o.Protection)
-	if err != nil {
-		return nil, err
-	}
 	spec, use, err := o.choose(c.op)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal {
+	case o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal:
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the origin", nil)
+	case o.Instance != "" && !validInstanceID(o.Instance):
+		return nil, badInstanceID(c.op)
 	}
-	if _, imports := m.providers[level].(provider.Importer); o.Origin == OriginExternal && !imports {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the provider imports no material", nil)
+	if _, err := m.level(c.op, o.Protection); err != nil {
+		return nil, err
 	}
 	if err := checkText(c.op, o.Description, "description", MaxDescription); err != nil {
 		return nil, err
@@ -141,9 +165,29 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	}
 	id := m.ids.next(c.now)
 	return &record{
-		ID: id, text: id.String(), Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS), Protection: level,
+		ID: id, text: id.String(), Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS),
 		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now,
 	}, nil
+}
+
+// settleIn gives the record of a new key its instance, and the protection level of that.
+func (m *Manager) settleIn(ctx context.Context, c *call, r *record, id string, asked Protection) (*instanceEntry, error) {
+	ie, err := m.activeInstance(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	if own := ie.rec.Protection; own != "" && asked != "" && own != asked {
+		return nil, refuseBecause(c.op, "", ErrUnsupported, "the instance has keys of another protection level", nil)
+	}
+	level, err := m.level(c.op, cmp.Or(ie.rec.Protection, asked))
+	if err != nil {
+		return nil, err
+	}
+	if _, imports := m.providers[level].(provider.Importer); r.Origin == OriginExternal && !imports {
+		return nil, refuseBecause(c.op, "", ErrUnsupported, "the provider imports no material", nil)
+	}
+	r.in, r.Protection = ie.in, level
+	return ie, nil
 }
 
 // level is the protection level that was asked for, if the Manager offers it.
@@ -161,15 +205,15 @@ func (m *Manager) level(op Op, asked Protection) (Protection, error) {
 }
 
 // describe makes the caller's copy of a record.
-func (m *Manager) describe(r *record, now time.Time) Key {
+func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
 	k := Key{
-		ID: r.id(), Instance: m.instance.id, State: r.facts().state(now),
-		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
+		ID: r.id(), Instance: r.in.id, State: r.state(ie, now), Underlying: r.facts().state(now),
+		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection, Owner: r.Owner, Service: r.Service,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
-		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary),
-		Rotation: r.rotation(now), MaterialExpiresAt: r.MaterialUntil,
+		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary), OldVersions: len(r.Old),
+		Rotation: r.rotation(now), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
 	}
-	if k.State == PendingDeletion {
+	if k.Underlying == PendingDeletion {
 		k.DeletionDate = r.DeleteAt
 	}
 	return k

@@ -22,7 +22,7 @@ func TestCreateKey(t *testing.T) {
 	made, err := k.CreateKey(ctx, options)
 	require.NoError(t, err)
 	require.Equal(t, kms.Key{
-		ID: made.ID, Instance: kms.DefaultInstance, State: kms.Enabled, Spec: kms.SpecAES256, Usage: kms.UsageEncryptDecrypt,
+		ID: made.ID, Instance: kms.DefaultInstance, State: kms.Enabled, Underlying: kms.Enabled, Spec: kms.SpecAES256, Usage: kms.UsageEncryptDecrypt,
 		Origin: kms.OriginKMS, Protection: kms.ProtectionSoftware, Description: "invoices",
 		Tags: map[string]string{"team": "billing"}, CreatedAt: k.Clock.Now(), PrimaryVersion: 1, Rotation: kms.Rotation{Last: k.Clock.Now()},
 	}, made)

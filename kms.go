@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,17 +15,20 @@ import (
 )
 
 // Manager is the key management service over one key store. Its methods may be called by
-// many goroutines. It is made by Open, starts nothing by itself and needs no closing.
+// many goroutines. It is made by Open and starts nothing by itself. Close keeps what was
+// counted of the use of keys, and else does nothing.
 type Manager struct {
 	store       keystore.Store
 	root        atomic.Pointer[Root]
-	instance    *instance
+	home        *instanceEntry // the default instance
+	opened      sync.Map       // instance ID -> *instance
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
 	ask         func(context.Context, Request) error
 	tell        func(context.Context, Event)
 	staleness   time.Duration
 	purgeDelay  time.Duration
+	onRelease   func(context.Context, *Manager, Instance) error
 	maxVersions int
 	ids         idSource
 
@@ -32,11 +36,17 @@ type Manager struct {
 	keyChanges   *follower
 	aliases      *cache[string, aliasEntry]
 	aliasChanges *follower
+
+	instances       *cache[string, *instanceEntry]
+	instanceChanges *follower
+
+	usage  tallies
+	legacy *sources
 }
 
 // Open returns a Manager for a key store. On a new store it makes the default instance.
 // It returns ErrRoot where the root is another than the one that the store was made
-// with, ErrTampered where the record of the instance was changed, and ErrUnavailable
+// with, ErrTampered where the record of the default instance was changed, and ErrUnavailable
 // where the store cannot be read.
 func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := cfg.check(); err != nil {
@@ -44,7 +54,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		store: cfg.Store, clock: cfg.now(), ask: cfg.Authorize, tell: cfg.Observe,
-		staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(), maxVersions: cfg.maxVersions(),
+		onRelease: cfg.OnRelease, staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(), maxVersions: cfg.maxVersions(),
 		providers: map[Protection]provider.Provider{},
 	}
 	m.root.Store(&cfg.Root)
@@ -58,12 +68,18 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	m.keys = newCache[keyID, *entry](cfg.cacheKeys(), func(id keyID) uint64 {
 		return binary.LittleEndian.Uint64(id[8:]) * 0x9E3779B97F4A7C15 >> 20
 	})
-	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), func(s string) uint64 { return maphash.String(seed, s) })
+	byName := func(s string) uint64 { return maphash.String(seed, s) }
+	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), byName)
+	m.instances = newCache[string, *instanceEntry](cfg.cacheKeys(), byName)
 	m.keyChanges = newFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.dropAll)
 	m.aliasChanges = newFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.drop, m.aliases.dropAll)
+	m.instanceChanges = newFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.dropAll)
 
 	var err error
-	m.instance, err = openInstance(ctx, m.store, cfg.Root, m.now())
+	if m.legacy, err = readSources(ctx, cfg.Legacy); err != nil {
+		return nil, err
+	}
+	m.home, err = openHome(ctx, m.store, cfg.Root, m.now())
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +103,9 @@ var errStale = errors.New("kms: the record was changed meanwhile")
 func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Version) (keystore.Version, error) {
 	r.Seq++
 	name := keyItem(r.id())
-	value, err := m.instance.encodeItem(name, r)
+	value, err := r.in.encodeItem(name, r)
 	if err != nil { // all that callers give has its bounds; the clock has not
-		return "", invalid(c.op, "a date is beyond the year 9999: look at Config.Now")
+		return "", badDate(c.op)
 	}
 	version, err := m.store.Put(ctx, name, old, value)
 	if old != "" {
@@ -113,8 +129,14 @@ func written(op Op, keyID string, err error) error {
 // update is the only way in which a call changes a key: read it, decide, change it, and
 // write it if it is still what was read; else again from the start. What changes
 // nothing writes nothing. An argument that is bad is refused before all that.
-func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(c *call, r *record) error) (_ Key, err error) {
+func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(c *call, r *record) error) (Key, error) {
+	return m.updateAs(ctx, "", op, ref, bad, change)
+}
+
+// updateAs is update by the view of a service; "" is the Manager itself.
+func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref string, bad error, change func(c *call, r *record) error) (_ Key, err error) {
 	c := m.begin(op)
+	c.service = service
 	defer c.end(ctx, &err)
 	if bad != nil {
 		return Key{}, bad
@@ -129,7 +151,8 @@ func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, chan
 			return Key{}, err
 		}
 		c.now = m.now() // time passed: a deletion date may have come
-		if err := e.record.allow(op, c.now); err != nil {
+		ie, err := m.allow(ctx, c, e.record)
+		if err != nil {
 			return Key{}, err
 		}
 		r := e.record.clone()
@@ -137,11 +160,11 @@ func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, chan
 			return Key{}, err
 		}
 		if r.equal(e.record) {
-			return m.describe(r, c.now), nil
+			return m.describe(r, ie, c.now), nil
 		}
 		r.settle(c.now)
 		if _, err := m.write(ctx, c, r, e.version); err == nil {
-			return m.describe(r, c.now), nil
+			return m.describe(r, ie, c.now), nil
 		} else if !errors.Is(err, errStale) {
 			return Key{}, err
 		}

@@ -1,10 +1,12 @@
 package kms_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/fips140"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/legacy"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
@@ -75,13 +78,16 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 		require.Error(t, err, name)
 		values["error: "+name] = nested(err)
 	}
+	leakInstances(t, k, root, key.ID, secrets, values)
 	report, err := k.Maintain(ctx)
 	require.NoError(t, err)
 
 	dump := map[string][]byte{}
 	for item, err := range k.Store.List(ctx, "", "") {
 		require.NoError(t, err)
-		dump[item.Name] = item.Value
+		if bytes.HasPrefix(item.Value, []byte("\x01\x07default")) {
+			dump[item.Name] = item.Value
+		}
 		values["keystore.Item"] = append(values["keystore.Item"], nested(item)...)
 	}
 	if !fips140.Enforced() {
@@ -108,6 +114,47 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 	require.Greater(t, len(events), 10)
 	require.Greater(t, len(requests), 10)
 	return secrets, values
+}
+
+// leakInstances adds instances, services, keys of another system, and what is told of keys.
+func leakInstances(t *testing.T, k *kmstest.KMS, root kms.Root, keyID string, secrets map[string][]byte, values map[string][]any) {
+	ctx := t.Context()
+	old := oldKeyring(t, "leaks", 1)
+	secrets["material of another system"] = derivedKey("leaks", legacy.NameID("test", "leaksa"))
+	source := nested(old.source)
+	m := k.Another(t, withSources(old.source))
+	in, err := m.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Name: "Tenant 7"})
+	require.NoError(t, err)
+	inner, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})
+	require.NoError(t, err)
+	require.NoError(t, only(m.Encrypt(ctx, inner.ID, secrets["plaintext"], nil)))
+	require.NoError(t, only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)))
+	_, err = m.MigrateLegacyKey(ctx, old.id, "tenant-7")
+	require.NoError(t, err)
+	require.NoError(t, only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)))
+	sealed := instanceKeyByHand(t, root, k, "tenant-7")
+	secrets["instance key of a tenant"] = sealed
+	plan, err := m.PlanDeletion(ctx, keyID)
+	require.NoError(t, err)
+	usage, err := m.KeyUsage(ctx, keyID)
+	require.NoError(t, err)
+	explained, err := m.Explain(ctx, kms.OpScheduleKeyDeletion, keyID)
+	require.NoError(t, err)
+	values["Manager of many instances"], values["Source"] = nested(m), source
+	values["Instance"], values["DeletionPlan"], values["KeyUsage"], values["Explanation"] = nested(in), nested(plan), nested(usage), nested(explained)
+	values["Service"] = nested(m.Service("ecs"))
+	for name, v := range kms.Insides(m, inner.ID) {
+		values["inside of a tenant: "+name] = nested(v)
+	}
+}
+
+// instanceKeyByHand opens the key of an instance as one with the root could.
+func instanceKeyByHand(t *testing.T, root kms.Root, k *kmstest.KMS, id string) []byte {
+	var rec struct{ Store, Root []byte }
+	require.NoError(t, json.Unmarshal(bodyByHand(t, value(t, k, "instance/"+id)), &rec))
+	key, err := root.Decrypt(rec.Root, framedByHand("keyhold instance key v1", rec.Store, id))
+	require.NoError(t, err)
+	return key
 }
 
 // leakRoots adds the other roots and the provider.

@@ -33,7 +33,7 @@ func TestLifecycleDocs(t *testing.T) {
 // cells is the table as text, its heading first.
 func cells() [][]string {
 	rows := [][]string{{"operation"}}
-	for _, s := range kms.States {
+	for _, s := range append(kms.States, kms.Unavailable) {
 		rows[0] = append(rows[0], s.String())
 	}
 	for op := kms.Op(0); op < kms.NumOps; op++ {
@@ -54,13 +54,22 @@ func cells() [][]string {
 				row = append(row, next.String())
 			}
 		}
+		_, asItself, allowed := kms.Next(op, kms.Unavailable)
+		switch {
+		case !allowed:
+			row = append(row, conditionsOf(kms.RefusalWhileExpired(op, kms.Enabled))[0])
+		case asItself && kms.IsReading(op):
+			row = append(row, "ok")
+		default:
+			row = append(row, "as by itself")
+		}
 		rows = append(rows, row)
 	}
 	return rows
 }
 
 func padded(row []string) []string {
-	widths := []int{31, 16, 8, 15, 18, 11}
+	widths := []int{31, 16, 13, 15, 18, 11, 14}
 	out := make([]string, len(row))
 	for i, cell := range row {
 		out[i] = fmt.Sprintf("%-*s", widths[i], cell)

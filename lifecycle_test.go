@@ -26,7 +26,9 @@ type subject struct {
 	alias      string // names the key
 	wrapped    []byte // the key's material, wrapped, where that is imported
 	token      []byte // and the token that goes with it
-	elsewhere  string // an alias of another key
+	elsewhere  string // an alias of another key, which lives in the default instance
+	instance   string // where the key lives
+	expires    time.Time
 }
 
 // verbs do each operation that has a row to a subject.
@@ -80,6 +82,11 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 	kms.OpRemoveDependent: func(ctx context.Context, s *subject) error {
 		return only(s.RemoveDependent(ctx, s.id, kms.Dependent{Name: "table invoices"}))
 	},
+	kms.OpSetBrownout: func(ctx context.Context, s *subject) error {
+		return only(s.SetBrownout(ctx, s.id, 0.5, s.Clock.Now().AddDate(0, 0, 1)))
+	},
+	kms.OpPlanDeletion:    func(ctx context.Context, s *subject) error { return only(s.PlanDeletion(ctx, s.id)) },
+	kms.OpGetKeyUsage:     func(ctx context.Context, s *subject) error { return only(s.KeyUsage(ctx, s.id)) },
 	kms.OpListKeyVersions: func(ctx context.Context, s *subject) error { return only(s.KeyVersions(ctx, s.id)) },
 	kms.OpRotateKey:       func(ctx context.Context, s *subject) error { return only(s.RotateKey(ctx, s.id)) },
 	kms.OpUpdateRotationPolicy: func(ctx context.Context, s *subject) error {
@@ -110,13 +117,22 @@ func newSubject(t *testing.T, origin kms.Origin, state kms.State) *subject {
 
 // newSubjectOf does so with another key.
 func newSubjectOf(t *testing.T, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State) *subject {
+	return newSubjectFor(t, 100, spec, usage, origin, state)
+}
+
+// newSubjectFor does so in an instance that expires in that many days.
+func newSubjectFor(t *testing.T, days int, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State) *subject {
 	ctx := t.Context()
-	s := &subject{KMS: kmstest.New(t), alias: "alias/subject", elsewhere: "alias/other"}
+	s := &subject{KMS: kmstest.New(t), alias: "alias/subject", elsewhere: "alias/other", instance: "tenant-7"}
 	other := s.MustCreateKey(t).ID
+	s.expires = s.Clock.Now().AddDate(0, 0, days)
+	require.NoError(t, only(s.CreateInstance(ctx, &kms.InstanceOptions{ID: s.instance, ExpiresAt: s.expires})))
 	if origin == kms.OriginExternal {
-		s.id, s.wrapped, s.token = importedKey(t, s.KMS, ownMaterial)
+		s.id, s.wrapped, s.token = importedKeyIn(t, s.KMS, s.instance, ownMaterial)
 	} else {
-		s.id = newKey(t, s.KMS, spec, usage)
+		key, err := s.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Usage: usage, Instance: s.instance})
+		require.NoError(t, err)
+		s.id = key.ID
 	}
 	require.NoError(t, s.CreateAlias(ctx, s.alias, s.id))
 	require.NoError(t, s.CreateAlias(ctx, s.elsewhere, other))
@@ -190,6 +206,59 @@ func TestLifecycleCells(t *testing.T) {
 				default:
 					require.NoError(t, err)
 					require.Equal(t, next, s.state(t))
+				}
+			})
+		}
+	}
+}
+
+// TestLifecycleCellsExpired does every operation in every state while the instance of the key
+// is Expired: what the table allows then is done as ever, and all else is ErrUnavailable,
+// with nothing changed. A key that is Deleted is not found, as ever.
+func TestLifecycleCellsExpired(t *testing.T) {
+	for op, verb := range verbs {
+		for _, before := range kms.States {
+			t.Run(op.String()+"/"+before.String(), func(t *testing.T) {
+				t.Parallel()
+				spec, usage := kms.SpecOf(op)
+				days := map[bool]int{false: 3, true: 10}[before == kms.Deleted]
+				s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), before)
+				s.Clock.Set(s.expires)
+				stored := everything(t, s.KMS)
+
+				err := verb(t.Context(), s)
+				next, asItsFacts, allowed := kms.Next(op, before)
+				_, _, whileExpired := kms.Next(op, kms.Unavailable)
+				if before == kms.Deleted {
+					require.Equal(t, []string{"ErrNotFound"}, conditionsOf(err))
+					require.Equal(t, stored, everything(t, s.KMS))
+					return
+				}
+				key, described := s.DescribeKey(t.Context(), s.id)
+				require.NoError(t, described)
+				require.Equal(t, kms.Unavailable, key.State)
+				switch {
+				case !whileExpired:
+					require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+					var u *kms.UnavailableError
+					require.ErrorAs(t, err, &u)
+					require.Equal(t, s.instance, u.Instance)
+					require.Equal(t, s.expires, u.ExpiredAt)
+					require.Equal(t, s.expires.AddDate(0, 0, 15), u.ReleasesAt)
+					require.Contains(t, kms.Hint(err), "Renew the instance")
+					require.Contains(t, kms.Hint(err), "back it up")
+				case !allowed:
+					require.Equal(t, conditionsOf(kms.Refusal(op, before)), conditionsOf(err))
+				default:
+					require.NoError(t, err)
+					if asItsFacts {
+						next = kms.Disabled
+					}
+					require.Equal(t, next, key.Underlying)
+				}
+				if err != nil {
+					require.Equal(t, stored, everything(t, s.KMS), "a refused call wrote")
+					require.Equal(t, before, key.Underlying)
 				}
 			})
 		}
@@ -297,10 +366,11 @@ func TestLifecycleComplete(t *testing.T) {
 		require.Equal(t, kms.HasRow(op), verbs[op] != nil, name)
 	}
 	require.Len(t, byName, int(kms.NumOps), "two operations have one name")
-	states := constants(t, "lifecycle.go", "")
-	for _, s := range kms.States {
+	states := constants(t, "state.go", "")
+	for _, s := range append(kms.States, kms.Unavailable) {
 		require.Contains(t, states, s.String())
 	}
+	require.Len(t, states, len(kms.States)+1)
 }
 
 // constants are the exported names of a file's constants that begin with prefix.

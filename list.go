@@ -5,12 +5,16 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/keyhold/kms/keystore"
 )
 
 // ListOptions says which keys to list. A field that is empty allows all; a key is listed
 // if every field allows it.
 type ListOptions struct {
 	After       string            // keys whose ID sorts after this one; no alias
+	Instances   []string          // any of these
+	Owners      []Owner           // any of these
 	States      []State           // any of these
 	Specs       []Spec            // any of these
 	Usages      []Usage           // any of these
@@ -20,7 +24,7 @@ type ListOptions struct {
 }
 
 // Keys yields the keys that opts allows, ascending by ID, which is the order in which
-// one process made them. A nil opts allows all. To page, stop the loop and go on later
+// one process made them; those of other systems, which have IDs of any kind, among them. A nil opts allows all. To page, stop the loop and go on later
 // with After. A key whose record was changed behind the service's back is yielded with
 // its ID and ErrTampered, and the loop goes on; any other error ends it.
 func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, error] {
@@ -36,25 +40,77 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 			yield(Key{}, err)
 			return
 		}
-		after := ""
-		if o.After != "" {
-			after = keyItem(o.After)
+		give := func(r *record, home *instanceEntry) bool {
+			k := m.describe(r, home, c.now)
+			return k.State == Deleted || !o.allows(k) || yield(k, nil)
 		}
-		for item, failed := range m.store.List(ctx, keySegment, after) {
-			if failed != nil {
-				err = unavailable(c.op, "", "the key store", failed)
+		// between yields the keys of other systems that sort behind after, up to last.
+		between := func(after, last string) bool {
+			found, failed := m.unlisted(ctx, c, after, last)
+			if err = failed; err != nil {
+				yield(Key{}, err)
+				return false
+			}
+			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home) })
+		}
+		after := o.After
+		for item, failed := range m.scan(ctx, c, o.After) {
+			switch {
+			case item == nil:
+				err = failed
 				yield(Key{}, err)
 				return
+			case !between(after, item.text):
+				return
+			case failed != nil && !yield(Key{ID: item.text}, failed), failed == nil && !give(item.record, item.home):
+				return
 			}
-			text := strings.TrimPrefix(item.Name, keySegment)
-			r, failed := m.readRecord(c, text, item.Value)
-			if failed != nil {
-				if !yield(Key{ID: text}, failed) {
+			after = item.text
+		}
+		between(after, "")
+	}
+}
+
+// A scanned key is a key as a list of the store gave it.
+type scanned struct {
+	text    string // its ID
+	record  *record
+	home    *instanceEntry
+	version keystore.Version
+	value   []byte
+}
+
+// scan yields the records of all keys behind an ID, but for those whose instance was released.
+// What stands in the place of a record is yielded with its error; an error with nothing ends
+// the loop.
+func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*scanned, error] {
+	return func(yield func(*scanned, error) bool) {
+		if after != "" {
+			after = keyItem(after)
+		}
+		for item, err := range m.store.List(ctx, keySegment, after) {
+			if err != nil {
+				yield(nil, unavailable(c.op, "", "the key store", err))
+				return
+			}
+			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
+			s.record, err = m.readRecord(ctx, c, s.text, item.Value)
+			switch {
+			case refusedAs(err, ErrNotFound):
+				continue
+			case refusedAs(err, ErrTampered):
+				if !yield(s, err) {
 					return
 				}
 				continue
+			case err == nil:
+				s.home, err = m.instanceOf(ctx, c, s.record.in.id)
 			}
-			if k := m.describe(r, c.now); k.State != Deleted && o.allows(k) && !yield(k, nil) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(s, nil) {
 				return
 			}
 		}
@@ -68,13 +124,27 @@ func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
 	return c.authorize(ctx, Request{})
 }
 
-// readRecord reads the record of the key that is listed under text.
-func (m *Manager) readRecord(c *call, text string, value []byte) (*record, error) {
+// readRecord reads the record of the key that is listed under text. It is ErrNotFound where
+// the instance of the key was released, whose key it takes to read it.
+func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
 	id, ok := parseKeyID(text)
 	if !ok {
 		return nil, refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
 	}
-	r, err := m.instance.decodeRecord(id, text, value)
+	named, ok := instanceNamed(value)
+	if !ok {
+		return nil, refuse(c.op, text, ErrTampered)
+	}
+	of := *c
+	of.keyID = text
+	ie, err := m.instanceOf(ctx, &of, named)
+	if err != nil {
+		return nil, err
+	}
+	if ie.in == nil {
+		return nil, keyGone(c.op, text, true)
+	}
+	r, err := ie.in.decodeRecord(id, text, value)
 	if err != nil {
 		return nil, refuse(c.op, text, ErrTampered)
 	}
@@ -87,7 +157,7 @@ func (o *ListOptions) allows(k Key) bool {
 			return false
 		}
 	}
-	return anyOf(o.States, k.State) && anyOf(o.Specs, k.Spec) && anyOf(o.Usages, k.Usage) &&
+	return anyOf(o.Instances, k.Instance) && anyOf(o.Owners, k.Owner) && anyOf(o.States, k.State) && anyOf(o.Specs, k.Spec) && anyOf(o.Usages, k.Usage) &&
 		anyOf(o.Origins, k.Origin) && anyOf(o.Protections, k.Protection)
 }
 

@@ -15,11 +15,17 @@ import (
 // versions. It is never changed, but for being opened.
 type entry struct {
 	record  *record
-	primary int                            // the index of the version that encrypts; -1: there is none
-	opened  []atomic.Pointer[provider.Key] // one for each of the record's versions; nil: not yet
+	primary int                       // the index of the version that encrypts; -1: there is none
+	opened  []atomic.Pointer[openKey] // one for each of the record's versions; nil: not yet
 	version keystore.Version
 	mac     [macSize]byte // of the record
 	readAt  time.Time     // when the store was asked
+}
+
+// An openKey is an opened key version, and where its uses are counted.
+type openKey struct {
+	provider.Key
+	tally *tally
 }
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
@@ -71,7 +77,14 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, e.record.allow(c.op, c.now)
+	if _, err = m.allow(ctx, c, e.record); err == nil {
+		err = e.record.dim(c)
+	}
+	if err != nil {
+		c.refused = true
+		return nil, err
+	}
+	return e, nil
 }
 
 // fetch is find before the table decides.
@@ -95,20 +108,25 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
+		// A key of another system is not kept: that it was taken over is a creation, and no
+		// feed tells of those.
+		if known := m.legacy.keys[id]; known != nil {
+			return &entry{record: known.record(id, m.home.in), primary: -1, readAt: sent}, nil
+		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
-	e := &entry{version: item.Version, mac: m.instance.macOf(item.Value), readAt: sent}
+	e := &entry{version: item.Version, mac: macOf(item.Value), readAt: sent}
 	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
 		e.record, e.primary, e.opened = known.record, known.primary, known.opened
 	} else {
-		if e.record, err = m.instance.decodeRecord(id, c.keyID, item.Value); err != nil {
-			return nil, refuse(c.op, c.keyID, ErrTampered)
+		if e.record, err = m.readRecord(ctx, c, c.keyID, item.Value); err != nil {
+			return nil, err
 		}
 		e.primary = e.record.version(e.record.Primary)
-		e.opened = make([]atomic.Pointer[provider.Key], len(e.record.Versions))
+		e.opened = make([]atomic.Pointer[openKey], len(e.record.Versions))
 	}
 	if e.record.DestroyedAt.IsZero() {
 		m.keys.put(id, e, mark)
@@ -129,7 +147,8 @@ func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (provider.
 // come at once may each open it, so that none waits for another's provider.
 func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.Key, error) {
 	if key := e.opened[i].Load(); key != nil {
-		return *key, nil
+		c.tally = key.tally
+		return key.Key, nil
 	}
 	r, v := e.record, &e.record.Versions[i]
 	p, err := m.provider(c, r)
@@ -145,6 +164,7 @@ func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.
 	if err != nil {
 		return nil, fromProvider(c.op, r.id(), err)
 	}
-	e.opened[i].Store(&key)
+	c.tally = m.usage.of(r.ID, v.Version)
+	e.opened[i].Store(&openKey{key, c.tally})
 	return key, nil
 }

@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -20,13 +19,16 @@ type Report struct {
 	Rotated  []string // IDs of keys that got a new version because their policy asked for it
 	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
 	Tampered []string // IDs under which something stands that this service did not write
+
+	Instances InstanceReport
 }
 
 // Maintain does all that time asks for, once. Nothing depends on when it runs: a key
 // whose deletion date has come is Deleted at that instant. What it adds is that the
 // material is destroyed: it notes that it saw the date passed, and PurgeDelay later
 // leaves a tombstone in the record's place, has the provider destroy the key, and
-// forgets what led to it. It is safe on every node at once and may be killed at any
+// forgets what led to it. The same for instances whose grace is over; and it gives notice
+// of those that come to their end, keeps what is known of the use of keys, and rotates. It is safe on every node at once and may be killed at any
 // point; the next pass finishes. A key that fails does not keep the others: the errors
 // are joined, and the report says what was done nonetheless.
 func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
@@ -35,23 +37,24 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 	if err := c.authorize(ctx, Request{}); err != nil {
 		return report, err
 	}
-	var failed []error
-	for item, err := range m.store.List(ctx, keySegment, "") {
-		if err != nil {
-			failed = append(failed, unavailable(c.op, "", "the key store", err))
+	failed := m.maintainInstances(ctx, c, &report)
+	for item, err := range m.scan(ctx, c, "") {
+		if item == nil {
+			failed = append(failed, err)
 			break
 		}
 		report.Keys++
-		text := strings.TrimPrefix(item.Name, keySegment)
-		r, err := m.readRecord(c, text, item.Value)
 		if err != nil {
-			report.Tampered = append(report.Tampered, text)
-			failed = append(failed, err)
-			continue
+			report.Tampered = append(report.Tampered, item.text)
+		} else {
+			err = m.maintainKey(ctx, c, item.record, item.home, item.version, &report)
 		}
-		if err := m.maintainKey(ctx, c, r, item.Version, &report); err != nil {
+		if err != nil {
 			failed = append(failed, err)
 		}
+	}
+	if err := m.flushUsage(ctx, c); err != nil {
+		failed = append(failed, err)
 	}
 	return report, errors.Join(failed...)
 }
@@ -79,7 +82,7 @@ func (m *Manager) Run(ctx context.Context) error {
 
 // maintainKey takes the next steps of one key, if time asks for any. Each step is one write;
 // whoever loses the race for it leaves the rest to the winner.
-func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
+func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *instanceEntry, version keystore.Version, report *Report) error {
 	f := r.facts()
 	due, noted := f.due(c.now), !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now)
 	switch {
@@ -100,7 +103,7 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, version k
 		return m.step(ctx, c, r, version, nil)
 	case f.material && f.expired(c.now):
 		r.dropMaterial()
-	case r.rotationDue(c.now):
+	case r.rotationDue(c.now) && r.state(ie, c.now) == Enabled:
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}
@@ -171,8 +174,8 @@ func (m *Manager) destroyDoomed(ctx context.Context, c *call, r *record) error {
 func (r *record) bury(now time.Time) {
 	r.dropMaterial()
 	*r = record{
-		ID: r.ID, text: r.text, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
-		CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
+		ID: r.ID, text: r.text, in: r.in, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
+		Owner: r.Owner, Service: r.Service, CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
 	}
 }
 

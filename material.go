@@ -84,7 +84,7 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 	if p.PublicKey, err = x509.MarshalPKIXPublicKey(&private.PublicKey); err != nil {
 		return ImportParameters{}, unavailable(c.op, p.KeyID, "encoding the wrapping key", err)
 	}
-	if p.Token, err = m.sealToken(e.record.ID, p, private); err != nil {
+	if p.Token, err = e.record.sealToken(p, private); err != nil {
 		return ImportParameters{}, unavailable(c.op, p.KeyID, "encoding the wrapping key", err)
 	}
 	return p, nil
@@ -115,7 +115,7 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 		bad = invalid(OpImportKeyMaterial, "the material's expiry is not in the future")
 	}
 	return m.update(ctx, OpImportKeyMaterial, ref, bad, func(c *call, r *record) error {
-		opened, err := m.openToken(c, r, token)
+		opened, err := r.openToken(c, token)
 		if err != nil {
 			return err
 		}
@@ -151,27 +151,27 @@ func (m *Manager) sweep(ctx context.Context, keyID string) {
 	}
 }
 
-func (m *Manager) sealToken(id keyID, p ImportParameters, private crypto.PrivateKey) ([]byte, error) {
+func (r *record) sealToken(p ImportParameters, private crypto.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(der)
-	body, err := json.Marshal(importToken{Key: id, Algorithm: p.Algorithm, Private: der, ExpiresAt: p.ExpiresAt})
+	body, err := json.Marshal(importToken{Key: r.ID, Algorithm: p.Algorithm, Private: der, ExpiresAt: p.ExpiresAt})
 	if err != nil {
 		return nil, err
 	}
 	defer clear(body)
-	return m.instance.token.Seal([]byte{1}, body, m.instance.tokenContext(id)), nil
+	return r.in.token.Seal([]byte{1}, body, r.in.tokenContext(r.ID)), nil
 }
 
 // openToken opens a token that was made for the key of r and is still good.
-func (m *Manager) openToken(c *call, r *record, token []byte) (importToken, error) {
+func (r *record) openToken(c *call, token []byte) (importToken, error) {
 	var t importToken
 	if len(token) < 1 || token[0] != 1 {
 		return t, refuse(c.op, r.id(), ErrImportToken)
 	}
-	body, err := m.instance.token.Open(nil, token[1:], m.instance.tokenContext(r.ID))
+	body, err := r.in.token.Open(nil, token[1:], r.in.tokenContext(r.ID))
 	defer clear(body)
 	if err != nil || json.Unmarshal(body, &t) != nil || t.Key != r.ID {
 		return t, refuse(c.op, r.id(), ErrImportToken)

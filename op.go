@@ -16,8 +16,21 @@ const (
 	OpListAliases
 	OpMaintain
 	OpRotateRoot
+	OpMigrateLegacyKey
+	OpCreateInstance
+	OpDescribeInstance
+	OpListInstances
+	OpRenewInstance
+	OpReleaseInstance
+	OpSetInstanceDeletionProtection
+	OpBackupInstance
+	OpRestore
+	OpListTombstones
+	OpExplain
 	OpDescribeKey
 	OpListKeyVersions
+	OpGetKeyUsage
+	OpPlanDeletion
 	OpGenerateDataKey
 	OpGenerateDataKeyWithoutPlaintext
 	OpEncrypt
@@ -38,6 +51,7 @@ const (
 	OpSetDeletionProtection
 	OpAddDependent
 	OpRemoveDependent
+	OpSetBrownout
 	OpRotateKey
 	OpUpdateRotationPolicy
 	OpGetParametersForImport
@@ -61,8 +75,21 @@ var opNames = [numOps]string{
 	OpListAliases:                     "ListAliases",
 	OpMaintain:                        "Maintain",
 	OpRotateRoot:                      "RotateRoot",
+	OpMigrateLegacyKey:                "MigrateLegacyKey",
+	OpCreateInstance:                  "CreateInstance",
+	OpDescribeInstance:                "DescribeInstance",
+	OpListInstances:                   "ListInstances",
+	OpRenewInstance:                   "RenewInstance",
+	OpReleaseInstance:                 "ReleaseInstance",
+	OpSetInstanceDeletionProtection:   "SetInstanceDeletionProtection",
+	OpBackupInstance:                  "BackupInstance",
+	OpRestore:                         "Restore",
+	OpListTombstones:                  "ListTombstones",
 	OpDescribeKey:                     "DescribeKey",
 	OpListKeyVersions:                 "ListKeyVersions",
+	OpGetKeyUsage:                     "GetKeyUsage",
+	OpPlanDeletion:                    "PlanDeletion",
+	OpExplain:                         "Explain",
 	OpGenerateDataKey:                 "GenerateDataKey",
 	OpGenerateDataKeyWithoutPlaintext: "GenerateDataKeyWithoutPlaintext",
 	OpEncrypt:                         "Encrypt",
@@ -83,6 +110,7 @@ var opNames = [numOps]string{
 	OpSetDeletionProtection:           "SetDeletionProtection",
 	OpAddDependent:                    "AddDependent",
 	OpRemoveDependent:                 "RemoveDependent",
+	OpSetBrownout:                     "SetBrownout",
 	OpRotateKey:                       "RotateKey",
 	OpUpdateRotationPolicy:            "UpdateRotationPolicy",
 	OpGetParametersForImport:          "GetParametersForImport",

@@ -16,6 +16,7 @@ import (
 type record struct {
 	// What every use of the key reads stands together.
 	text          string       // ID as callers see it
+	in            *instance    // where it lives
 	ID            keyID        `json:"id"`
 	Disabled      bool         `json:"disabled,omitempty"`
 	Protected     bool         `json:"protected,omitempty"`
@@ -27,6 +28,9 @@ type record struct {
 	Protection    Protection   `json:"protection"`
 	Usage         Usage        `json:"usage"`
 	Origin        Origin       `json:"origin"`
+	Owner         Owner        `json:"owner,omitempty"`
+	BrownUntil    time.Time    `json:"brownUntil,omitzero"`  // until when a share of uses is refused
+	BrownShare    uint32       `json:"brownShare,omitempty"` // that share, in millionths
 
 	Seq          uint64            `json:"seq"` // grows by one with each change: of two records the later shows
 	Spec         Spec              `json:"spec"`
@@ -38,10 +42,14 @@ type record struct {
 	Dependents   []Dependent       `json:"dependents,omitempty"`
 	Doomed       []keyVersion      `json:"doomed,omitempty"` // what the provider has yet to destroy
 	RotationDays int               `json:"rotationDays,omitempty"`
+	Service      string            `json:"service,omitempty"`   // the code of its owner
+	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
+
+	Old []oldVersion `json:"old,omitempty"` // versions that it had in another system
 
 	// Of imported material; the end of its life is above.
 	Shred       []byte `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
-	Fingerprint []byte `json:"fingerprint,omitempty"` // keyed; of the only material that may be imported
+	Fingerprint []byte `json:"fingerprint,omitempty"` // keyed by it; of the only material that may be imported
 }
 
 // A keyVersion is one version of a key's material, sealed.
@@ -57,7 +65,7 @@ const maxRecord = 512 << 10
 func (r *record) id() string { return r.text }
 
 func (r *record) facts() facts {
-	return facts{material: len(r.Versions) > 0, until: r.MaterialUntil, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
+	return facts{material: len(r.Versions) > 0 || r.Owner == OwnerLegacy, until: r.MaterialUntil, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
 }
 
 // version returns the index of a key version, or -1.
@@ -119,16 +127,16 @@ func (in *instance) decodeItem(name string, value []byte, v any) error {
 }
 
 // macOf is the MAC of an item, or what stands in its place.
-func (in *instance) macOf(value []byte) (mac [macSize]byte) {
-	if at := len(in.prefix()); len(value) > at {
-		copy(mac[:], value[at:])
+func macOf(value []byte) (mac [macSize]byte) {
+	if len(value) > 2 && len(value) > 2+int(value[1]) {
+		copy(mac[:], value[2+value[1]:])
 	}
 	return mac
 }
 
 // decodeRecord reads the record of the key id.
 func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, error) {
-	r := &record{text: text}
+	r := &record{text: text, in: in}
 	if err := in.decodeItem(keyItem(text), value, r); err != nil {
 		return nil, err
 	}

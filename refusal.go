@@ -1,108 +1,119 @@
 package kms
 
 import (
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/cockroachdb/errors"
 )
 
-// StateError says that a key's state refuses an operation. It matches ErrState where
-// the operation would have changed the state or given the key an alias, otherwise
-// ErrDisabled or ErrPendingImport.
-type StateError struct {
-	refusal
-	KeyID        string
-	Op           Op
-	State        State
-	DeletionDate time.Time // zero unless the State is PendingDeletion
+// A refusal is what every error of this package holds.
+type refusal struct {
+	op    Op
+	keyID string // "": none, or not known to be one
+	inst  string // the instance concerned, where that is all; ""
+	cond  error
+	text  string // what is to be said beyond the condition; no input, no secret
+	said  string // what callers once said of the key, quoted
+	hint  string // "": the condition's
+	cause error
 }
 
-// PendingDeletionError says that a key is suspended until its deletion date. It matches
-// ErrPendingDeletion.
-type PendingDeletionError struct {
-	refusal
-	KeyID        string
-	DeletionDate time.Time // until this instant, exclusive, the deletion can be cancelled
-}
-
-// ProtectedError says that a key's deletion protection is on. It matches ErrProtected.
-type ProtectedError struct {
-	refusal
-	KeyID string
-	Why   string // the reason given when protection was switched on
-}
-
-// InUseError says that something still depends on a key. It matches ErrInUse.
-type InUseError struct {
-	refusal
-	KeyID      string
-	Dependents []Dependent
-}
-
-// UnavailableError says that the key store or the provider could not answer. It matches
-// ErrUnavailable and whatever Err matches.
-type UnavailableError struct {
-	refusal
-	KeyID   string // "" where no single key is concerned
-	Unknown bool   // the change may have been made all the same: look before repeating it
-	Err     error
-}
-
-// BlockedError says that more than one thing stands in the way. It matches the condition
-// of each of them, and errors.As finds each of their types. Its Code is that of the first,
-// its Hint all of theirs.
-type BlockedError struct {
-	KeyID    string
-	Op       Op
-	Blockers []error
-}
-
-// Error lists all that stands in the way.
-func (e *BlockedError) Error() string {
-	var b strings.Builder
-	b.WriteString("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way")
-	for i, err := range e.Blockers {
-		b.WriteString([]string{": ", "; "}[min(i, 1)])
-		if r := refusalOf(err); r != nil {
-			b.WriteString(r.brief())
-		}
+// Error tells the operation, the key and what was refused.
+func (e *refusal) Error() string {
+	s := e.place() + e.brief()
+	if e.cause != nil {
+		s += ": " + e.cause.Error()
 	}
-	return b.String()
+	return s
 }
 
-// Unwrap returns all that stands in the way.
-func (e *BlockedError) Unwrap() []error { return e.Blockers }
-
-// ErrorHint tells what to do about each.
-func (e *BlockedError) ErrorHint() string {
-	hints := make([]string, len(e.Blockers))
-	for i, err := range e.Blockers {
-		hints[i] = Hint(err)
+func (e *refusal) place() string {
+	switch {
+	case e.keyID != "":
+		return "kms: " + e.op.String() + ": key " + e.keyID + ": "
+	case e.inst != "":
+		return "kms: " + e.op.String() + ": instance " + e.inst + ": "
+	default:
+		return "kms: " + e.op.String() + ": "
 	}
-	return strings.Join(hints, " ")
 }
 
-// SafeFormatError lets reports keep the text, but for what callers once said.
-func (e *BlockedError) SafeFormatError(p errors.Printer) error {
-	p.Print(errors.Safe("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way"))
-	for _, err := range e.Blockers {
-		if r := refusalOf(err); r != nil {
-			p.Print(errors.Safe("; "))
-			r.report(p)
-		}
+// condition is the text of the condition, without the package's name.
+func (e *refusal) condition() string {
+	if e.cond == nil {
+		return "refused"
 	}
-	return nil
+	return e.cond.Error()[len("kms: "):]
 }
 
-func (e *BlockedError) code() string {
-	if len(e.Blockers) == 0 {
-		return ""
+// Is makes errors.Is find the condition.
+func (e *refusal) Is(target error) bool { return e.cond != nil && target == e.cond }
+
+// Unwrap returns the cause, if there is one.
+func (e *refusal) Unwrap() error { return e.cause }
+
+// ErrorHint tells what to do about it.
+func (e *refusal) ErrorHint() string {
+	if c, ok := e.cond.(*condition); ok && e.hint == "" {
+		return c.hint
 	}
-	return Code(e.Blockers[0])
+	return e.hint
+}
+
+// SafeFormatError lets reports keep the text, but for what callers once said; the cause is
+// left to its own rules.
+func (e *refusal) SafeFormatError(p errors.Printer) error {
+	p.Print(errors.Safe(e.place()))
+	e.report(p)
+	return e.cause
+}
+
+// report prints what brief says, and marks what reports may keep.
+func (e *refusal) report(p errors.Printer) {
+	p.Print(errors.Safe(e.condition()))
+	if e.text != "" {
+		p.Print(errors.Safe(": " + e.text))
+	}
+	if e.said != "" {
+		p.Print(errors.Safe(": "), e.said)
+	}
+}
+
+func (e *refusal) code() string {
+	if c, ok := e.cond.(*condition); ok {
+		return c.named
+	}
+	return ""
+}
+
+func refuse(op Op, keyID string, cond error) error {
+	return &refusal{op: op, keyID: keyID, cond: cond}
+}
+
+func refuseBecause(op Op, keyID string, cond error, text string, cause error) error {
+	return &refusal{op: op, keyID: keyID, cond: cond, text: text, cause: cause}
+}
+
+func refuseInstance(op Op, id string, cond error, text string, cause error) error {
+	return &refusal{op: op, inst: id, cond: cond, text: text, cause: cause}
+}
+
+func tamperedInstance(op Op, id string) error {
+	return &refusal{op: op, cond: ErrTampered, text: "the record of the instance", said: quoted(id)}
+}
+
+func badDate(op Op) error {
+	return invalid(op, "a date is beyond the year 9999: look at Config.Now")
+}
+
+func badInstanceID(op Op) error {
+	return invalid(op, "the instance's ID is not 1 to 64 characters out of a-z 0-9 -")
+}
+
+func invalid(op Op, text string) error {
+	return &refusal{op: op, cond: ErrInvalid, text: text}
 }
 
 // brief is the refusal without operation, key and cause.
@@ -133,84 +144,6 @@ func refusalOf(err error) *refusal {
 	return nil
 }
 
-func blocked(op Op, keyID string, blockers []error) error {
-	switch len(blockers) {
-	case 0:
-		return nil
-	case 1:
-		return blockers[0]
-	default:
-		return &BlockedError{KeyID: keyID, Op: op, Blockers: blockers}
-	}
-}
-
-// usedIn are the conditions under which a state refuses to be used or annotated.
-var usedIn = [numStates]error{PendingImport: ErrPendingImport, Disabled: ErrDisabled, PendingDeletion: ErrPendingDeletion}
-
-// originHints tell what to do where an operation is for the keys of one origin only.
-var originHints = map[Origin]string{
-	OriginKMS:      "A key of imported material has one version for ever. To move on, create another key and use ReEncrypt.",
-	OriginExternal: "Only a key that was created with OriginExternal takes material, and gives it up alone.",
-}
-
-// purposeHints tell what to do where an operation is for keys of another usage or spec.
-var purposeHints = map[purpose]string{
-	forSealing:   "Only a key of AES_256 encrypts so, makes data keys and is rotated. An RSA key has AsymmetricEncrypt and AsymmetricDecrypt.",
-	forSigning:   "Only a key of usage SIGN/VERIFY signs. A key's usage is chosen when it is created.",
-	forMacs:      "Only a key of usage GENERATE/VERIFY_MAC makes MACs. A key's usage is chosen when it is created.",
-	forOpening:   "Only an RSA key of usage ENCRYPT/DECRYPT does this. A key of AES_256 has Encrypt and Decrypt.",
-	forPublicKey: "A symmetric key has no public half.",
-}
-
-func wrongPurpose(op Op, keyID string, needs purpose) error {
-	return &refusal{op: op, keyID: keyID, cond: ErrUnsupported, text: "the spec or usage of the key", hint: purposeHints[needs]}
-}
-
-// changeHints tell what to do where a change of state is refused.
-var changeHints = [numStates]string{
-	PendingImport:   "The key has no material yet: import it first.",
-	Enabled:         "Disable the key with DisableKey and confirm that no data still depends on it, then schedule its deletion.",
-	PendingDeletion: "The key is pending deletion: cancel that first with CancelKeyDeletion.",
-}
-
-func newStateRefusal(op Op, called naming, r *record, state State) error {
-	id := r.id()
-	if called == asChange {
-		hint := changeHints[state]
-		if op == OpCancelKeyDeletion {
-			hint = "The key is not scheduled for deletion; there is nothing to cancel."
-		}
-		text := "it is " + state.String()
-		e := &StateError{refusal: refusal{op: op, keyID: id, cond: ErrState, text: text, hint: hint}, KeyID: id, Op: op, State: state}
-		if state == PendingDeletion {
-			e.DeletionDate = r.DeleteAt
-			e.text += " and will be deleted at " + instant(r.DeleteAt)
-		}
-		return e
-	}
-	if state == PendingDeletion {
-		text := "it will be deleted at " + instant(r.DeleteAt)
-		return &PendingDeletionError{refusal{op: op, keyID: id, cond: ErrPendingDeletion, text: text}, id, r.DeleteAt}
-	}
-	return &StateError{refusal: refusal{op: op, keyID: id, cond: usedIn[state]}, KeyID: id, Op: op, State: state}
-}
-
-func newProtectedError(op Op, id, why string) error {
-	return &ProtectedError{refusal{op: op, keyID: id, cond: ErrProtected, said: quoted(why)}, id, why}
-}
-
-func newInUseError(op Op, id string, dependents []Dependent) error {
-	var names []string
-	for _, d := range dependents[:min(3, len(dependents))] {
-		names = append(names, quoted(d.Name))
-	}
-	text, said := count(len(dependents), "dependent"), strings.Join(names, ", ")
-	if len(dependents) > len(names) {
-		said += ", …"
-	}
-	return &InUseError{refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, id, slices.Clone(dependents)}
-}
-
 // quoted is what callers said, fit for one line of an error.
 func quoted(s string) string {
 	if s == "" {
@@ -223,11 +156,11 @@ func quoted(s string) string {
 	return strconv.Quote(s)
 }
 
-func unavailable(op Op, keyID, text string, cause error) error {
-	return &UnavailableError{refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, cause: cause}, keyID, false, cause}
-}
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-func outcomeUnknown(op Op, keyID string, cause error) error {
-	return &UnavailableError{refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
-		hint: "Look at the key before you repeat the call: the change may have been made."}, keyID, true, cause}
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
 }

@@ -121,6 +121,33 @@ var refusals = []refusalCase{
 	{"a level that is not offered", kms.ErrUnsupported, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
 		return only(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: kms.ProtectionHSM}))
 	}, nil},
+	{"changing the key of a service", kms.ErrReadOnly, "Rejected.UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
+		key, err := k.Service("ecs").Key(t.Context())
+		require.NoError(t, err)
+		return only(k.DisableKey(t.Context(), key.ID))
+	}, is[*kms.ReadOnlyError]},
+	{"a brown-out", kms.ErrBrownout, "Rejected.Brownout", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		require.NoError(t, only(k.SetBrownout(t.Context(), id, 1, k.Clock.Now().Add(1))))
+		return only(k.Encrypt(t.Context(), id, nil, nil))
+	}, is[*kms.BrownoutError]},
+	{"a key whose instance has expired", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
+		id := tenant(t, k, "tenant-7", 1)
+		k.Clock.AdvanceDays(1)
+		return only(k.Encrypt(t.Context(), id, nil, nil))
+	}, is[*kms.UnavailableError]},
+	{"no such instance", kms.ErrNotFound, "Forbidden.DKMSInstanceNotFound", func(t *testing.T, k *kmstest.KMS) error {
+		return only(k.DescribeInstance(t.Context(), "nobody"))
+	}, nil},
+	{"a release without a backup", kms.ErrNoBackup, "Forbidden.NoBackup", func(t *testing.T, k *kmstest.KMS) error {
+		tenant(t, k, "tenant-7", 0)
+		return only(k.ReleaseInstance(t.Context(), "tenant-7", nil))
+	}, nil},
+	{"an instance under protection", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
+		tenant(t, k, "tenant-7", 0)
+		require.NoError(t, only(k.SetInstanceDeletionProtection(t.Context(), "tenant-7", true, "why")))
+		return only(k.ReleaseInstance(t.Context(), "tenant-7", nil))
+	}, is[*kms.ProtectedError]},
 	{"not authorized", kms.ErrDenied, "Forbidden.NoPermission", func(t *testing.T, k *kmstest.KMS) error {
 		why := errors.New("not you")
 		m := k.Another(t, func(c *kms.Config) { c.Authorize = func(context.Context, kms.Request) error { return why } })

@@ -71,6 +71,8 @@ func (m *Manager) Rewrap(ctx context.Context, ref string, items func(after strin
 func (m *Manager) rewrapOne(ctx context.Context, w Wrapped, put func(context.Context, Wrapped, []byte) error, p pace, report *RewrapReport) error {
 	info, err := Inspect(w.Ciphertext)
 	switch {
+	case err != nil && len(m.legacy.locate(w.Ciphertext)) > 0:
+		return m.rewrapOld(ctx, w, put, p, report)
 	case err != nil:
 		return err
 	case info.KeyID != report.KeyID:
@@ -92,6 +94,30 @@ func (m *Manager) rewrapOne(ctx context.Context, w Wrapped, put func(context.Con
 	}
 	report.Rewrapped++
 	return nil
+}
+
+// rewrapOld encrypts a ciphertext of another system anew. Whose it is shows when it is opened.
+func (m *Manager) rewrapOld(ctx context.Context, w Wrapped, put func(context.Context, Wrapped, []byte) error, p pace, report *RewrapReport) error {
+	if err := p.wait(ctx); err != nil {
+		return unavailable(OpReEncryptTo, report.KeyID, "", err)
+	}
+	plaintext, keyID, err := m.reEncryptFrom(ctx, w.Ciphertext, w.Context)
+	if err != nil {
+		return err
+	}
+	defer clear(plaintext)
+	if keyID != report.KeyID {
+		report.Others++
+		return nil
+	}
+	ciphertext, err := m.reEncryptTo(ctx, report.KeyID, plaintext, w.Context)
+	if err == nil {
+		err = put(ctx, w, ciphertext)
+	}
+	if err == nil {
+		report.Rewrapped++
+	}
+	return err
 }
 
 // A pace is how fast a job may go. Nil is as fast as it can.

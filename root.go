@@ -11,15 +11,17 @@ import (
 // Root is the key outside the key store that seals the instance keys, and so everything.
 // It has the methods of Tink's AEAD: every KMS integration of Tink is a Root, and so is
 // what package software makes from 32 bytes, a passphrase or a file. It is used when a
-// Manager is opened and when the root is rotated, never for a use of a key. Its errors
-// are wrapped and shown: they must not hold secrets.
+// Manager is opened, when an instance is created or met for the first time, when one is
+// backed up or restored, and when the root is rotated; else never for a use of a key. Its
+// errors are wrapped and shown: they must not hold secrets.
 type Root interface {
 	Encrypt(plaintext, associatedData []byte) ([]byte, error)
 	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
 }
 
 // RotateRoot seals the instance keys under next instead of the root that the Manager was
-// opened with. Keys and ciphertexts stay as they are, and every open Manager goes on. It
+// opened with. Keys and ciphertexts stay as they are, and every open Manager goes on; an
+// instance that another one had not met yet is ErrRoot for it, until it is opened anew. It
 // may be killed at any point and repeated, on this Manager or on one opened anew with
 // the old root. When it has returned nil, Open takes next and the old root opens
 // nothing that the store then holds; older copies of the store it still opens. An item
@@ -60,49 +62,35 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 
 // reseal seals the key of one instance under next, unless it is already.
 func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) error {
+	old := *m.root.Load()
 	for {
-		item, err := m.store.Get(ctx, instanceItem(id))
+		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil {
-			return unavailable(c.op, "", "the key store", err)
+			return err
 		}
-		_, rec, err := unsealInstance(c.op, id, item.Value, *m.root.Load())
+		if len(rec.Sealed) == 0 { // it was released
+			return nil
+		}
+		key, err := rec.key(c.op, old)
 		if refusedAs(err, ErrRoot) {
-			if _, _, done := unsealInstance(c.op, id, item.Value, next); done == nil {
+			if again, done := rec.key(c.op, next); done == nil {
+				clear(again)
 				return nil
 			}
 		}
 		if err != nil {
 			return err
 		}
-		value, err := m.resealed(rec, *m.root.Load(), next)
-		if err != nil {
-			return refuseBecause(c.op, "", ErrRoot, "sealing the instance key under the next root", err)
+		if _, err := rec.setKey(c.op, next, key); err != nil {
+			return err
 		}
-		_, err = m.store.Put(ctx, instanceItem(id), item.Version, value)
-		if err = written(c.op, "", err); !errors.Is(err, errStale) {
+		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return err
 		}
 		if ctx.Err() != nil {
 			return unavailable(c.op, "", "", context.Cause(ctx))
 		}
 	}
-}
-
-// resealed is the record of an instance with its key sealed under next.
-func (m *Manager) resealed(rec instanceRecord, old, next Root) ([]byte, error) {
-	key, err := old.Decrypt(rec.Sealed, rootContext(rec.Store, rec.ID))
-	if err != nil {
-		return nil, err
-	}
-	if rec.Sealed, err = sealUnder(next, key, rootContext(rec.Store, rec.ID)); err != nil {
-		return nil, err
-	}
-	rec.Seq++
-	in, err := deriveInstance(rec.ID, rec.Store, key)
-	if err != nil {
-		return nil, err
-	}
-	return in.encodeItem(instanceItem(rec.ID), rec)
 }
 
 // sealUnder seals an instance key under a root, and opens it once before it is trusted.

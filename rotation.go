@@ -43,9 +43,11 @@ type Rotation struct {
 // ErrUnsupported for a key of imported material and with ErrLimit where the key has
 // Config.MaxKeyVersions of them.
 func (m *Manager) RotateKey(ctx context.Context, ref string) (Key, error) {
-	return m.update(ctx, OpRotateKey, ref, nil, func(c *call, r *record) error {
-		return m.addVersion(ctx, c, r)
-	})
+	return m.update(ctx, OpRotateKey, ref, nil, m.rotate(ctx))
+}
+
+func (m *Manager) rotate(ctx context.Context) func(*call, *record) error {
+	return func(c *call, r *record) error { return m.addVersion(ctx, c, r) }
 }
 
 // KeyVersions returns the versions of a key, the oldest first.
@@ -67,24 +69,32 @@ func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, 
 // its last rotation; 0 takes the policy away. A policy that makes the rotation overdue is
 // followed by Maintain's next pass. While the key is not Enabled the policy is suspended.
 func (m *Manager) UpdateRotationPolicy(ctx context.Context, ref string, days int) (Key, error) {
-	var bad error
+	return m.update(ctx, OpUpdateRotationPolicy, ref, checkRotation(days), rotateEvery(days))
+}
+
+func checkRotation(days int) error {
 	if days != 0 && (days < MinRotationDays || days > MaxRotationDays) {
-		bad = invalid(OpUpdateRotationPolicy, "the rotation interval is not 7 to 365 days")
+		return invalid(OpUpdateRotationPolicy, "the rotation interval is not 7 to 365 days")
 	}
-	return m.update(ctx, OpUpdateRotationPolicy, ref, bad, func(_ *call, r *record) error {
+	return nil
+}
+
+func rotateEvery(days int) func(*call, *record) error {
+	return func(_ *call, r *record) error {
 		r.RotationDays = days
 		return nil
-	})
+	}
 }
 
 // NeedsRewrap tells whether a ciphertext was made under another version of its key than
-// the one that encrypts now. It does not open the ciphertext.
+// the one that encrypts now, or by another system by a key that was taken over. It does not
+// open the ciphertext.
 func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, err error) {
 	c := m.begin(OpDescribeKey)
 	defer c.end(ctx, &err)
 	h, _, ok := parseHeader(ciphertext)
 	if !ok {
-		return false, refuse(c.op, "", ErrCiphertext)
+		return m.oldNeedsRewrap(ctx, c, ciphertext)
 	}
 	c.keyID = h.id.String()
 	if err := c.authorize(ctx, Request{KeyID: c.keyID}); err != nil {

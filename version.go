@@ -40,7 +40,7 @@ func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 // keepVersion puts a version into a record, sealed, as its primary, and wipes the material.
 func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) error {
 	defer clear(material)
-	sealed := m.instance.sealMaterial(r.ID, n, material)
+	sealed := r.in.sealMaterial(r.ID, n, material)
 	if sealed == nil {
 		return errors.AssertionFailedf("kms: sealing failed")
 	}
@@ -60,7 +60,7 @@ func (m *Manager) provider(c *call, r *record) (provider.Provider, error) {
 
 // material unseals what a version's provider made. The caller wipes it.
 func (m *Manager) material(c *call, r *record, v *keyVersion) ([]byte, error) {
-	material, err := m.instance.openMaterial(r.ID, v)
+	material, err := r.in.openMaterial(r.ID, v)
 	if err != nil {
 		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
 	}

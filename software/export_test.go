@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
+
+	"github.com/keyhold/kms/internal/cleartext"
 )
 
 // KeysetOfMaterial returns Tink's binary keyset in a material.
@@ -39,7 +41,7 @@ func KeyOfMaterial(t testing.TB, b []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keyBytes(key.(*xaesgcm.Key).KeyBytes())
+	return cleartext.Bytes(key.(*xaesgcm.Key).KeyBytes())
 }
 
 // NewRootDerivedBy is a root of a passphrase with a derivation of the test's choice.

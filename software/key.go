@@ -5,11 +5,10 @@ import (
 	"fmt"
 
 	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
-	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
 	tinkkey "github.com/tink-crypto/tink-go/v2/key"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/secretdata"
 
+	"github.com/keyhold/kms/internal/cleartext"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
 )
@@ -45,7 +44,7 @@ func (noCipher) Decrypt(context.Context, []byte, []byte, []byte) ([]byte, error)
 }
 
 func openXAES(_ *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
-	raw := keyBytes(k.(*xaesgcm.Key).KeyBytes())
+	raw := cleartext.Bytes(k.(*xaesgcm.Key).KeyBytes())
 	defer clear(raw)
 	opened, err := xaes.New(raw)
 	if err != nil {
@@ -55,12 +54,5 @@ func openXAES(_ *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
 }
 
 func typedXAES(b []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
-	return xaesgcm.NewKey(secret(b), 0, params.(*xaesgcm.Parameters))
-}
-
-// keyBytes and secret go between Tink's secret bytes and plain ones. Both copy.
-func keyBytes(b secretdata.Bytes) []byte { return b.Data(insecuresecretdataaccess.Token{}) }
-
-func secret(b []byte) secretdata.Bytes {
-	return secretdata.NewBytesFromData(b, insecuresecretdataaccess.Token{})
+	return xaesgcm.NewKey(cleartext.Secret(b), 0, params.(*xaesgcm.Parameters))
 }

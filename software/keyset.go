@@ -1,20 +1,18 @@
 package software
 
 import (
-	"bytes"
 	"fmt"
 
-	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	tinkkey "github.com/tink-crypto/tink-go/v2/key"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 
+	"github.com/keyhold/kms/internal/cleartext"
 	"github.com/keyhold/kms/provider"
 )
 
-// This is the one file that handles keysets in the clear. The name of Tink's package
-// warns of storing them so. Here they are the material of a key, which the service seals
-// before it stores it; nothing else ever sees them. Tink's typed keys print their bytes:
-// none is kept, and none is in an error.
+// The keysets here are in the clear: they are the material of a key, which the service seals
+// before it stores it. Tink's typed keys print their bytes: none is kept, and none is in an
+// error.
 
 // newKeyset has Tink generate a key and makes the keyset of it alone, in Tink's binary form.
 func newKeyset(params tinkkey.Parameters) ([]byte, error) {
@@ -44,11 +42,11 @@ func writeKeyset(m *keyset.Manager, id uint32) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("software: generating a keyset: %w", err)
 	}
-	var buf bytes.Buffer
-	if err := insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&buf)); err != nil {
+	b, err := cleartext.Write(h)
+	if err != nil {
 		return nil, fmt.Errorf("software: writing a keyset: %w", err)
 	}
-	return buf.Bytes(), nil
+	return b, nil
 }
 
 // readKeyset returns the one key of a keyset that newKeyset or keysetOf could have made, and
@@ -56,7 +54,7 @@ func writeKeyset(m *keyset.Manager, id uint32) ([]byte, error) {
 // disabled or not the primary, a key of another type or other parameters than wanted.
 func readKeyset(b []byte, wanted func(tinkkey.Parameters) bool) (*keyset.Handle, tinkkey.Key, error) {
 	// What Tink says of a bad keyset is dropped: it may quote from it.
-	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(b)))
+	h, err := cleartext.Read(b)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: the keyset is malformed", provider.ErrNoKey)
 	}

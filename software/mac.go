@@ -9,6 +9,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/mac"
 	"github.com/tink-crypto/tink-go/v2/mac/hmac"
 
+	"github.com/keyhold/kms/internal/cleartext"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -58,5 +59,5 @@ func openHMAC(h *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
 }
 
 func typedHMAC(b []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
-	return hmac.NewKey(secret(b), params.(*hmac.Parameters), 0)
+	return hmac.NewKey(cleartext.Secret(b), params.(*hmac.Parameters), 0)
 }

@@ -11,6 +11,8 @@ import (
 	tinkecdsa "github.com/tink-crypto/tink-go/v2/signature/ecdsa"
 	tinked25519 "github.com/tink-crypto/tink-go/v2/signature/ed25519"
 	"github.com/tink-crypto/tink-go/v2/signature/rsassapss"
+
+	"github.com/keyhold/kms/internal/cleartext"
 )
 
 // errPKCS8 never leaves the package: Import says something of its own.
@@ -44,7 +46,7 @@ func typedRSA(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
 		return nil, err
 	}
 	return rsassapss.NewPrivateKey(public, rsassapss.PrivateKeyValues{
-		P: secret(private.Primes[0].Bytes()), Q: secret(private.Primes[1].Bytes()), D: secret(private.D.Bytes()),
+		P: cleartext.Secret(private.Primes[0].Bytes()), Q: cleartext.Secret(private.Primes[1].Bytes()), D: cleartext.Secret(private.D.Bytes()),
 	})
 }
 
@@ -61,7 +63,7 @@ func typedEC(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tinkecdsa.NewPrivateKey(secret(raw), 0, with)
+	return tinkecdsa.NewPrivateKey(cleartext.Secret(raw), 0, with)
 }
 
 func typedEd25519(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
@@ -69,5 +71,5 @@ func typedEd25519(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tinked25519.NewPrivateKey(secret(private.Seed()), 0, *params.(*tinked25519.Parameters))
+	return tinked25519.NewPrivateKey(cleartext.Secret(private.Seed()), 0, *params.(*tinked25519.Parameters))
 }

@@ -5,12 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime"
 
+	"github.com/keyhold/kms/internal/privatefile"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
@@ -48,56 +46,20 @@ func OpenRootFile(path string) (*Root, error) {
 	}
 	// Whoever made the file may not have got so far. A folder that cannot be opened for
 	// that does no harm: its maker could.
-	_ = syncFolder(filepath.Dir(path))
+	_ = privatefile.SyncFolder(filepath.Dir(path))
 	return root, nil
 }
 
 func readRootFile(path string) (*Root, error) {
-	before, err := os.Lstat(path)
+	content, err := privatefile.Read(path, rootFileSize)
+	if refused := new(privatefile.Refused); errors.As(err, &refused) {
+		return nil, fmt.Errorf("%w: %w", ErrRootFile, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("software: reading a root file: %w", err)
 	}
-	if err := checkRootFile(path, before); err != nil {
-		return nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("software: reading a root file: %w", err)
-	}
-	defer f.Close()
-	// The checks hold for what was opened, not for what was there a moment earlier.
-	opened, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("software: reading a root file: %w", err)
-	}
-	if !os.SameFile(before, opened) {
-		return nil, fmt.Errorf("%w: %s was exchanged while it was opened", ErrRootFile, path)
-	}
-	if err := checkRootFile(path, opened); err != nil {
-		return nil, err
-	}
-	content := make([]byte, rootFileSize+1)
 	defer clear(content)
-	n, err := io.ReadFull(f, content)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fmt.Errorf("software: reading a root file: %w", err)
-	}
-	return parseRootFile(path, content[:n])
-}
-
-// checkRootFile refuses what the file is; parseRootFile, what is in it.
-func checkRootFile(path string, info fs.FileInfo) error {
-	switch {
-	case info.Mode()&fs.ModeSymlink != 0:
-		return fmt.Errorf("%w: %s is a symbolic link", ErrRootFile, path)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%w: %s is not a regular file", ErrRootFile, path)
-	case info.Mode().Perm()&^0o600 != 0 && runtime.GOOS != "windows":
-		return fmt.Errorf("%w: %s has mode %#o, not 0600", ErrRootFile, path, info.Mode().Perm())
-	case info.Size() != int64(rootFileSize):
-		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRootFile, path, info.Size(), rootFileSize)
-	}
-	return nil
+	return parseRootFile(path, content)
 }
 
 func formatRootFile(key []byte) []byte {
@@ -125,49 +87,15 @@ func parseRootFile(path string, content []byte) (*Root, error) {
 	return root, err
 }
 
-// createRootFile makes the file with a new key, or leaves the one that is there. The file
-// has its whole content on the disk before it has its name.
-func createRootFile(path string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("software: making a root file: %w", err)
-		}
-	}()
+// createRootFile makes the file with a new key, or leaves the one that is there.
+func createRootFile(path string) error {
 	key := make([]byte, xaes.KeySize)
 	defer clear(key)
 	_, _ = rand.Read(key) // never fails: without randomness it ends the program
 	content := formatRootFile(key)
 	defer clear(content)
-
-	folder := filepath.Dir(path)
-	f, err := os.CreateTemp(folder, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
+	if err := privatefile.Create(path, content); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("software: making a root file: %w", err)
 	}
-	defer os.Remove(f.Name())
-	err = errors.Join(f.Chmod(0o600), writeAll(f, content), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncFolder(folder)
-}
-
-func writeAll(f *os.File, b []byte) error {
-	_, err := f.Write(b)
-	return err
-}
-
-// syncFolder makes a new name in the folder last. Windows does that itself.
-func syncFolder(folder string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

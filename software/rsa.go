@@ -14,6 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/signature/rsassapss"
 
+	"github.com/keyhold/kms/internal/cleartext"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -116,8 +117,8 @@ func rsaPrivate(k *rsassapss.PrivateKey) (*rsa.PrivateKey, error) {
 			N: number(public.(*rsassapss.PublicKey).Modulus()),
 			E: k.Parameters().(*rsassapss.Parameters).PublicExponent(),
 		},
-		D:      number(keyBytes(k.D())),
-		Primes: []*big.Int{number(keyBytes(k.P())), number(keyBytes(k.Q()))},
+		D:      number(cleartext.Bytes(k.D())),
+		Primes: []*big.Int{number(cleartext.Bytes(k.P())), number(cleartext.Bytes(k.Q()))},
 	}
 	private.Precompute()
 	return private, private.Validate()

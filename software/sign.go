@@ -19,6 +19,7 @@ import (
 	tinked25519 "github.com/tink-crypto/tink-go/v2/signature/ed25519"
 	"github.com/tink-crypto/tink-go/v2/signature/mldsa"
 
+	"github.com/keyhold/kms/internal/cleartext"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -80,7 +81,7 @@ var curves = map[tinkecdsa.CurveType]struct {
 func openEC(_ *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
 	typed := k.(*tinkecdsa.PrivateKey)
 	kind := curves[typed.Parameters().(*tinkecdsa.Parameters).CurveType()]
-	raw := keyBytes(typed.PrivateKeyValue())
+	raw := cleartext.Bytes(typed.PrivateKeyValue())
 	defer clear(raw)
 	private, err := ecdsa.ParseRawPrivateKey(kind.curve, raw)
 	if err != nil {

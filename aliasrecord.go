@@ -1,0 +1,99 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// aliasRecord is the item of an alias. A deleted alias has the zero Key.
+type aliasRecord struct {
+	Key keyID  `json:"key"`
+	Seq uint64 `json:"seq"`
+}
+
+// An aliasEntry is an alias as it was read. The zero id: there is no such alias.
+type aliasEntry struct {
+	id      keyID
+	text    string
+	seq     uint64
+	version keystore.Version
+	readAt  time.Time
+}
+
+func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
+	value, err := m.home.in.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
+	if err != nil {
+		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: an alias that cannot be encoded")
+	}
+	_, err = m.store.Put(ctx, alias, current.version, value)
+	m.aliases.drop(alias)
+	return written(c.op, "", err)
+}
+
+// alive tells whether the key of an alias is still there.
+func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
+	if id == (keyID{}) {
+		return false, nil
+	}
+	probe := *c
+	e, err := m.fetch(ctx, &probe, id)
+	switch {
+	case refusedAs(err, ErrUnavailable):
+		return false, err
+	case err != nil:
+		return !refusedAs(err, ErrNotFound), nil // a record that was changed is there
+	}
+	ie, err := m.instanceOf(ctx, &probe, e.record.in.id)
+	if err != nil {
+		return false, err
+	}
+	return e.record.state(ie, c.now) != Deleted, nil
+}
+
+// aliasTarget is what an alias names, from memory where that is fresh enough.
+func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	if err := m.aliasChanges.follow(ctx); err != nil {
+		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
+	}
+	a, ok := m.aliases.get(alias)
+	if ok && m.aliasChanges.holds(&a.readAt) {
+		return a, nil
+	}
+	mark := m.aliases.mark(alias)
+	a, err := m.loadAlias(ctx, c, alias)
+	if err == nil && a.id != (keyID{}) {
+		m.aliases.put(alias, a, mark)
+	}
+	return a, err
+}
+
+// loadAlias reads an alias from the store.
+func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	sent := m.clock()
+	item, err := m.store.Get(ctx, alias)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return aliasEntry{}, nil
+	case err != nil:
+		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
+	}
+	item.Name = alias
+	a, err := m.readAlias(c, item)
+	a.readAt = sent
+	return a, err
+}
+
+func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
+	var rec aliasRecord
+	if m.home.in.decodeItem(item.Name, item.Value, &rec) != nil {
+		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	}
+	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
+	if rec.Key != (keyID{}) {
+		a.text = rec.Key.String()
+	}
+	return a, nil
+}

@@ -1,0 +1,221 @@
+package kms_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/legacy"
+	"github.com/keyhold/kms/legacy/transit"
+	"github.com/keyhold/kms/software"
+)
+
+func ExampleManager_CreateInstance() {
+	ctx := context.Background()
+	m := exampleManager()
+	_, err := m.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Name: "Ann's bakery", ExpiresAt: exampleNow.AddDate(1, 0, 0)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(key.Instance, key.State)
+	// Output: tenant-7 Enabled
+}
+
+func ExampleManager_RenewInstance() {
+	ctx := context.Background()
+	m := exampleManager()
+	exampleInstance(m)
+	in, err := m.RenewInstance(ctx, "tenant-7", exampleNow.AddDate(2, 0, 0))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(in.State, "until", in.ExpiresAt.Format(time.DateOnly), "and renewable until", in.ReleasesAt.Format(time.DateOnly))
+	// Output: Active until 2028-01-01 and renewable until 2028-01-16
+}
+
+func ExampleManager_DescribeInstance() {
+	ctx := context.Background()
+	m := exampleManager()
+	in, err := m.DescribeInstance(ctx, kms.DefaultInstance)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(in.ID, in.State, in.ExpiresAt.IsZero())
+	// Output: default Active true
+}
+
+func ExampleManager_Instances() {
+	m := exampleManager()
+	exampleInstance(m)
+	for in, err := range m.Instances(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(in.ID, in.State)
+	}
+	// Output:
+	// default Active
+	// tenant-7 Active
+}
+
+func ExampleManager_ReleaseInstance() {
+	ctx := context.Background()
+	m := exampleManager()
+	key := exampleInstance(m)
+	_, err := m.ReleaseInstance(ctx, "tenant-7", nil)
+	fmt.Println(errors.Is(err, kms.ErrNoBackup))
+
+	in, err := m.ReleaseInstance(ctx, "tenant-7", &kms.ReleaseOptions{Force: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = m.DescribeKey(ctx, key)
+	fmt.Println(in.State, errors.Is(err, kms.ErrNotFound))
+	// Output:
+	// true
+	// Released true
+}
+
+func ExampleManager_SetInstanceDeletionProtection() {
+	ctx := context.Background()
+	m := exampleManager()
+	exampleInstance(m)
+	if _, err := m.SetInstanceDeletionProtection(ctx, "tenant-7", true, "there is a lawsuit"); err != nil {
+		log.Fatal(err)
+	}
+	_, err := m.ReleaseInstance(ctx, "tenant-7", nil)
+	fmt.Println(err)
+	// Output: kms: ReleaseInstance: instance tenant-7: deletion protection is on: "there is a lawsuit"
+}
+
+func ExampleManager_Service() {
+	ctx := context.Background()
+	m := exampleManager()
+	disks := m.Service("disks")
+	if _, err := disks.Key(ctx); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := m.Encrypt(ctx, disks.Alias(), []byte("hello"), nil); err != nil {
+		log.Fatal(err)
+	}
+	_, err := m.DisableKey(ctx, disks.Alias())
+	fmt.Println(errors.Is(err, kms.ErrReadOnly))
+	key, err := disks.DisableKey(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(key.State)
+	// Output:
+	// true
+	// Disabled
+}
+
+func ExampleManager_MigrateLegacyKey() {
+	ctx := context.Background()
+	old, err := transit.New(transit.Export{Key: []byte(`{"name":"orders","type":"aes256-gcm96","keys":{"1":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}}`)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := kms.Open(ctx, kms.Config{Store: new(keystore.Memory), Root: exampleRoot(1), Software: software.New(), Legacy: []legacy.Source{old}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for key, err := range m.Keys(ctx, &kms.ListOptions{Owners: []kms.Owner{kms.OwnerLegacy}}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		taken, err := m.MigrateLegacyKey(ctx, key.ID, "")
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(taken.Description, taken.ID == key.ID, taken.OldVersions, taken.PrimaryVersion)
+	}
+	// Output: orders true 1 1
+}
+
+func ExampleManager_PlanDeletion() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	plan, err := m.PlanDeletion(ctx, "alias/invoices")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(plan.Verdict)
+	for _, step := range plan.Steps {
+		fmt.Println(step.Do, step.Done)
+	}
+	// Output:
+	// Blocked
+	// Disable the key. false
+	// Confirm that no data still depends on it. false
+}
+
+func ExampleManager_Explain() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	x, err := m.Explain(ctx, kms.OpScheduleKeyDeletion, "alias/invoices")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(x.Allowed)
+	for _, reason := range x.Reasons {
+		fmt.Println(kms.Code(reason), "-", kms.Hint(reason))
+	}
+	// Output:
+	// false
+	// Rejected.StateModifiedFailed - Disable the key with DisableKey and confirm that no data still depends on it, then schedule its deletion.
+}
+
+func ExampleManager_KeyUsage() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	if _, err := m.GenerateDataKey(ctx, "alias/invoices", nil); err != nil {
+		log.Fatal(err)
+	}
+	usage, err := m.KeyUsage(ctx, "alias/invoices")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(usage.Uses(), usage.Last().LastOp)
+	// Output: 1 GenerateDataKey
+}
+
+func ExampleManager_SetBrownout() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	if _, err := m.SetBrownout(ctx, "alias/invoices", 1, exampleNow.Add(time.Hour)); err != nil {
+		log.Fatal(err)
+	}
+	_, err := m.Encrypt(ctx, "alias/invoices", []byte("hello"), nil)
+	fmt.Println(errors.Is(err, kms.ErrBrownout))
+	// Output: true
+}
+
+func ExampleManager_Close() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	if err := m.Close(ctx); err != nil { // keeps what was counted; the store is closed after it
+		log.Print(err)
+	}
+}
+
+// exampleInstance makes an instance that is paid for a year, with a key.
+func exampleInstance(m *kms.Manager) (keyID string) {
+	ctx := context.Background()
+	if _, err := m.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", ExpiresAt: exampleNow.AddDate(1, 0, 0)}); err != nil {
+		log.Fatal(err)
+	}
+	key, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return key.ID
+}

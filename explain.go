@@ -1,0 +1,204 @@
+package kms
+
+import (
+	"cmp"
+	"context"
+)
+
+// Explanation tells whether an operation would be done, and if not, why.
+type Explanation struct {
+	Op       Op
+	KeyID    string // the key concerned; "" where there is none
+	Instance string // the instance concerned, where the operation is about one
+	State    State  // of the key; none where there is no such key
+	Allowed  bool
+	Reasons  []error  // all that stands in the way, in the order in which it is told: Code and Hint say what to do
+	Brownout Brownout // allowed, but a share of uses is refused
+}
+
+// Explain tells whether an operation would be done to a key, or to an instance, without doing
+// it: every reason against it at once, where the call itself tells the first, each with its
+// hint. The ref is what the operation is about: a key ID or an alias, an instance's ID for
+// operations of instances and for CreateKey, empty for those that are about neither.
+//
+// It looks at what the key is, and asks Authorize, for itself and then for the operation. It
+// does not look at arguments that the call would have: a window, a ciphertext, a token. Of a
+// key that is gone it says so and no more. Nothing is counted, and Observe is told of
+// Explain alone. It fails with ErrInvalid for an operation that callers do not do, and with
+// ErrUnavailable where the key store cannot be read.
+func (m *Manager) Explain(ctx context.Context, op Op, ref string) (_ Explanation, err error) {
+	c := m.begin(OpExplain)
+	defer c.end(ctx, &err)
+	about := aboutOf(op)
+	x := Explanation{Op: op}
+	asked := &call{m: m, op: op, now: c.now}
+	switch {
+	case about == aboutNone:
+		return x, invalid(c.op, "the operation is not one that callers do")
+	case about == aboutKey:
+		err = m.explainKey(ctx, c, asked, ref, &x)
+	case about == aboutInstance:
+		err = m.explainInstance(ctx, c, asked, ref, &x)
+	case ref != "":
+		return x, invalid(c.op, "the operation is about no key and no instance")
+	default:
+		if err = c.authorize(ctx, Request{}); err == nil {
+			x.against(asked.authorize(ctx, Request{}))
+		}
+	}
+	if err != nil {
+		return Explanation{}, err
+	}
+	x.Allowed = len(x.Reasons) == 0
+	return x, nil
+}
+
+// about is what an operation is about.
+type about uint8
+
+const (
+	aboutNone about = iota
+	aboutKey
+	aboutInstance
+	aboutAll
+)
+
+// instanceOps are the operations that are about an instance.
+var instanceOps = map[Op]bool{
+	OpCreateKey: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true,
+	OpSetInstanceDeletionProtection: true, OpBackupInstance: true,
+}
+
+func aboutOf(op Op) about {
+	switch {
+	case op < OpCreateKey || op >= numOps:
+		return aboutNone
+	case instanceOps[op]:
+		return aboutInstance
+	case op == OpMigrateLegacyKey || lifecycle[op].next != [numStates]State{}:
+		return aboutKey
+	default:
+		return aboutAll
+	}
+}
+
+// against adds a reason, if it is one.
+func (x *Explanation) against(reasons ...error) {
+	for _, err := range reasons {
+		if err != nil {
+			x.Reasons = append(x.Reasons, err)
+		}
+	}
+}
+
+func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x *Explanation) error {
+	id, err := m.resolve(ctx, c, ref)
+	x.KeyID, asked.keyID = c.keyID, c.keyID
+	if refusedAs(err, ErrNotFound) {
+		x.against(aliasNotFound(asked.op))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	request := Request{KeyID: c.keyID}
+	if ref != c.keyID {
+		request.Alias = ref
+	}
+	x.against(asked.authorize(ctx, request))
+	e, err := m.load(ctx, asked, id)
+	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
+		x.against(err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ie, err := m.instanceOf(ctx, asked, e.record.in.id)
+	if err != nil {
+		return err
+	}
+	x.State = e.record.state(ie, asked.now)
+	if asked.op == OpMigrateLegacyKey {
+		x.against(m.notMigrated(asked, e.record, ie)...)
+		return nil
+	}
+	found := e.record.obstacles(asked, ie)
+	x.against(e.record.refusals(asked, ie, found)...)
+	if found&isGone == 0 {
+		m.explainMore(asked, e.record, x)
+	}
+	return nil
+}
+
+// explainMore is what stands in the way of an operation besides the state.
+func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
+	if lifecycle[asked.op].isUse() {
+		x.Brownout = r.brownout(asked.now)
+		if x.Brownout.Share == 1 {
+			x.against(newBrownoutError(asked, r))
+		}
+	}
+	if lifecycle[asked.op].isUse() || asked.op == OpRotateKey || asked.op == OpImportKeyMaterial {
+		_, err := m.provider(asked, r)
+		x.against(err)
+	}
+	if asked.op == OpRotateKey && len(r.Versions) >= m.maxVersions {
+		x.against(refuse(asked.op, r.id(), ErrLimit))
+	}
+}
+
+func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string, x *Explanation) error {
+	if asked.op == OpCreateKey {
+		id = cmp.Or(id, DefaultInstance)
+	}
+	x.Instance = id
+	if !validInstanceID(id) {
+		return badInstanceID(c.op)
+	}
+	if err := c.authorizeInstance(ctx, id); err != nil {
+		return err
+	}
+	x.against(asked.authorizeInstance(ctx, id))
+	rec, _, err := m.getInstance(ctx, asked, id)
+	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
+		x.against(err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	x.against(m.instanceObstacles(ctx, asked, rec)...)
+	return nil
+}
+
+// instanceObstacles is all that stands in the way of an operation on an instance.
+func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *instanceRecord) (all []error) {
+	state := rec.state(asked.now)
+	switch asked.op {
+	case OpCreateKey, OpRenewInstance, OpSetInstanceDeletionProtection, OpReleaseInstance:
+		if state == InstanceReleased {
+			return []error{instanceGone(asked.op, rec.ID)}
+		}
+	case OpBackupInstance:
+		if len(rec.Sealed) == 0 {
+			return []error{instanceGone(asked.op, rec.ID)}
+		}
+	}
+	switch asked.op {
+	case OpCreateKey:
+		if state == InstanceExpired {
+			all = append(all, newInstanceExpired(asked.op, "", rec))
+		}
+	case OpReleaseInstance:
+		if err := rec.releasable(asked); err != nil {
+			all = append(all, err)
+		}
+		if rec.ID != DefaultInstance {
+			if err := m.checkBackup(ctx, asked, rec); err != nil {
+				all = append(all, err)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,239 @@
+package kms_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// agree holds an explanation to what the call itself said.
+func agree(t *testing.T, x kms.Explanation, err error) {
+	t.Helper()
+	require.Equal(t, err == nil, x.Allowed, "%v: %v", x.Reasons, err)
+	require.Equal(t, x.Allowed, len(x.Reasons) == 0)
+	if err == nil {
+		return
+	}
+	said := conditionsOf(err)
+	slices.Sort(said)
+	if len(said) == 1 {
+		require.Equal(t, said, conditionsOf(x.Reasons[0]), "the first reason is what the call says")
+		if x.Op != kms.OpDeleteAlias { // which speaks of the alias
+			require.Equal(t, err.Error(), x.Reasons[0].Error())
+		}
+	} else {
+		var all []string
+		for _, reason := range x.Reasons {
+			all = append(all, conditionsOf(reason)...)
+		}
+		slices.Sort(all)
+		require.Equal(t, said, all)
+	}
+	for _, reason := range x.Reasons {
+		require.Len(t, conditionsOf(reason), 1)
+		require.NotEmpty(t, kms.Hint(reason), "no remedy")
+		require.NotEmpty(t, kms.Code(reason))
+	}
+}
+
+// TestExplainAgrees asks Explain about every operation in every state, with the instance of
+// the key Active and Expired, and then does it: the two agree. Explain itself wrote nothing.
+func TestExplainAgrees(t *testing.T) {
+	for op, verb := range verbs {
+		for _, state := range kms.States {
+			for _, expired := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/%v", op, state, expired), func(t *testing.T) {
+					t.Parallel()
+					spec, usage := kms.SpecOf(op)
+					days := map[bool]int{false: 3, true: 10}[state == kms.Deleted]
+					if !expired {
+						days = 100
+					}
+					s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), state)
+					if expired {
+						s.Clock.Set(s.expires)
+					}
+					stored := everything(t, s.KMS)
+					x, err := s.Explain(t.Context(), op, s.id)
+					require.NoError(t, err)
+					require.Equal(t, stored, everything(t, s.KMS), "Explain wrote")
+					require.Equal(t, s.id, x.KeyID)
+					agree(t, x, verb(t.Context(), s))
+				})
+			}
+		}
+	}
+}
+
+// TestPlanAgrees: the verdict of PlanDeletion and what ScheduleKeyDeletion says are one.
+func TestPlanAgrees(t *testing.T) {
+	for _, state := range kms.States {
+		for _, guard := range []string{"", "protected", "dependents", "alias", "all"} {
+			for _, expired := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/%v", state, guard, expired), func(t *testing.T) {
+					t.Parallel()
+					ctx := t.Context()
+					s := newSubjectFor(t, map[bool]int{false: 100, true: 3}[expired], kms.SpecAES256, "", kms.OriginKMS, kms.Enabled)
+					if guard == "protected" || guard == "all" {
+						require.NoError(t, only(s.SetDeletionProtection(ctx, s.id, true, "why")))
+					}
+					if guard == "dependents" || guard == "all" {
+						require.NoError(t, only(s.AddDependent(ctx, s.id, kms.Dependent{Name: "table invoices"})))
+					}
+					if guard == "" {
+						require.NoError(t, s.DeleteAlias(ctx, s.alias))
+					}
+					s.become(t, state)
+					if expired {
+						s.Clock.Set(s.expires)
+					}
+					x, err := s.Explain(ctx, kms.OpScheduleKeyDeletion, s.id)
+					require.NoError(t, err)
+					plan, failed := s.PlanDeletion(ctx, s.id)
+					err = only(s.ScheduleKeyDeletion(ctx, s.id, 7))
+					agree(t, x, err)
+					if state == kms.Deleted {
+						require.ErrorIs(t, failed, kms.ErrNotFound)
+						return
+					}
+					require.NoError(t, failed)
+					scheduled := plan.Verdict == kms.VerdictDoubtful || plan.Verdict == kms.VerdictReady
+					require.Equal(t, err == nil, scheduled, "%s, but: %v", plan.Verdict, err)
+					require.Equal(t, len(x.Reasons), len(plan.Blockers))
+					require.Equal(t, state == kms.PendingDeletion, plan.Verdict == kms.VerdictScheduled)
+				})
+			}
+		}
+	}
+}
+
+// become takes an Enabled key to a state, whatever protects it.
+func (s *subject) become(t *testing.T, state kms.State) {
+	ctx := t.Context()
+	switch state {
+	case kms.PendingImport:
+		require.NoError(t, kms.StripMaterial(ctx, s.Manager, s.id))
+	case kms.Disabled:
+		require.NoError(t, only(s.DisableKey(ctx, s.id)))
+	case kms.PendingDeletion:
+		require.NoError(t, kms.Change(ctx, s.Manager, s.id, s.Clock.Now().AddDate(0, 0, 30)))
+	case kms.Deleted:
+		require.NoError(t, kms.Change(ctx, s.Manager, s.id, s.Clock.Now()))
+	}
+}
+
+// TestExplainInstances: the same for operations on instances, in each of their states.
+func TestExplainInstances(t *testing.T) {
+	ctx := t.Context()
+	calls := map[kms.Op]func(k *kmstest.KMS) error{
+		kms.OpCreateKey:        func(k *kmstest.KMS) error { return only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})) },
+		kms.OpDescribeInstance: func(k *kmstest.KMS) error { return only(k.DescribeInstance(ctx, "tenant-7")) },
+		kms.OpRenewInstance: func(k *kmstest.KMS) error {
+			return only(k.RenewInstance(ctx, "tenant-7", k.Clock.Now().AddDate(1, 0, 0)))
+		},
+		kms.OpReleaseInstance: func(k *kmstest.KMS) error { return only(k.ReleaseInstance(ctx, "tenant-7", nil)) },
+		kms.OpSetInstanceDeletionProtection: func(k *kmstest.KMS) error {
+			return only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, ""))
+		},
+	}
+	for op, call := range calls {
+		for days, state := range map[int]kms.InstanceState{0: kms.InstanceActive, 10: kms.InstanceExpired, 25: kms.InstanceReleased} {
+			for _, protected := range []bool{false, true} {
+				k := kmstest.New(t)
+				tenant(t, k, "tenant-7", 10)
+				require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", protected, "")))
+				k.Clock.AdvanceDays(days)
+				require.Equal(t, state, instanceState(t, k.Manager, "tenant-7"))
+				x, err := k.Explain(ctx, op, "tenant-7")
+				require.NoError(t, err)
+				require.Equal(t, "tenant-7", x.Instance)
+				agree(t, x, call(k))
+			}
+		}
+	}
+	k := kmstest.New(t)
+	for op := range calls {
+		x, err := k.Explain(ctx, op, "nobody")
+		require.NoError(t, err)
+		require.Equal(t, []string{"ErrNotFound"}, conditionsOf(x.Reasons[0]), op)
+	}
+	x, err := k.Explain(ctx, kms.OpReleaseInstance, kms.DefaultInstance)
+	require.NoError(t, err)
+	agree(t, x, only(k.ReleaseInstance(ctx, kms.DefaultInstance, nil)))
+	x, err = k.Explain(ctx, kms.OpCreateKey, "")
+	require.NoError(t, err)
+	require.True(t, x.Allowed)
+	require.Equal(t, kms.DefaultInstance, x.Instance)
+}
+
+// TestExplainMore: the reasons that are not of the state, and those that there are beside it.
+func TestExplainMore(t *testing.T) {
+	ctx := t.Context()
+	why := errors.New("not you")
+	allowed := map[kms.Op]bool{kms.OpExplain: true}
+	k := kmstest.New(t, func(c *kms.Config) { c.MaxKeyVersions = 1 })
+	guarded := k.Another(t, func(c *kms.Config) {
+		c.Authorize = func(_ context.Context, r kms.Request) error {
+			if allowed[r.Op] {
+				return nil
+			}
+			return why
+		}
+	})
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
+	reasons := func(m *kms.Manager, op kms.Op, ref string) (names []string) {
+		x, err := m.Explain(ctx, op, ref)
+		require.NoError(t, err)
+		require.Equal(t, len(x.Reasons) == 0, x.Allowed)
+		for _, err := range x.Reasons {
+			names = append(names, conditionsOf(err)...)
+		}
+		return names
+	}
+	require.Equal(t, []string{"ErrLimit"}, reasons(k.Manager, kms.OpRotateKey, id))
+	require.ErrorIs(t, only(k.RotateKey(ctx, id)), kms.ErrLimit)
+	require.Equal(t, []string{"ErrDenied"}, reasons(guarded, kms.OpEncrypt, "alias/a"))
+	require.Equal(t, []string{"ErrDenied", "ErrUnsupported"}, reasons(guarded, kms.OpSign, id))
+	require.Equal(t, []string{"ErrDenied"}, reasons(guarded, kms.OpListKeys, ""))
+	require.Empty(t, reasons(k.Manager, kms.OpListKeys, ""))
+	require.Equal(t, []string{"ErrNotFound"}, reasons(k.Manager, kms.OpEncrypt, "alias/nobody"))
+	require.Equal(t, []string{"ErrNotFound"}, reasons(k.Manager, kms.OpEncrypt, "01890000-0000-7000-8000-000000000000"))
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.Equal(t, []string{"ErrUnsupported", "ErrDisabled"}, reasons(k.Manager, kms.OpSign, id))
+	edit(t, k, "key/"+id, func(b []byte) []byte { return b[:len(b)-1] })
+	require.Equal(t, []string{"ErrTampered"}, reasons(k.Manager, kms.OpEncrypt, id))
+
+	require.ErrorIs(t, only(guarded.Explain(ctx, kms.NumOps, id)), kms.ErrInvalid)
+	require.ErrorIs(t, only(k.Explain(ctx, 0, id)), kms.ErrInvalid)
+	require.ErrorIs(t, only(k.Explain(ctx, kms.OpListKeys, id)), kms.ErrInvalid)
+	require.ErrorIs(t, only(k.Explain(ctx, kms.OpEncrypt, "no key")), kms.ErrInvalid)
+	require.ErrorIs(t, only(k.Explain(ctx, kms.OpReleaseInstance, "NO INSTANCE")), kms.ErrInvalid)
+	allowed[kms.OpExplain] = false
+	require.ErrorIs(t, only(guarded.Explain(ctx, kms.OpEncrypt, id)), kms.ErrDenied)
+	k.Store.OnGet(func(string) error { return why })
+	require.ErrorIs(t, only(k.Explain(ctx, kms.OpEncrypt, id)), kms.ErrUnavailable)
+}
+
+// TestExplainServiceKeys: every change of a read-only key is explained as it is refused.
+func TestExplainServiceKeys(t *testing.T) {
+	s := serviceSubject(t)
+	for op, verb := range verbs {
+		if op == kms.OpDeleteAlias || !kms.Fits(op, kms.SpecAES256, "") {
+			continue
+		}
+		x, err := s.Explain(t.Context(), op, s.id)
+		require.NoError(t, err)
+		agree(t, x, verb(t.Context(), s))
+		require.Equal(t, kms.IsChange(op), !x.Allowed, op)
+	}
+	plan, err := s.PlanDeletion(t.Context(), s.id)
+	require.NoError(t, err)
+	require.Equal(t, kms.VerdictImpossible, plan.Verdict)
+}

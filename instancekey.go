@@ -1,0 +1,124 @@
+package kms
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/xaes"
+)
+
+const macSize = sha256.Size
+
+// An instance is a key store instance, opened: the keys that seal and authenticate what
+// lives in it. They are derived from the instance key, which only the root can open,
+// and are held where no printer reaches them.
+type instance struct {
+	id      string
+	storeID []byte // of the key store
+	seal    *xaes.Key
+	token   *xaes.Key // seals import tokens
+	macKey  func() []byte
+}
+
+// deriveInstance derives the keys of an instance and wipes the instance key.
+func deriveInstance(id string, store, key []byte) (*instance, error) {
+	defer clear(key)
+	in := &instance{id: id, storeID: store}
+	var err error
+	derive := func(label string) (derived []byte) {
+		if err == nil {
+			derived, err = hkdf.Expand(sha256.New, key, label, 32)
+		}
+		return derived
+	}
+	cipher := func(label string) (k *xaes.Key) {
+		derived := derive(label)
+		defer clear(derived)
+		if err == nil {
+			k, err = xaes.New(derived)
+		}
+		return k
+	}
+	in.seal, in.token = cipher("keyhold/v1/seal"), cipher("keyhold/v1/import-token")
+	macKey := derive("keyhold/v1/record-mac")
+	in.macKey = func() []byte { return macKey }
+	if err != nil {
+		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the keys of an instance")
+	}
+	return in, nil
+}
+
+// prefix begins every item that this instance authenticates.
+func (in *instance) prefix() []byte {
+	return append([]byte{1, byte(len(in.id))}, in.id...)
+}
+
+// instanceNamed is the instance that an item says it is authenticated by.
+func instanceNamed(value []byte) (id string, ok bool) {
+	if len(value) < 2 || value[0] != 1 || len(value) < 2+int(value[1]) {
+		return "", false
+	}
+	id = string(value[2 : 2+value[1]])
+	return id, validInstanceID(id)
+}
+
+func (in *instance) mac(name string, prefix, body []byte) []byte {
+	h := hmac.New(sha256.New, in.macKey())
+	h.Write(framed([]byte("keyhold record v1"), in.storeID, []byte(name), prefix, body))
+	return h.Sum(nil)
+}
+
+func (in *instance) verify(mac []byte, name string, prefix, body []byte) bool {
+	return hmac.Equal(mac, in.mac(name, prefix, body))
+}
+
+// sealMaterial seals the material of a key version for the place where it belongs.
+func (in *instance) sealMaterial(id keyID, version uint32, material []byte) []byte {
+	return in.seal.Seal(nil, material, in.materialContext(id, version))
+}
+
+func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {
+	return in.seal.Open(nil, v.Sealed, in.materialContext(id, v.Version))
+}
+
+func (in *instance) materialContext(id keyID, version uint32) []byte {
+	return framed([]byte("keyhold material v1"), in.storeID, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
+}
+
+func (in *instance) shredContext(id keyID) []byte {
+	return framed([]byte("keyhold shred secret v1"), in.storeID, []byte(in.id), id[:])
+}
+
+func (in *instance) oldContext(id keyID, i int, v *oldVersion) []byte {
+	n := binary.BigEndian.AppendUint32(nil, uint32(i))
+	return framed([]byte("keyhold legacy material v1"), in.storeID, []byte(in.id), id[:], n, []byte(v.Scheme), []byte(v.Locator))
+}
+
+func (in *instance) tokenContext(id keyID) []byte {
+	return framed([]byte("keyhold import token v1"), in.storeID, []byte(in.id), id[:])
+}
+
+// rootContext is the associated data under which the root seals an instance key.
+func rootContext(store []byte, id string) []byte {
+	return framed([]byte("keyhold instance key v1"), store, []byte(id))
+}
+
+// framed joins parts so that no other parts give the same bytes: each behind its length.
+func framed(parts ...[]byte) []byte {
+	var b []byte
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
+	}
+	return b
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}

@@ -1,0 +1,189 @@
+package kms
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// An instanceEntry is an instance as it was read. It is never changed.
+type instanceEntry struct {
+	in      *instance // nil: its key was destroyed
+	rec     instanceRecord
+	version keystore.Version
+	readAt  time.Time
+}
+
+// instanceOf is the instance that an item of a key is authenticated by, from memory where
+// that is fresh enough. The default instance never ends, so that nothing is looked up for
+// its keys. Errors are what the caller is to be told of the key.
+func (m *Manager) instanceOf(ctx context.Context, c *call, id string) (*instanceEntry, error) {
+	if id == DefaultInstance {
+		return m.home, nil
+	}
+	ie, err := m.freshInstance(ctx, c, id)
+	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
+		return nil, refuse(c.op, c.keyID, ErrTampered) // a key without its instance
+	}
+	return ie, err
+}
+
+// activeInstance is an instance that a key is to live in.
+func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
+	if id == DefaultInstance {
+		return m.home, nil
+	}
+	ie, err := m.freshInstance(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	switch ie.rec.state(c.now) {
+	case InstanceReleased:
+		return nil, instanceGone(c.op, id)
+	case InstanceExpired:
+		return nil, newInstanceExpired(c.op, "", &ie.rec)
+	}
+	return ie, nil
+}
+
+// freshInstance is an instance as it stands, from memory where that is fresh enough.
+func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
+	if err := m.instanceChanges.follow(ctx); err != nil {
+		return nil, unavailable(c.op, c.keyID, "the key store", err)
+	}
+	ie, ok := m.instances.get(id)
+	if ok && m.instanceChanges.holds(&ie.readAt) {
+		return ie, nil
+	}
+	return m.loadInstance(ctx, c, id)
+}
+
+// loadInstance reads an instance from the store, opens its key and keeps both.
+func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
+	mark, sent := m.instances.mark(id), m.clock()
+	rec, version, err := m.getInstance(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	ie := &instanceEntry{rec: *rec, version: version, readAt: sent}
+	if ie.in, err = m.openInstance(c, rec); err != nil {
+		return nil, err
+	}
+	m.instances.put(id, ie, mark)
+	return ie, nil
+}
+
+// openInstance opens the key of an instance, unless it is open already. Nil: it was destroyed.
+func (m *Manager) openInstance(c *call, rec *instanceRecord) (*instance, error) {
+	if len(rec.Sealed) == 0 {
+		m.opened.Delete(rec.ID)
+		return nil, nil
+	}
+	if in, ok := m.opened.Load(rec.ID); ok {
+		return in.(*instance), nil
+	}
+	in, err := rec.open(c.op, *m.root.Load())
+	if err == nil {
+		m.opened.Store(rec.ID, in)
+	}
+	return in, err
+}
+
+// getInstance reads the record of an instance from the store.
+func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+	item, err := m.store.Get(ctx, instanceItem(id))
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil, "", instanceNotFound(c.op, id)
+	case err != nil:
+		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+	}
+	rec, err := m.readInstance(c, id, item.Value)
+	return rec, item.Version, err
+}
+
+// readInstance reads the record of the instance that is listed under id.
+func (m *Manager) readInstance(c *call, id string, value []byte) (*instanceRecord, error) {
+	rec := new(instanceRecord)
+	if m.home.in.decodeItem(instanceItem(id), value, rec) != nil || rec.ID != id || !validInstanceID(id) {
+		return nil, tamperedInstance(c.op, id)
+	}
+	return rec, nil
+}
+
+// namedInstance is the instance that a caller named, as the store has it, after Authorize.
+func (m *Manager) namedInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+	if !validInstanceID(id) {
+		return nil, "", badInstanceID(c.op)
+	}
+	if err := c.authorizeInstance(ctx, id); err != nil {
+		return nil, "", err
+	}
+	return m.getInstance(ctx, c, id)
+}
+
+// updateInstance is the only way in which a call changes an instance, as update is for keys.
+func (m *Manager) updateInstance(ctx context.Context, op Op, id string, bad error, change func(c *call, rec *instanceRecord) error) (_ Instance, err error) {
+	c := m.begin(op)
+	defer c.end(ctx, &err)
+	if bad != nil {
+		return Instance{}, bad
+	}
+	if _, _, err := m.namedInstance(ctx, c, id); err != nil {
+		return Instance{}, err
+	}
+	rec, err := m.changeInstance(ctx, c, id, change)
+	if err != nil {
+		return Instance{}, err
+	}
+	return rec.describe(c.now), nil
+}
+
+// changeInstance reads an instance that is not Released, lets change change it, and writes
+// it if it is still what was read; else again from the start.
+func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change func(c *call, rec *instanceRecord) error) (*instanceRecord, error) {
+	for {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
+			return nil, err
+		}
+		c.now = m.now()
+		if rec.state(c.now) == InstanceReleased {
+			return nil, instanceGone(c.op, id)
+		}
+		before := *rec
+		if err := change(c, rec); err != nil {
+			return nil, err
+		}
+		if rec.equal(&before) {
+			return rec, nil
+		}
+		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
+			return rec, err
+		}
+		if ctx.Err() != nil {
+			return nil, unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// writeInstance puts the record of an instance with its next sequence number in place of the
+// version that it was read at, or says errStale.
+func (m *Manager) writeInstance(ctx context.Context, c *call, rec *instanceRecord, old keystore.Version) error {
+	rec.Seq++
+	name := instanceItem(rec.ID)
+	value, err := m.home.in.encodeItem(name, rec)
+	if err != nil {
+		return badDate(c.op)
+	}
+	_, err = m.store.Put(ctx, name, old, value)
+	m.instances.drop(rec.ID)
+	return written(c.op, "", err)
+}
+
+func (m *Manager) forgetInstance(name string) {
+	m.instances.drop(strings.TrimPrefix(name, instanceSegment))
+}

@@ -1,0 +1,218 @@
+package kms
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/legacy"
+)
+
+// MaxLegacyCiphertext is the most that Decrypt takes of another system's ciphertexts, in
+// bytes: 16 KiB.
+const MaxLegacyCiphertext = 16 << 10
+
+// sources are the keys of other systems, as they were when the Manager was opened, and the
+// sources that know their ciphertexts. A key that has a record in the key store is governed
+// by that, and what a source has of it counts no more.
+type sources struct {
+	all   []legacy.Source
+	keys  map[keyID]*sourceKey
+	ids   []keyID                // ascending
+	where map[oldLocator][]keyID // who may have made a ciphertext
+}
+
+// A sourceKey is a key that a source has.
+type sourceKey struct {
+	source legacy.Source
+	key    legacy.Key
+	opened []atomic.Pointer[legacy.Opener] // one for each version
+}
+
+// oldLocator is what a ciphertext of another system tells of its key version.
+type oldLocator struct{ scheme, locator string }
+
+// item is the name of the item that tells whose keys of the key store have it.
+func (l oldLocator) item() string { return legacySegment + l.scheme + "/" + l.locator }
+
+const legacySegment = "legacy/"
+
+// readSources asks the sources for their keys.
+func readSources(ctx context.Context, all []legacy.Source) (*sources, error) {
+	s := &sources{all: all, keys: map[keyID]*sourceKey{}, where: map[oldLocator][]keyID{}}
+	schemes := map[string]bool{}
+	for _, source := range all {
+		if source == nil || !legacy.ValidScheme(source.Scheme()) || schemes[source.Scheme()] {
+			return nil, invalid(opOpen, "of Config.Legacy one is nil, or two are of one scheme")
+		}
+		schemes[source.Scheme()] = true
+		for key, err := range source.Keys(ctx) {
+			if err != nil {
+				return nil, unavailable(opOpen, "", "a source of Config.Legacy", err)
+			}
+			if err := s.add(source, key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.SortFunc(s.ids, func(a, b keyID) int { return slices.Compare(a[:], b[:]) })
+	return s, nil
+}
+
+func (s *sources) add(source legacy.Source, key legacy.Key) error {
+	id, ok := parseKeyID(key.ID)
+	if err := key.Check(); err != nil || !ok {
+		return refuseBecause(opOpen, "", ErrInvalid, "a key of Config.Legacy", err)
+	}
+	if s.keys[id] != nil {
+		return invalid(opOpen, "two keys of Config.Legacy have one ID")
+	}
+	s.keys[id] = &sourceKey{source, key, make([]atomic.Pointer[legacy.Opener], len(key.Versions))}
+	s.ids = append(s.ids, id)
+	for _, v := range key.Versions {
+		at := oldLocator{source.Scheme(), v.Locator}
+		if !slices.Contains(s.where[at], id) {
+			s.where[at] = append(s.where[at], id)
+		}
+	}
+	return nil
+}
+
+// record is what a key of a source looks like. It is in no key store.
+func (k *sourceKey) record(id keyID, home *instance) *record {
+	r := &record{
+		ID: id, text: k.key.ID, in: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
+		Origin: OriginKMS, Protection: ProtectionSoftware, Description: k.key.Description, CreatedAt: k.key.CreatedAt,
+	}
+	if k.key.Imported {
+		r.Origin = OriginExternal
+	}
+	for _, v := range k.key.Versions {
+		r.Old = append(r.Old, oldVersion{Scheme: k.source.Scheme(), Locator: v.Locator, CreatedAt: v.CreatedAt})
+	}
+	return r
+}
+
+// An oldVersion is a version that a key had in another system. It opens what it made there.
+type oldVersion struct {
+	Scheme    string    `json:"scheme"`
+	Locator   string    `json:"locator"`
+	CreatedAt time.Time `json:"created,omitzero"`
+	Sealed    []byte    `json:"sealed,omitempty"` // the material; none while it is the source's
+}
+
+func (v *oldVersion) at() oldLocator { return oldLocator{v.Scheme, v.Locator} }
+
+// locate is all that a ciphertext tells of its key version, by any source.
+func (s *sources) locate(ciphertext []byte) (found []oldLocator) {
+	if len(ciphertext) > MaxLegacyCiphertext {
+		return nil
+	}
+	for _, source := range s.all {
+		for _, locator := range source.Locate(ciphertext) {
+			if legacy.ValidLocator(locator) {
+				found = append(found, oldLocator{source.Scheme(), locator})
+			}
+		}
+	}
+	return found
+}
+
+func (s *sources) scheme(name string) legacy.Source {
+	for _, source := range s.all {
+		if source.Scheme() == name {
+			return source
+		}
+	}
+	return nil
+}
+
+// makers are the keys that may have made a ciphertext of another system, those of the key
+// store first.
+func (m *Manager) makers(ctx context.Context, c *call, at []oldLocator) (ids []keyID, err error) {
+	add := func(more []keyID) {
+		for _, id := range more {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	for _, l := range at {
+		kept, _, err := m.loadMakers(ctx, c, l)
+		if err != nil {
+			return nil, err
+		}
+		add(kept.Keys)
+	}
+	for _, l := range at {
+		add(m.legacy.where[l])
+	}
+	return ids, nil
+}
+
+// makersRecord is the item of a locator: whose keys of the key store have it.
+type makersRecord struct {
+	Keys []keyID `json:"keys"`
+	Seq  uint64  `json:"seq"`
+}
+
+func (m *Manager) loadMakers(ctx context.Context, c *call, at oldLocator) (rec makersRecord, version keystore.Version, err error) {
+	item, err := m.store.Get(ctx, at.item())
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return rec, "", nil
+	case err != nil:
+		return rec, "", unavailable(c.op, "", "the key store", err)
+	case m.home.in.decodeItem(at.item(), item.Value, &rec) != nil:
+		return rec, "", refuseBecause(c.op, "", ErrTampered, "the record of a locator", nil)
+	}
+	return rec, item.Version, nil
+}
+
+// addMaker notes that a key of the key store has a locator. It comes before the key itself: a
+// note of a key that is not there does no harm.
+func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyID) error {
+	for {
+		rec, version, err := m.loadMakers(ctx, c, at)
+		if err != nil || slices.Contains(rec.Keys, id) {
+			return err
+		}
+		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
+		value, err := m.home.in.encodeItem(at.item(), rec)
+		if err != nil {
+			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
+		}
+		_, err = m.store.Put(ctx, at.item(), version, value)
+		if err = written(c.op, "", err); !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// unlisted yields the keys of sources whose ID sorts behind after and not behind last, where
+// that is not empty, and which have no record in the key store.
+func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (found []*record, err error) {
+	for _, id := range m.legacy.ids {
+		text := m.legacy.keys[id].key.ID
+		if strings.Compare(text, after) <= 0 || last != "" && strings.Compare(text, last) > 0 {
+			continue
+		}
+		probe := *c
+		e, err := m.load(ctx, &probe, id)
+		switch {
+		case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered):
+		case err != nil:
+			return nil, err
+		case e.record.Owner == OwnerLegacy:
+			found = append(found, e.record)
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,137 @@
+package kms
+
+import (
+	"context"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/legacy"
+)
+
+// decryptOld opens a ciphertext of another system with the key version that it may be of. Where
+// several may be, each is tried; it authenticates under one alone. Where none opens it, the
+// answer is that of a key that was refused, for it may be that one's.
+func (m *Manager) decryptOld(ctx context.Context, c *call, at []oldLocator, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	ids, err := m.makers(ctx, c, at)
+	if err != nil {
+		return nil, err
+	}
+	var refused error
+	for _, id := range ids {
+		c.keyID, c.refused = id.String(), false
+		plaintext, err := m.decryptOldWith(ctx, c, id, at, ciphertext, ec)
+		if err == nil {
+			return plaintext, nil
+		}
+		if refused == nil && !refusedAs(err, ErrCiphertext) {
+			refused = err
+		}
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	if len(ids) != 1 {
+		c.keyID = ""
+	}
+	return nil, refuse(c.op, c.keyID, ErrCiphertext)
+}
+
+func (m *Manager) decryptOldWith(ctx context.Context, c *call, id keyID, at []oldLocator, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
+		return nil, err
+	}
+	e, err := m.find(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	for i := range e.record.Old {
+		for _, l := range at {
+			if e.record.Old[i].at() != l {
+				continue
+			}
+			opener, err := m.openOld(c, e.record, i)
+			if err != nil {
+				return nil, err
+			}
+			plaintext, err := opener.Decrypt(ciphertext, ec)
+			if err == nil {
+				c.tally = m.usage.of(id, 0)
+				return plaintext, nil
+			}
+			if !errors.Is(err, legacy.ErrCiphertext) {
+				return nil, fromSource(c, err)
+			}
+		}
+	}
+	return nil, refuse(c.op, c.keyID, ErrCiphertext)
+}
+
+// openOld opens the i-th version that a key had in another system.
+func (m *Manager) openOld(c *call, r *record, i int) (legacy.Opener, error) {
+	v := &r.Old[i]
+	if r.Owner == OwnerLegacy {
+		return m.legacy.keys[r.ID].open(c, i)
+	}
+	source := m.legacy.scheme(v.Scheme)
+	if source == nil {
+		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "no source of Config.Legacy is of the ciphertext's scheme", nil)
+	}
+	material, err := r.in.seal.Open(nil, v.Sealed, r.in.oldContext(r.ID, i, v))
+	if err != nil {
+		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material of another system", nil)
+	}
+	defer clear(material)
+	opener, err := source.Open(v.Locator, material)
+	if err != nil {
+		return nil, fromSource(c, err)
+	}
+	return opener, nil
+}
+
+// open opens a version that is the source's still, and keeps it open.
+func (k *sourceKey) open(c *call, i int) (legacy.Opener, error) {
+	if opener := k.opened[i].Load(); opener != nil {
+		return *opener, nil
+	}
+	material := k.key.Versions[i].Material()
+	defer clear(material)
+	opener, err := k.source.Open(k.key.Versions[i].Locator, material)
+	if err != nil {
+		return nil, fromSource(c, err)
+	}
+	k.opened[i].Store(&opener)
+	return opener, nil
+}
+
+// fromSource gives a source's error the name that callers know.
+func fromSource(c *call, err error) error {
+	if errors.Is(err, legacy.ErrUnsupported) {
+		return refuseBecause(c.op, c.keyID, ErrUnsupported, "the source", err)
+	}
+	return refuseBecause(c.op, c.keyID, ErrTampered, "the material of another system", nil)
+}
+
+// oldNeedsRewrap tells whether a ciphertext of another system may be of a key that was taken
+// over, and so of one that has a version to encrypt with.
+func (m *Manager) oldNeedsRewrap(ctx context.Context, c *call, ciphertext []byte) (bool, error) {
+	ids, err := m.makers(ctx, c, m.legacy.locate(ciphertext))
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		c.keyID = id.String()
+		if err := c.authorize(ctx, Request{KeyID: c.keyID}); err != nil {
+			return false, err
+		}
+		e, err := m.find(ctx, c, id)
+		if err != nil {
+			return false, err
+		}
+		if e.record.Owner != OwnerLegacy {
+			return true, nil
+		}
+	}
+	if len(ids) == 0 {
+		return false, refuse(c.op, "", ErrCiphertext)
+	}
+	return false, nil
+}

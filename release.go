@@ -1,0 +1,173 @@
+package kms
+
+import (
+	"context"
+	"crypto/subtle"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// ReleaseOptions may be nil. The zero value of each field is its default.
+type ReleaseOptions struct {
+	Force bool // release without asking for a backup, and without asking Config.OnRelease
+}
+
+// ReleaseInstance ends an instance at once: its key is destroyed, and so by one write all its
+// keys are gone and everything encrypted under them is unreadable. Nothing brings them back
+// but a backup, with Restore.
+//
+// Deletion protection must be off (ErrProtected). Config.OnRelease is asked first, and then
+// there must be a backup in which every key of the instance is as it is now (ErrNoBackup);
+// a change that is made while this looks may be lost. With Force neither is asked for. The
+// default instance is not released (ErrUnsupported).
+//
+// Keys in hardware are destroyed there, each by itself. Where the hardware cannot be reached
+// the instance is released nonetheless, and Maintain finishes.
+func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
+	c := m.begin(OpReleaseInstance)
+	defer c.end(ctx, &err)
+	rec, version, err := m.namedInstance(ctx, c, id)
+	if err != nil {
+		return Instance{}, err
+	}
+	if err := rec.releasable(c); err != nil {
+		return Instance{}, err
+	}
+	forced := opts != nil && opts.Force
+	if !forced {
+		if err := m.askOnRelease(ctx, c, rec); err != nil {
+			return Instance{}, err
+		}
+	}
+	for {
+		if rec, version, err = m.getInstance(ctx, c, id); err != nil {
+			return Instance{}, err
+		}
+		if err := rec.releasable(c); err != nil {
+			return Instance{}, err
+		}
+		if !forced {
+			if err := m.checkBackup(ctx, c, rec); err != nil {
+				return Instance{}, err
+			}
+		}
+		c.now = m.now()
+		if err := m.release(ctx, c, rec, version); !errors.Is(err, errStale) {
+			return rec.describe(c.now), err
+		}
+		if ctx.Err() != nil {
+			return Instance{}, unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// releasable refuses to release an instance by hand.
+func (rec *instanceRecord) releasable(c *call) error {
+	switch {
+	case rec.ID == DefaultInstance:
+		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
+	case rec.state(c.now) == InstanceReleased:
+		return instanceGone(c.op, rec.ID)
+	case rec.Protected:
+		return newProtectedInstance(c.op, rec)
+	}
+	return nil
+}
+
+// askOnRelease lets the program do what it wants done before an instance is released.
+func (m *Manager) askOnRelease(ctx context.Context, c *call, rec *instanceRecord) error {
+	if m.onRelease == nil {
+		return nil
+	}
+	if err := m.onRelease(ctx, m, rec.describe(c.now)); err != nil {
+		return &UnavailableError{refusal: refusal{op: c.op, inst: rec.ID, cond: ErrUnavailable, text: "Config.OnRelease", cause: err,
+			hint: "The instance is not released before Config.OnRelease succeeds. See to what it failed at, then try again."}, Err: err}
+	}
+	return nil
+}
+
+// checkBackup refuses where no backup holds every key of an instance as it is.
+func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord) error {
+	if rec.Backup == nil {
+		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
+	}
+	digest, err := m.instanceDigest(ctx, c, rec.ID)
+	if err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare(digest, rec.Backup.Digest) != 1 {
+		return refuseInstance(c.op, rec.ID, ErrNoBackup, "a key was changed after the last, of "+instant(rec.Backup.At), nil)
+	}
+	return nil
+}
+
+// release makes an instance Released. In software that is all: the one write destroys the
+// key. Keys in hardware have to be destroyed first, for which the key is needed.
+func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
+	if rec.ReleasedAt.IsZero() {
+		rec.ReleasedAt = c.now
+	}
+	if rec.Protection == ProtectionHSM {
+		if err := m.writeInstance(ctx, c, rec, version); err != nil {
+			return err
+		}
+		return m.finishRelease(ctx, c, rec.ID)
+	}
+	rec.Sealed = nil
+	if err := m.writeInstance(ctx, c, rec, version); err != nil {
+		return err
+	}
+	m.forgetReleased(rec.ID)
+	return nil
+}
+
+// finishRelease destroys the keys in hardware of an instance that was released, and then its
+// instance key.
+func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
+	if err := m.destroyAll(ctx, c, id); err != nil {
+		return err
+	}
+	rec, version, err := m.getInstance(ctx, c, id)
+	if err != nil || len(rec.Sealed) == 0 {
+		return err
+	}
+	rec.Sealed = nil
+	if err := m.writeInstance(ctx, c, rec, version); err != nil && !errors.Is(err, errStale) {
+		return err
+	}
+	m.forgetReleased(id)
+	return nil
+}
+
+// destroyAll has the provider destroy every key of an instance, and leaves tombstones.
+func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
+	for item, err := range m.scan(ctx, c, "") {
+		switch {
+		case item == nil:
+			return err
+		case err != nil || item.record.in.id != id:
+			continue
+		}
+		r, version := item.record, item.version
+		if r.DestroyedAt.IsZero() {
+			r.bury(c.now)
+			if version, err = m.write(ctx, c, r, version); err != nil {
+				return err
+			}
+		}
+		if len(r.Doomed) > 0 {
+			if err := m.destroy(ctx, c, r, version, &Report{}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forgetReleased drops what this process knows of an instance whose key was destroyed.
+func (m *Manager) forgetReleased(id string) {
+	m.opened.Delete(id)
+	m.instances.drop(id)
+	m.keys.dropAll()
+}

@@ -1,0 +1,210 @@
+package kms_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+var force = &kms.ReleaseOptions{Force: true}
+
+// TestRelease: one write, and every key of the instance is gone for every Manager; what leads
+// to the keys is gone from the store; others go on; the ID is not used again.
+func TestRelease(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id, other := tenant(t, k, "tenant-7", 0), tenant(t, k, "tenant-8", 0)
+	require.NoError(t, k.CreateAlias(ctx, "alias/seven", id))
+	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	second := k.Another(t)
+	require.NoError(t, only(second.Decrypt(ctx, c, nil)))
+
+	var puts []string
+	k.Store.OnPut(func(name string) (bool, error) { puts = append(puts, name); return true, nil })
+	released, err := k.ReleaseInstance(ctx, "tenant-7", force)
+	require.NoError(t, err)
+	require.Equal(t, []string{"instance/tenant-7"}, puts)
+	k.Store.OnPut(nil)
+	require.Equal(t, kms.InstanceReleased, released.State)
+	require.Equal(t, k.Clock.Now(), released.ReleasedAt)
+	require.NotContains(t, string(value(t, k, "instance/tenant-7")), `"root"`, "the sealed instance key is left")
+
+	for _, m := range []*kms.Manager{k.Manager, second, k.Another(t)} {
+		require.Equal(t, kms.InstanceReleased, instanceState(t, m, "tenant-7"))
+		for _, err := range []error{
+			only(m.Decrypt(ctx, c, nil)), only(m.DescribeKey(ctx, id)), only(m.Encrypt(ctx, "alias/seven", nil, nil)), only(m.EnableKey(ctx, id)),
+			only(m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), only(m.ReleaseInstance(ctx, "tenant-7", force)),
+			only(m.RenewInstance(ctx, "tenant-7", time.Time{})), only(m.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")),
+		} {
+			require.Equal(t, []string{"ErrNotFound"}, conditionsOf(err))
+			require.Contains(t, kms.Hint(err), "Restore")
+		}
+		for key, err := range m.Keys(ctx, nil) {
+			require.NoError(t, err)
+			require.NotEqual(t, id, key.ID)
+		}
+		require.NoError(t, only(m.Encrypt(ctx, other, nil, nil)))
+	}
+	report := maintain(t, k)
+	require.Equal(t, kms.Report{Keys: 1}, report, "there is nothing left to do")
+	require.ErrorIs(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7"})), kms.ErrExists)
+	require.NoError(t, k.CreateAlias(ctx, "alias/seven", other), "the name of a key that is gone is free")
+}
+
+// TestReleaseRefused: without a backup, while it is protected, and the default instance ever.
+func TestReleaseRefused(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := tenant(t, k, "tenant-7", 0)
+	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrNoBackup)
+	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "until the audit")))
+	err := only(k.ReleaseInstance(ctx, "tenant-7", force))
+	var protected *kms.ProtectedError
+	require.ErrorAs(t, err, &protected)
+	require.Equal(t, "tenant-7", protected.Instance)
+	require.Equal(t, "until the audit", protected.Why)
+	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", false, "")))
+	require.ErrorIs(t, only(k.ReleaseInstance(ctx, kms.DefaultInstance, force)), kms.ErrUnsupported)
+	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "nobody", force)), kms.ErrNotFound)
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+}
+
+// TestReleaseByExpiry: noted when the grace is first seen over, physical PurgeDelay later; the
+// protection of the instance does not stop it; and a clock that was set right does.
+func TestReleaseByExpiry(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	id := tenant(t, k, "tenant-7", 10)
+	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
+	begin := k.Clock.Now()
+	sealed := func() bool {
+		return len(value(t, k, "instance/tenant-7")) > 0 && kms.IsSealed(value(t, k, "instance/tenant-7"))
+	}
+
+	k.Clock.AdvanceDays(400) // it jumped
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound, "the state follows the clock at once")
+	k.Clock.Set(begin.Add(time.Hour))
+	require.Empty(t, maintain(t, k).Instances.Noted)
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+
+	k.Clock.Set(begin.AddDate(0, 0, 25).Add(-1))
+	require.Empty(t, maintain(t, k).Instances.Noted)
+	k.Clock.Advance(1)
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	k.Clock.Advance(24*time.Hour - 1)
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Waiting)
+	require.True(t, sealed())
+	k.Clock.Advance(1)
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Released)
+	require.False(t, sealed())
+	require.Equal(t, kms.Report{}, maintain(t, k))
+	k.Clock.Set(begin)
+	require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound, "what was destroyed stays so")
+	require.Equal(t, kms.InstanceReleased, instanceState(t, k.Manager, "tenant-7"))
+}
+
+// TestOnRelease: the physical release waits for the hook, and so does a release by hand, but
+// for one by force.
+func TestOnRelease(t *testing.T) {
+	ctx := t.Context()
+	fails := errors.New("the bucket does not answer")
+	var asked []kms.Instance
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.OnRelease = func(_ context.Context, m *kms.Manager, in kms.Instance) error {
+			require.NotNil(t, m)
+			asked = append(asked, in)
+			return fails
+		}
+	})
+	tenant(t, k, "tenant-7", 10)
+	tenant(t, k, "tenant-8", 0)
+	for _, id := range []string{"tenant-8"} {
+		err := only(k.ReleaseInstance(ctx, id, nil))
+		require.ErrorIs(t, err, fails)
+		require.ErrorIs(t, err, kms.ErrUnavailable)
+		require.Equal(t, kms.InstanceActive, instanceState(t, k.Manager, id))
+	}
+	k.Clock.AdvanceDays(25)
+	for range 2 {
+		report, err := k.Maintain(ctx)
+		require.ErrorIs(t, err, fails)
+		require.Equal(t, []string{"tenant-7"}, report.Instances.Waiting)
+		require.True(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
+	}
+	require.Len(t, asked, 3)
+	require.Equal(t, kms.InstanceReleased, asked[2].State)
+	fails = nil
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Released)
+	require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
+	fails = errors.New("never asked")
+	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-8", force)))
+}
+
+// TestReleaseKilled kills a release at its write, in each way that it can fail: it is done or
+// it is not, and the next call or pass finishes.
+func TestReleaseKilled(t *testing.T) {
+	killed := errors.New("killed")
+	for _, applied := range []bool{false, true} {
+		for _, byHand := range []bool{false, true} {
+			ctx := t.Context()
+			k := kmstest.New(t)
+			id := tenant(t, k, "tenant-7", 10)
+			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+			require.NoError(t, err)
+			if !byHand {
+				k.Clock.AdvanceDays(25)
+			}
+			k.Store.OnPut(func(string) (bool, error) { return applied, killed })
+			if byHand {
+				err = only(k.ReleaseInstance(ctx, "tenant-7", force))
+			} else {
+				err = only(k.Maintain(ctx))
+			}
+			require.ErrorIs(t, err, killed)
+			k.Store.OnPut(nil)
+			m := k.Another(t)
+			require.Equal(t, !applied, kms.IsSealed(value(t, k, "instance/tenant-7")))
+			if byHand && !applied {
+				require.NoError(t, only(m.Decrypt(ctx, c, nil)), "nothing was done")
+				require.NoError(t, only(m.ReleaseInstance(ctx, "tenant-7", force)))
+			} else {
+				require.NoError(t, only(m.Maintain(ctx)))
+			}
+			require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
+			require.ErrorIs(t, only(m.Decrypt(ctx, c, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
+		}
+	}
+}
+
+// TestRenewAgainstRelease: at the edge of the grace two nodes whose clocks differ renew and
+// release; one of them wins, never both.
+func TestRenewAgainstRelease(t *testing.T) {
+	for range 50 {
+		ctx := t.Context()
+		k := kmstest.New(t)
+		id := tenant(t, k, "tenant-7", 10)
+		edge := k.Clock.Now().AddDate(0, 0, 25)
+		k.Clock.Set(edge.Add(-1))
+		late := k.Another(t, func(c *kms.Config) { c.Now = func() time.Time { return edge } })
+		renewed := make(chan error, 1)
+		go func() { renewed <- only(k.RenewInstance(ctx, "tenant-7", edge.AddDate(1, 0, 0))) }()
+		report, err := late.Maintain(ctx)
+		require.NoError(t, err)
+		err = <-renewed
+		if len(report.Instances.Released) == 0 {
+			require.NoError(t, err)
+			require.NoError(t, only(late.Encrypt(ctx, id, nil, nil)))
+		} else {
+			require.ErrorIs(t, err, kms.ErrNotFound)
+			require.ErrorIs(t, only(late.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+		}
+	}
+}

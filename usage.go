@@ -1,0 +1,152 @@
+package kms
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// KeyUsage is what is known of the use of a key: by all processes as far as they have kept
+// it, and by this one up to now. It is evidence, not a ledger: a process that is killed takes
+// with it what it counted since its last Maintain, a minute with Run, and where the key store
+// did not answer a use may be counted twice. Times are to the second.
+type KeyUsage struct {
+	KeyID       string
+	Versions    []VersionUsage // of versions that were ever used, the oldest first
+	Refused     uint64         // uses that were refused because of what the key was
+	LastRefused Attempt        // zero: none was
+	Attempts    []Attempt      // the last uses that were refused while it was PendingDeletion, up to 10, the oldest first
+}
+
+// VersionUsage is what is known of the use of a key version.
+type VersionUsage struct {
+	Version int    // 0: the versions that it had in another system, together
+	Uses    uint64 // that were done; those that were refused are not
+	Last    time.Time
+	LastOp  Op
+}
+
+// Attempt is a use of a key that was refused.
+type Attempt struct {
+	At   time.Time `json:"at"`
+	Op   Op        `json:"op"`
+	Code string    `json:"code"` // of the refusal
+}
+
+// Uses is how often the key was used, in all versions.
+func (u KeyUsage) Uses() (n uint64) {
+	for _, v := range u.Versions {
+		n += v.Uses
+	}
+	return n
+}
+
+// Last is the last use of the key, of whichever version; zero: it was never used.
+func (u KeyUsage) Last() (last VersionUsage) {
+	for _, v := range u.Versions {
+		if !v.Last.Before(last.Last) {
+			last = v
+		}
+	}
+	return last
+}
+
+// KeyUsage returns what is known of the use of a key.
+func (m *Manager) KeyUsage(ctx context.Context, ref string) (_ KeyUsage, err error) {
+	c := m.begin(OpGetKeyUsage)
+	defer c.end(ctx, &err)
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return KeyUsage{}, err
+	}
+	return m.keyUsage(ctx, c, e.record.ID)
+}
+
+func (m *Manager) keyUsage(ctx context.Context, c *call, id keyID) (KeyUsage, error) {
+	kept, _, err := m.loadUsage(ctx, c, id)
+	if err != nil {
+		return KeyUsage{}, err
+	}
+	return kept.plus(m.usage.peek(id)).describe(), nil
+}
+
+// Close keeps what was counted of the use of keys, as Maintain does. The Manager can be used
+// on. Nothing else is lost where it is not called.
+func (m *Manager) Close(ctx context.Context) error {
+	return m.flushUsage(ctx, m.begin(OpMaintain))
+}
+
+// flushUsage adds what this process counted to what is kept in the store.
+func (m *Manager) flushUsage(ctx context.Context, c *call) error {
+	var failed []error
+	for id, counted := range m.usage.take() {
+		if err := m.keepUsage(ctx, c, id, counted); err != nil {
+			m.usage.restore(counted)
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (m *Manager) keepUsage(ctx context.Context, c *call, id keyID, counted *usageRecord) error {
+	for {
+		kept, version, err := m.loadUsage(ctx, c, id)
+		if err != nil {
+			return err
+		}
+		sum := kept.plus(counted)
+		sum.Seq = kept.Seq + 1
+		name := usageSegment + id.String()
+		value, err := m.home.in.encodeItem(name, sum)
+		if err != nil {
+			return badDate(c.op)
+		}
+		if _, err = m.store.Put(ctx, name, version, value); !errors.Is(err, keystore.ErrConflict) {
+			return written(c.op, id.String(), err)
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, id.String(), "", context.Cause(ctx))
+		}
+	}
+}
+
+// loadUsage reads what is kept of the use of a key; nothing is kept of one that was never
+// used. What somebody else wrote there is as nothing: no key stops for the want of it.
+func (m *Manager) loadUsage(ctx context.Context, c *call, id keyID) (*usageRecord, keystore.Version, error) {
+	none := &usageRecord{Key: id}
+	name := usageSegment + id.String()
+	item, err := m.store.Get(ctx, name)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return none, "", nil
+	case err != nil:
+		return nil, "", unavailable(c.op, id.String(), "the key store", err)
+	}
+	var kept usageRecord
+	if m.home.in.decodeItem(name, item.Value, &kept) != nil || kept.Key != id {
+		return none, item.Version, nil
+	}
+	return &kept, item.Version, nil
+}
+
+const maxAttempts = 10
+
+// lastAttempts are the latest ones.
+func lastAttempts(all []Attempt) []Attempt {
+	return slices.Clone(all[max(0, len(all)-maxAttempts):])
+}
+
+// countedRefusals are the conditions of uses that would have been done but for what the key
+// was just then.
+var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrUnavailable, ErrBrownout}
+
+// countRefusal counts a use that was refused because of what the key is.
+func (c *call) countRefusal(err error) {
+	id, ok := parseKeyID(c.keyID)
+	if ok && slices.ContainsFunc(countedRefusals, func(cond error) bool { return refusedAs(err, cond) }) {
+		c.m.usage.refuse(id, Attempt{At: c.now, Op: c.op, Code: Code(err)}, refusedAs(err, ErrPendingDeletion))
+	}
+}
