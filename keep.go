@@ -46,7 +46,7 @@ func (f *follower) hurry() {
 func (m *Manager) keepFresh(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
-	followers := map[string]*follower{keySegment: m.keyChanges, aliasSegment: m.aliasChanges}
+	followers := map[string]*follower{keySegment: m.keyChanges, aliasSegment: m.aliasChanges, instanceSegment: m.instanceChanges}
 	for _, f := range followers {
 		all.Go(func() { f.keep(ctx) })
 	}
