@@ -23,6 +23,15 @@ race:
 fips:
 	$(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
 
+# A server for tests. With KEYHOLD_POSTGRES=1 no test may be left out for want of it.
+race fips bench campaign: export KEYHOLD_POSTGRES := 1
+race fips bench campaign: postgres
+.PHONY: postgres
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
+	{ echo "PostgreSQL is missing, and apt cannot install it: see https://www.postgresql.org" >&2; exit 1; }
+
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) vet ./...

@@ -1,9 +1,11 @@
 package pgstore_test
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ const (
 	stalled                 // nothing goes through any more, and nothing is closed
 	halfClosed              // what the server says ends, and what it is told goes on
 	dripping                // a byte a second goes through
+	muted                   // what the server says to a statement that writes is dropped
 )
 
 // A proxy stands between a Store and its server.
@@ -106,8 +109,9 @@ func (p *proxy) serve(client *net.TCPConn) {
 	p.conns[client] = true // the side that faults are done to
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	both.Go(func() { p.pass(server, client) })
-	both.Go(func() { p.pass(client, server) })
+	var writes atomic.Bool
+	both.Go(func() { p.pass(server, client, &writes, false) })
+	both.Go(func() { p.pass(client, server, &writes, true) })
 	both.Wait()
 	p.mu.Lock()
 	delete(p.conns, client)
@@ -115,7 +119,7 @@ func (p *proxy) serve(client *net.TCPConn) {
 }
 
 // pass carries bytes one way until either side ends, as the fault of the moment says.
-func (p *proxy) pass(to, from *net.TCPConn) {
+func (p *proxy) pass(to, from *net.TCPConn, writes *atomic.Bool, answers bool) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 32<<10)
@@ -127,6 +131,14 @@ func (p *proxy) pass(to, from *net.TCPConn) {
 			switch f {
 			case cut:
 				return
+			case muted:
+				if !answers && bytes.Contains(part, []byte("unnest(")) {
+					writes.Store(true)
+				}
+				if answers && writes.Load() {
+					at = n
+					continue
+				}
 			case stalled:
 				<-changed
 				continue

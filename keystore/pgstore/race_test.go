@@ -44,10 +44,10 @@ func (m *meeting) Put(ctx context.Context, name string, old keystore.Version, va
 	return m.Store.Put(ctx, name, old, value)
 }
 
-// TestCancelAgainstPurge: a key whose deletion is cancelled at the last moment by one, at
+// TestOneWinner: a key whose deletion is cancelled at the last moment by one, at
 // the instant at which another destroys it, is either had back whole or gone. Both have
 // read the same record, and write at the same time.
-func TestCancelAgainstPurge(t *testing.T) {
+func TestOneWinner(t *testing.T) {
 	t.Parallel()
 	const tables, keys = 20, 50
 	cancelled, purged := 0, 0

@@ -2,10 +2,7 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"iter"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/keyhold/kms/keystore"
 )
@@ -151,62 +148,4 @@ func (s *Store) Changes(ctx context.Context, segment string, after keystore.Curs
 		return nil, head, keystore.ErrGap
 	}
 	return names, head, nil
-}
-
-// Watch implements keystore.Watcher, by LISTEN on a connection of its own.
-func (s *Store) Watch(ctx context.Context, moved func(segment string)) error {
-	leave, err := s.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	if s.notes == "" {
-		return errors.ErrUnsupported
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.closing, cancel)()
-	err = s.watch(ctx, moved)
-	if s.closing.Err() != nil {
-		return keystore.ErrClosed
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return told("Watch", err)
-}
-
-func (s *Store) watch(ctx context.Context, moved func(segment string)) error {
-	var conn *pgx.Conn
-	err := s.once(ctx, func(ctx context.Context) error {
-		pooled, err := s.pool.Acquire(ctx)
-		if err != nil {
-			return err
-		}
-		conn = pooled.Hijack()
-		return run(ctx, conn, s.sql.listen)
-	})
-	if conn != nil {
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limit)
-			defer cancel()
-			_ = conn.Close(ctx)
-		}()
-	}
-	if err != nil {
-		return err
-	}
-	for {
-		note, err := s.next(ctx, conn)
-		switch {
-		case err != nil:
-			return err
-		case note != nil:
-			moved(note.Payload)
-		default: // nothing came for a while: is anybody there?
-			if err := s.once(ctx, func(ctx context.Context) error { return run(ctx, conn, `SELECT 1`) }); err != nil {
-				return err
-			}
-		}
-	}
 }
