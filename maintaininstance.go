@@ -76,14 +76,20 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 	}
 	// OnRelease may have backed the instance up, which is noted in its record.
 	rec, version, err := m.getInstance(ctx, c, rec.ID)
-	if err != nil || rec.state(c.now) != InstanceReleased {
+	switch {
+	case err != nil:
 		return err
+	case rec.state(c.now) != InstanceReleased: // it was renewed meanwhile
+		return errStale
 	}
 	return m.release(ctx, c, rec, version)
 }
 
 func reported(err error, id string, report *InstanceReport) error {
-	if err != nil {
+	switch {
+	case errors.Is(err, errStale):
+		return err
+	case err != nil:
 		report.Waiting = append(report.Waiting, id)
 		return err
 	}
