@@ -260,9 +260,10 @@ func TestCacheIsBounded(t *testing.T) {
 func TestOneLookForMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
-		k := kmstest.New(t, func(c *kms.Config) { c.Store = &shared{} })
+		s := &shared{}
+		k := kmstest.New(t, func(c *kms.Config) { c.Store = s })
 		id := k.MustCreateKey(t).ID
-		held := &heldFeed{shared: k.ConfigWith().Store.(*shared), looking: make(chan struct{}), goOn: make(chan struct{})}
+		held := &heldFeed{shared: s, looking: make(chan struct{}), goOn: make(chan struct{})}
 		m := k.Another(t, func(c *kms.Config) { c.Store = held })
 		errs := make([]error, 32)
 		for i := range errs {

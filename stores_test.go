@@ -1,0 +1,94 @@
+package kms_test
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/pgtest"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/boltstore"
+	"github.com/keyhold/kms/keystore/pgstore"
+	"github.com/keyhold/kms/kmstest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// stores are where the keys may be kept. What holds for a key holds on all.
+var stores = []struct {
+	name string
+	open func(t testing.TB) keystore.Store
+}{
+	{"Memory", func(testing.TB) keystore.Store { return new(keystore.Memory) }},
+	{"boltstore", func(t testing.TB) keystore.Store {
+		s, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), nil)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	}},
+	{"pgstore", func(t testing.TB) keystore.Store {
+		s, err := pgstore.OpenPool(t.Context(), database(t), &pgstore.Options{Table: "t" + rand.Text()})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	}},
+}
+
+// onStores runs a test on each of the stores, as a subtest that has the store's name, and
+// tells that it did. A test that is to hold on all begins with
+//
+//	if onStores(t, TestThis) {
+//		return
+//	}
+//
+// and makes its services with newKMS. It is called again from there, and then does the work.
+func onStores(t *testing.T, test func(*testing.T)) bool {
+	t.Helper()
+	if strings.Contains(t.Name(), "/") {
+		return false
+	}
+	for _, s := range stores {
+		t.Run(s.name, test)
+	}
+	return true
+}
+
+// newKMS is kmstest.New on the store that the test is run on.
+func newKMS(t testing.TB, changes ...func(*kms.Config)) *kmstest.KMS {
+	t.Helper()
+	_, name, _ := strings.Cut(t.Name(), "/")
+	name, _, _ = strings.Cut(name, "/")
+	for _, s := range stores {
+		if s.name == name {
+			store := s.open(t)
+			changes = append([]func(*kms.Config){func(c *kms.Config) { c.Store = store }}, changes...)
+		}
+	}
+	return kmstest.New(t, changes...)
+}
+
+// connections are to the server that the tests of this binary share.
+var connections struct {
+	sync.Mutex
+	*pgxpool.Pool
+}
+
+func database(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	server := pgtest.Shared(t)
+	connections.Lock()
+	defer connections.Unlock()
+	if connections.Pool == nil {
+		pool, err := pgxpool.New(t.Context(), server.DSN(server.Address(), "pool_max_conns=8"))
+		require.NoError(t, err)
+		connections.Pool = pool
+	}
+	return connections.Pool
+}
