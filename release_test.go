@@ -204,7 +204,7 @@ func TestRenewAgainstRelease(t *testing.T) {
 	if onStores(t, TestRenewAgainstRelease) {
 		return
 	}
-	for range 50 {
+	for range onMemory(t, 50, 15) {
 		ctx := t.Context()
 		k := newKMS(t)
 		id := tenant(t, k, "tenant-7", 10)

@@ -60,6 +60,14 @@ func onStores(t *testing.T, test func(*testing.T)) bool {
 	return true
 }
 
+// onMemory is how often something is to be done that is quick on Memory, and slow on a disk.
+func onMemory(t *testing.T, quick, slow int) int {
+	if strings.HasSuffix(t.Name(), "/Memory") {
+		return quick
+	}
+	return slow
+}
+
 // newKMS is kmstest.New on the store that the test is run on.
 func newKMS(t testing.TB, changes ...func(*kms.Config)) *kmstest.KMS {
 	t.Helper()
