@@ -34,6 +34,7 @@ type Event struct {
 type call struct {
 	m        *Manager
 	op       Op
+	began    time.Time // with the clock's monotonic reading, for ages
 	now      time.Time // when it began; for a change, when it decides
 	keyID    string
 	version  uint32
@@ -43,7 +44,10 @@ type call struct {
 	refused  error  // by what the key is
 }
 
-func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
+func (m *Manager) begin(op Op) *call {
+	began := m.clock()
+	return &call{m: m, op: op, began: began, now: recorded(began)}
+}
 
 // end counts a use and tells Observe. It is deferred.
 func (c *call) end(ctx context.Context, err *error) {

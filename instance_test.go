@@ -45,6 +45,9 @@ func instanceState(t *testing.T, m *kms.Manager, id string) kms.InstanceState {
 // that of the fifteenth day, for this Manager, for one that knows nothing yet, and for one
 // that used the key before; and up to the last nanosecond it can be renewed.
 func TestInstanceEdges(t *testing.T) {
+	if onStores(t, TestInstanceEdges) {
+		return
+	}
 	const grace = 15 * 24 * time.Hour
 	for _, edge := range []struct {
 		after time.Duration // the expiry
@@ -56,7 +59,7 @@ func TestInstanceEdges(t *testing.T) {
 	} {
 		t.Run(edge.after.String(), func(t *testing.T) {
 			ctx := t.Context()
-			k := kmstest.New(t)
+			k := newKMS(t)
 			expires := k.Clock.Now().AddDate(0, 0, 30)
 			id := tenant(t, k, "tenant-7", 30)
 			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
@@ -96,6 +99,9 @@ func TestInstanceEdges(t *testing.T) {
 // key whose date came then is Deleted after the renewal, one whose date is still ahead is
 // PendingDeletion; and while it is Expired a deletion can be cancelled, and not be scheduled.
 func TestDeletionAcrossExpiry(t *testing.T) {
+	if onStores(t, TestDeletionAcrossExpiry) {
+		return
+	}
 	for _, c := range []struct {
 		name    string
 		days    int // from the expiry to the deletion date
@@ -104,7 +110,7 @@ func TestDeletionAcrossExpiry(t *testing.T) {
 		for _, cancel := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/cancel %v", c.name, cancel), func(t *testing.T) {
 				ctx := t.Context()
-				k := kmstest.New(t)
+				k := newKMS(t)
 				id := tenant(t, k, "tenant-7", 30)
 				require.NoError(t, only(k.DisableKey(ctx, id)))
 				deletion, err := k.ScheduleKeyDeletion(ctx, id, 30+c.days)
@@ -149,8 +155,11 @@ func TestDeletionAcrossExpiry(t *testing.T) {
 // TestClocksRunWhileExpired: so do the expiry of imported material and the grace; a rotation
 // that is due waits until the key is Enabled again.
 func TestClocksRunWhileExpired(t *testing.T) {
+	if onStores(t, TestClocksRunWhileExpired) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	rotates := tenant(t, k, "tenant-7", 10)
 	require.NoError(t, only(k.UpdateRotationPolicy(ctx, rotates, 12)))
 	id := externalKeyIn(t, k, "tenant-7")
@@ -173,8 +182,11 @@ func TestClocksRunWhileExpired(t *testing.T) {
 
 // TestCreateInstance: what was asked for, and what is out of bounds.
 func TestCreateInstance(t *testing.T) {
+	if onStores(t, TestCreateInstance) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	until := k.Clock.Now().Add(time.Hour)
 	made, err := k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Name: "Tenant 7", ExpiresAt: until})
 	require.NoError(t, err)
@@ -212,8 +224,11 @@ func TestCreateInstance(t *testing.T) {
 
 // TestRenewInstance: a new expiry is later than the old one and in the future, or none.
 func TestRenewInstance(t *testing.T) {
+	if onStores(t, TestRenewInstance) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	tenant(t, k, "tenant-7", 30)
 	day := func(n int) time.Time { return k.Clock.Now().AddDate(0, 0, n) }
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(29))), kms.ErrInvalid, "earlier")
@@ -233,6 +248,9 @@ func TestRenewInstance(t *testing.T) {
 // TestNotices: told once for each expiry, by one of two nodes, at the very instant; of several
 // that are due only the latest; and anew after a renewal.
 func TestNotices(t *testing.T) {
+	if onStores(t, TestNotices) {
+		return
+	}
 	ctx := t.Context()
 	var told []kms.Notice
 	observe := func(c *kms.Config) {
@@ -244,7 +262,7 @@ func TestNotices(t *testing.T) {
 			}
 		}
 	}
-	k := kmstest.New(t, observe)
+	k := newKMS(t, observe)
 	nodes := []*kms.Manager{k.Manager, k.Another(t, observe)}
 	tenant(t, k, "tenant-7", 40)
 	tenant(t, k, "for-ever", 0)
@@ -280,8 +298,11 @@ func TestNotices(t *testing.T) {
 // TestRotateRootOfManyInstances: the new root opens all of them, a Manager that is open goes on,
 // and what was released stays so.
 func TestRotateRootOfManyInstances(t *testing.T) {
+	if onStores(t, TestRotateRootOfManyInstances) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	first, second := tenant(t, k, "tenant-1", 0), tenant(t, k, "tenant-2", 30)
 	gone, home := tenant(t, k, "tenant-3", 0), k.MustCreateKey(t).ID
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-3", &kms.ReleaseOptions{Force: true})))
@@ -347,8 +368,11 @@ func TestCreateInstanceWhileRootRotates(t *testing.T) {
 // TestTamperedInstanceStopsItsKeys: an instance whose record was edited stops its own keys and
 // no other.
 func TestTamperedInstanceStopsItsKeys(t *testing.T) {
+	if onStores(t, TestTamperedInstanceStopsItsKeys) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id, other, home := tenant(t, k, "tenant-1", 30), tenant(t, k, "tenant-2", 0), k.MustCreateKey(t).ID
 	good := value(t, k, "instance/tenant-1")
 	for name, bad := range map[string][]byte{
@@ -373,8 +397,11 @@ func TestTamperedInstanceStopsItsKeys(t *testing.T) {
 
 // TestInstanceOutOfReach: what cannot be looked up is refused, not guessed.
 func TestInstanceOutOfReach(t *testing.T) {
+	if onStores(t, TestInstanceOutOfReach) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id := tenant(t, k, "tenant-1", 30)
 	down := errors.New("connection refused")
 	m := k.Another(t)

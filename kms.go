@@ -89,8 +89,11 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// now reads the clock and drops what does not belong into a record.
-func (m *Manager) now() time.Time { return m.clock().Round(0).UTC() }
+// now reads the clock for a record.
+func (m *Manager) now() time.Time { return recorded(m.clock()) }
+
+// recorded drops from a time what does not belong into a record.
+func recorded(t time.Time) time.Time { return t.Round(0).UTC() }
 
 func (m *Manager) forgetKey(name string) {
 	if id, ok := parseKeyID(strings.TrimPrefix(name, keySegment)); ok {

@@ -88,12 +88,12 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 
 // fetch is find before the table decides.
 func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx); err != nil {
+	if err := m.keyChanges.follow(ctx, c.began); err != nil {
 		c.keyID = id.String()
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(&e.readAt) {
+	if !ok || !m.keyChanges.holds(&e.readAt, c.began) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.record.text

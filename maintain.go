@@ -62,7 +62,12 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 // Run does Maintain at once and then every minute, until ctx ends, and returns ctx's cause,
 // which is no refusal of this package. What a pass could not do is told to Observe and
 // tried again by the next. A program that runs neither this nor Maintain destroys nothing.
+//
+// Where other processes share the store, and MaxStaleness is not zero, Run also looks for
+// their changes three times within it, so that calls need not, and at once where the store
+// tells of them. The goroutines that it starts for this have ended when it returns.
 func (m *Manager) Run(ctx context.Context) error {
+	defer m.keepFresh(ctx)()
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {

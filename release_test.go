@@ -17,8 +17,11 @@ var force = &kms.ReleaseOptions{Force: true}
 // TestRelease: one write, and every key of the instance is gone for every Manager; what leads
 // to the keys is gone from the store; others go on; the ID is not used again.
 func TestRelease(t *testing.T) {
+	if onStores(t, TestRelease) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id, other := tenant(t, k, "tenant-7", 0), tenant(t, k, "tenant-8", 0)
 	require.NoError(t, k.CreateAlias(ctx, "alias/seven", id))
 	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
@@ -60,8 +63,11 @@ func TestRelease(t *testing.T) {
 
 // TestReleaseRefused: without a backup, while it is protected, and the default instance ever.
 func TestReleaseRefused(t *testing.T) {
+	if onStores(t, TestReleaseRefused) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id := tenant(t, k, "tenant-7", 0)
 	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrNoBackup)
 	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "until the audit")))
@@ -79,8 +85,11 @@ func TestReleaseRefused(t *testing.T) {
 // TestReleaseByExpiry: noted when the grace is first seen over, physical PurgeDelay later; the
 // protection of the instance does not stop it; and a clock that was set right does.
 func TestReleaseByExpiry(t *testing.T) {
+	if onStores(t, TestReleaseByExpiry) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	k := newKMS(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
 	id := tenant(t, k, "tenant-7", 10)
 	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
 	begin := k.Clock.Now()
@@ -114,10 +123,13 @@ func TestReleaseByExpiry(t *testing.T) {
 // TestOnRelease: the physical release waits for the hook, and so does a release by hand, but
 // for one by force.
 func TestOnRelease(t *testing.T) {
+	if onStores(t, TestOnRelease) {
+		return
+	}
 	ctx := t.Context()
 	fails := errors.New("the bucket does not answer")
 	var asked []kms.Instance
-	k := kmstest.New(t, func(c *kms.Config) {
+	k := newKMS(t, func(c *kms.Config) {
 		c.OnRelease = func(_ context.Context, m *kms.Manager, in kms.Instance) error {
 			require.NotNil(t, m)
 			asked = append(asked, in)
@@ -151,11 +163,14 @@ func TestOnRelease(t *testing.T) {
 // TestReleaseKilled kills a release at its write, in each way that it can fail: it is done or
 // it is not, and the next call or pass finishes.
 func TestReleaseKilled(t *testing.T) {
+	if onStores(t, TestReleaseKilled) {
+		return
+	}
 	killed := errors.New("killed")
 	for _, applied := range []bool{false, true} {
 		for _, byHand := range []bool{false, true} {
 			ctx := t.Context()
-			k := kmstest.New(t)
+			k := newKMS(t)
 			id := tenant(t, k, "tenant-7", 10)
 			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 			require.NoError(t, err)
@@ -231,9 +246,12 @@ func TestReleaseOfHardware(t *testing.T) {
 // TestRenewAgainstRelease: at the edge of the grace two nodes whose clocks differ renew and
 // release; one of them wins, never both.
 func TestRenewAgainstRelease(t *testing.T) {
-	for range 50 {
+	if onStores(t, TestRenewAgainstRelease) {
+		return
+	}
+	for range onMemory(t, 50, 15) {
 		ctx := t.Context()
-		k := kmstest.New(t)
+		k := newKMS(t)
 		id := tenant(t, k, "tenant-7", 10)
 		edge := k.Clock.Now().AddDate(0, 0, 25)
 		k.Clock.Set(edge.Add(-1))
