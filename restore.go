@@ -15,7 +15,7 @@ import (
 // Restore brings an instance back from a backup, into this key store or a new one: the keys
 // under their IDs, so that old ciphertexts open, the aliases, and where it is absent or was
 // released the instance itself, under its ID and with its instance key. Its expiry is that of the
-// backup, or where that is past Options.ExpiresAt. An instance that is here keeps what it is.
+// backup, or where that is past RestoreOptions.ExpiresAt. An instance that is here keeps what it is.
 //
 // All of the backup is verified before anything is written. What is wrong with it is ErrBackup,
 // as in VerifyBackup. From then on every step is one write: a Restore that failed or was
@@ -26,11 +26,12 @@ import (
 // scheduled again; if its date is past the key is Disabled and not Deleted. Material that is
 // here is kept, and material that was deleted here stays deleted; then and where the backup had
 // none the key is Disabled, or waits for its import. A key with a tombstone never comes back: not
-// one of this key store, of the backup, or of Options.Tombstones. A tombstone in the backup ends
+// one of this key store, of the backup, or of RestoreOptions.Tombstones. A tombstone in the backup ends
 // the key here. A deletion date that passed meanwhile has passed.
 //
 // The material of keys in hardware is not in the backup. Keys that the hardware does not know
-// are restored all the same, and told as Missing.
+// are restored all the same, and told as Missing. Two key stores that have one such key share it:
+// deleted by one of them, it is gone for both.
 func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient Root, opts *RestoreOptions) (report RestoreReport, err error) {
 	c := m.begin(OpRestore)
 	defer c.end(ctx, &err)
@@ -69,7 +70,7 @@ type restoring struct {
 	header *backupHeader
 	key    *xaes.Key // the backup key
 	opts   RestoreOptions
-	buried map[keyID]bool // by Options.Tombstones
+	buried map[keyID]bool // by RestoreOptions.Tombstones
 	backup *backupReader
 	in     *instance // what is restored into
 
