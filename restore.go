@@ -19,15 +19,18 @@ import (
 //
 // All of the backup is verified before anything is written. What is wrong with it is ErrBackup,
 // as in VerifyBackup. From then on every step is one write: a Restore that failed or was
-// killed midway is repeated, with the same backup. Source is read twice, from where it stands.
+// killed midway is repeated, with the same backup; the report says what was done nonetheless.
+// Source is read twice, from where it stands.
 //
 // A key that is here is merged to the stricter side: the earlier deletion date, disabled,
-// protected, with the dependents of both. A deletion that was cancelled here after the backup is
-// scheduled again; if its date is past the key is Disabled and not Deleted. Material that is
-// here is kept, and material that was deleted here stays deleted; then and where the backup had
-// none the key is Disabled, or waits for its import. A key with a tombstone never comes back: not
-// one of this key store, of the backup, or of RestoreOptions.Tombstones. A tombstone in the backup ends
-// the key here. A deletion date that passed meanwhile has passed.
+// protected, with the dependents of both. A deletion that was cancelled here after the backup
+// is scheduled again; if its date is past, the key is Disabled instead, and not lost. Material
+// that is here is kept, and where the backup has none the key is Disabled. Material that was
+// deleted here stays deleted, and the key waits for its import.
+//
+// A key with a tombstone never comes back: not with one of this key store, of the backup, or of
+// RestoreOptions.Tombstones. One in the backup ends the key here, too. A deletion date that
+// passed meanwhile has passed.
 //
 // The material of keys in hardware is not in the backup. Keys that the hardware does not know
 // are restored all the same, and told as Missing. Two key stores that have one such key share it:
