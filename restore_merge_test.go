@@ -157,6 +157,14 @@ func TestRestoreMaterial(t *testing.T) {
 	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
 
 	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	wrapped, token = wrap(t, k, id, ownMaterial)
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+	report := restore(t, k.Manager, with, recipient, nil)
+	require.Empty(t, report.Skipped, "the same material, imported anew")
+	require.NoError(t, only(k.EnableKey(ctx, id)))
+	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+
+	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
 	restore(t, k.Manager, with, recipient, nil)
 	require.Equal(t, kms.PendingImport, stateOf(t, k.Manager, id))
 
