@@ -1,5 +1,6 @@
-# make test is what decides. Everything it needs besides Go, make, a C compiler (for the
-# race detector) and the openssl command (to be checked against) comes as Go modules.
+# make test is what decides. Everything it needs besides Go, make, a C compiler (for the race
+# detector and PKCS#11), the openssl command (to be checked against) and SoftHSM comes as Go
+# modules. SoftHSM it installs itself, with apt.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,13 +12,25 @@ CAMPAIGNTIME ?= 30m
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test lint race fips nocgo bench fuzz campaign golangci
+.PHONY: test test-hsm2 softhsm lint race fips nocgo bench fuzz campaign golangci
 
 test: lint nocgo race fips
 
-# The race detector is the one thing here that needs cgo.
-race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+# The race detector and PKCS#11 need cgo. With KEYHOLD_HSM=1 no test of hardware keys may be
+# left out for want of a token.
+race: softhsm
+	KEYHOLD_HSM=1 CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# The token for tests, and a program that looks at it from outside.
+softhsm:
+	@command -v softhsm2-util >/dev/null && command -v pkcs11-tool >/dev/null || \
+	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends softhsm2 opensc; } || \
+	{ echo "SoftHSM and pkcs11-tool are missing, and apt cannot install them: see https://www.softhsm.org and OpenSC" >&2; exit 1; }
+
+# Hardware keys in a second module, openCryptoki, in a chroot: needs root, and takes minutes
+# the first time.
+test-hsm2:
+	.ci/hsm2
 
 # The setting is given to the tests alone, not to the go command.
 fips:
@@ -26,6 +39,7 @@ fips:
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) vet ./...
+	CGO_ENABLED=0 $(GO) test ./hsm
 
 lint:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted by gofmt:" $$files >&2; exit 1; }

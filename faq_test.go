@@ -22,8 +22,6 @@ import (
 
 // The questions that people ask about a key management service, answered by this one:
 // each file in testdata/faq is a conversation with it.
-//
-// Not answered yet, since this version has no such thing: how keys in hardware are protected.
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
@@ -59,6 +57,8 @@ type faq struct {
 	kept  map[string]*keptCiphertext
 	heard []string // notices
 	old   oldSystem
+
+	hardware hardware
 }
 
 type faqKey struct {
@@ -146,6 +146,12 @@ var faqCommands = map[string]faqCommand{
 	"name":               (*faq).addAlias,
 	"unname":             (*faq).dropAlias,
 	"notices":            (*faq).notices,
+	"open-token":         (*faq).openToken,
+	"create-in-token":    (*faq).createInToken,
+	"look-into-token":    (*faq).lookInto,
+	"take-out":           (*faq).takeOut,
+	"token-away":         (*faq).takeAway,
+	"token-back":         (*faq).bringBack,
 	"store":              (*faq).store,
 }
 

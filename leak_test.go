@@ -192,7 +192,7 @@ func leakRoots(t *testing.T, secrets map[string][]byte, values map[string][]any)
 	}
 
 	p := software.New()
-	material, err := p.Generate(t.Context(), "id", provider.AES256)
+	material, err := p.Generate(t.Context(), "id", provider.AES256, provider.UseEncrypt)
 	require.NoError(t, err)
 	if !fips140.Enforced() {
 		secrets["a provider's material"] = materialByHand(t, material).key

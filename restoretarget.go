@@ -30,6 +30,9 @@ func (rs *restoring) target(ctx context.Context) error {
 			rs.in, err = m.openInstance(c, rec)
 			return err
 		}
+		if !rec.ReleasedAt.IsZero() && len(rec.Sealed) > 0 {
+			return unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
+		}
 		if err := rs.make(ctx, rec, was, version); !errors.Is(err, errStale) {
 			return err
 		}
