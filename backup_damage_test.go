@@ -176,17 +176,22 @@ func TestBackupIsTrusted(t *testing.T) {
 	require.NoError(t, only(kms.VerifyBackup(t.Context(), bytes.NewReader(again), recipient)))
 	r := unchanging(t, k, recipient)
 	for name, change := range map[string]func([]kms.BackupItem) []kms.BackupItem{
-		"nothing":               func(all []kms.BackupItem) []kms.BackupItem { return nil },
-		"no instance":           func(all []kms.BackupItem) []kms.BackupItem { return all[1:] },
-		"no closing":            func(all []kms.BackupItem) []kms.BackupItem { return all[:3] },
-		"two closings":          func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[3]) },
-		"something behind it":   func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[2]) },
-		"two instances":         func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, all[0]) },
-		"a key twice":           func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Insert(all, 1, all[1])) },
-		"an alias twice":        func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Insert(all, 2, all[2])) },
-		"an alias of no key":    func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Delete(all, 1, 2)) },
-		"the alias first":       func(all []kms.BackupItem) []kms.BackupItem { all[1], all[2] = all[2], all[1]; return all },
-		"an unknown kind":       func(all []kms.BackupItem) []kms.BackupItem { all[2].Kind = 5; return all },
+		"nothing":             func(all []kms.BackupItem) []kms.BackupItem { return nil },
+		"no instance":         func(all []kms.BackupItem) []kms.BackupItem { return all[1:] },
+		"no closing":          func(all []kms.BackupItem) []kms.BackupItem { return all[:3] },
+		"two closings":        func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[3]) },
+		"something behind it": func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[2]) },
+		"two instances":       func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, all[0]) },
+		"a key twice":         func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Insert(all, 1, all[1])) },
+		"an alias twice":      func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Insert(all, 2, all[2])) },
+		"an alias of no key":  func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Delete(all, 1, 2)) },
+		"the alias first":     func(all []kms.BackupItem) []kms.BackupItem { all[1], all[2] = all[2], all[1]; return all },
+		"an unknown kind":     func(all []kms.BackupItem) []kms.BackupItem { all[2].Kind = 6; return all },
+		"a count of noise":    func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, countItem("{}")) },
+		"a count behind keys": func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 2, countItem(aCount)) },
+		"a count twice": func(all []kms.BackupItem) []kms.BackupItem {
+			return slices.Insert(all, 1, countItem(aCount), countItem(aCount))
+		},
 		"kind 0":                func(all []kms.BackupItem) []kms.BackupItem { all[1].Kind = 0; return all },
 		"an alias that is none": func(all []kms.BackupItem) []kms.BackupItem { all[2].Body = append(all[2].Body, ' '); return all },
 		"a reserved letter":     func(all []kms.BackupItem) []kms.BackupItem { all[2].Body[36] = 'A'; return all },
@@ -238,6 +243,11 @@ func TestBackupIsTrusted(t *testing.T) {
 		r.refuse(t, made, bad)
 	}
 }
+
+// aCount is the count of a hardware key.
+const aCount = `{"key":"01890000-0000-7000-8000-000000000000","seq":1,"versions":{"1":1024}}`
+
+func countItem(body string) kms.BackupItem { return kms.BackupItem{Kind: 5, Body: []byte(body)} }
 
 // TestBackupOfAnEndlessSource: lengths are looked at before anything is read.
 func TestBackupOfAnEndlessSource(t *testing.T) {

@@ -1,7 +1,6 @@
 package kms_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/keyhold/kms"
@@ -9,8 +8,6 @@ import (
 	"github.com/keyhold/kms/internal/testtoken"
 	"github.com/stretchr/testify/require"
 )
-
-func TestMain(m *testing.M) { os.Exit(testtoken.Main(m)) }
 
 // A level has keys made at one protection level.
 type level func(*kms.Config)

@@ -127,9 +127,7 @@ func (rs *restoring) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rs.report.Backup, err = rs.backup.each(ctx,
-		func(r *record) error { return rs.askHardware(ctx, r) },
-		func(Alias) error { return nil })
+	rs.report.Backup, err = rs.backup.each(ctx, backupVisitor{key: func(r *record) error { return rs.askHardware(ctx, r) }})
 	return err
 }
 
@@ -143,16 +141,23 @@ func (rs *restoring) write(ctx context.Context) error {
 		return err
 	}
 	rs.m.forgetAll()
-	keys, aliases := newCrew(), newCrew()
-	_, err := rs.backup.each(ctx,
-		func(r *record) error { return keys.do(func() error { return rs.restoreKey(ctx, r) }) },
-		func(a Alias) error {
+	counts, keys, aliases := newCrew(), newCrew(), newCrew()
+	_, err := rs.backup.each(ctx, backupVisitor{
+		count: func(r *allowanceRecord) error { return counts.do(func() error { return rs.restoreCount(ctx, r) }) },
+		key: func(r *record) error {
+			if err := counts.wait(); err != nil { // a key is not used before its count is there
+				return err
+			}
+			return keys.do(func() error { return rs.restoreKey(ctx, r) })
+		},
+		alias: func(a Alias) error {
 			if err := keys.wait(); err != nil { // an alias is for a key that is there
 				return err
 			}
 			return aliases.do(func() error { return rs.restoreAlias(ctx, a) })
-		})
-	for _, crew := range []*crew{keys, aliases} {
+		},
+	})
+	for _, crew := range []*crew{counts, keys, aliases} {
 		if failed := crew.wait(); err == nil {
 			err = failed
 		}

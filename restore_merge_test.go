@@ -213,3 +213,37 @@ func TestRestoreForks(t *testing.T) {
 	require.ErrorIs(t, only(to.Decrypt(ctx, c, nil)), kms.ErrCiphertext)
 	require.NoError(t, only(to.Decrypt(ctx, own, nil)))
 }
+
+// TestRestoreCounts: a hardware key encrypts no oftener because it was restored.
+func TestRestoreCounts(t *testing.T) {
+	const most = 20
+	ctx := t.Context()
+	k, recipient := kmstest.New(t, inHardware), newRoot(t, 7)
+	limited := func(m *kms.Manager) *kms.Manager { kms.LimitUses(m, most, 4); return m }
+	uses := func(m *kms.Manager, id string) (n int) {
+		for ; n <= most; n++ {
+			if err := only(m.Encrypt(ctx, id, nil, nil)); err != nil {
+				require.ErrorIs(t, err, kms.ErrLimit)
+				break
+			}
+		}
+		return n
+	}
+	m := limited(k.Another(t))
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
+	id, other := keyIn(t, k, "acme"), hardwareKey(t, k)
+	for range 10 { // blocks of 4 and 8
+		require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+		require.NoError(t, only(m.Encrypt(ctx, other, nil, nil)))
+	}
+	backup := backupOf(t, m, "acme", recipient)
+	to := fresh(t, k, inHardware)
+	restore(t, to.Manager, backup, recipient, nil)
+	require.Equal(t, most-12, uses(limited(to.Another(t)), id))
+	restore(t, to.Manager, backup, recipient, nil)
+	require.Zero(t, uses(limited(to.Another(t)), id), "what was used since stays used")
+	require.Equal(t, most-10, uses(m, id))
+	items, err := kms.BackupItems(backup, recipient)
+	require.NoError(t, err)
+	require.Len(t, items, 4, "the instance, one count, the key, the closing")
+}
