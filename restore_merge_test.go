@@ -247,3 +247,29 @@ func TestRestoreCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, items, 4, "the instance, one count, the key, the closing")
 }
+
+// TestRestoreToken: the keys of a backup are found in a token, and are missing where they were
+// destroyed in it.
+func TestRestoreToken(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k, recipient := kmstest.New(t, inToken(token)), newRoot(t, 7)
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
+	id := keyIn(t, k, "acme")
+	c, err := k.Encrypt(ctx, id, []byte("hello"), nil)
+	require.NoError(t, err)
+	backup := backupOf(t, k.Manager, "acme", recipient)
+
+	to := fresh(t, k, inToken(token))
+	report := restore(t, to.Manager, backup, recipient, nil)
+	require.Equal(t, 1, report.Restored)
+	require.Empty(t, report.Missing)
+	plain, err := to.Decrypt(ctx, c, nil)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(plain))
+
+	require.NoError(t, only(k.ReleaseInstance(ctx, "acme", force))) // and so destroyed in the token
+	late := fresh(t, k, inToken(token))
+	require.Equal(t, []string{id}, restore(t, late.Manager, backup, recipient, nil).Missing)
+	require.Error(t, only(late.Decrypt(ctx, c, nil)))
+}
