@@ -55,7 +55,11 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now) {
 		rec.ExpiresAt = was.ExpiresAt
 	}
-	in, err := rec.setKey(c.op, *m.root.Load(), rs.backup.instanceKey())
+	root, err := m.current(ctx, c)
+	if err != nil {
+		return err
+	}
+	in, err := rec.setKey(c.op, root, rs.backup.instanceKey())
 	if err != nil {
 		return err
 	}
