@@ -214,7 +214,7 @@ func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *insta
 			all = append(all, err)
 		}
 	case OpReleaseInstance:
-		if err := rec.releasable(asked); err != nil {
+		if err := m.releasable(asked, rec); err != nil {
 			all = append(all, err)
 		}
 		if rec.ID != DefaultInstance {

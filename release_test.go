@@ -228,6 +228,23 @@ func TestReleaseOfHardware(t *testing.T) {
 	}
 }
 
+// TestReleaseWithoutHardware: a Manager that has no provider for the keys of an instance does not
+// release it by hand, and says so before anything is written.
+func TestReleaseWithoutHardware(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.HSM = c.Software })
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Protection: kms.ProtectionHSM})))
+	keyIn(t, k, "tenant-7")
+	m := k.Another(t, func(c *kms.Config) { c.HSM = nil })
+	stored := everything(t, k)
+	x, err := m.Explain(ctx, kms.OpReleaseInstance, "tenant-7")
+	require.NoError(t, err)
+	err = only(m.ReleaseInstance(ctx, "tenant-7", force))
+	require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err))
+	require.Equal(t, err.Error(), x.Reasons[0].Error())
+	require.Equal(t, stored, everything(t, k))
+}
+
 // TestRenewAgainstRelease: at the edge of the grace two nodes whose clocks differ renew and
 // release; one of them wins, never both.
 func TestRenewAgainstRelease(t *testing.T) {
