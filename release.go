@@ -179,6 +179,5 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 // forgetReleased drops what this process knows of an instance whose key was destroyed.
 func (m *Manager) forgetReleased(id string) {
 	m.opened.Delete(id)
-	m.instances.drop(id)
 	m.keys.dropAll()
 }

@@ -58,6 +58,28 @@ func TestRelease(t *testing.T) {
 	require.NoError(t, k.CreateAlias(ctx, "alias/seven", other), "the name of a key that is gone is free")
 }
 
+// TestReleaseIsObeyed: at once by the Manager that did it, and by another within MaxStaleness,
+// whatever the key store can do.
+func TestReleaseIsObeyed(t *testing.T) {
+	for name, wrap := range wraps {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, other, _ := twoProcesses(t, wrap, time.Hour)
+			id := tenant(t, k, "tenant-7", 0)
+			for _, m := range []*kms.Manager{k.Manager, other} {
+				require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+			}
+			require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-7", force)))
+			require.Zero(t, kms.Cached(k.Manager), "opened keys are left in memory")
+			require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kms.ErrNotFound)
+			k.Clock.Advance(time.Hour)
+			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(other.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kms.ErrNotFound)
+		})
+	}
+}
+
 // TestReleaseRefused: without a backup, while it is protected, and the default instance ever.
 func TestReleaseRefused(t *testing.T) {
 	ctx := t.Context()
@@ -146,6 +168,18 @@ func TestOnRelease(t *testing.T) {
 	require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
 	fails = errors.New("never asked")
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-8", force)))
+}
+
+// TestProtectedByHook: what was protected while OnRelease ran is not released.
+func TestProtectedByHook(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.OnRelease = func(ctx context.Context, m *kms.Manager, in kms.Instance) error {
+			return only(m.SetInstanceDeletionProtection(ctx, in.ID, true, "wait"))
+		}
+	})
+	tenant(t, k, "tenant-7", 0)
+	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrProtected)
 }
 
 // TestReleaseKilled kills a release at its write, in each way that it can fail: it is done or
