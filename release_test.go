@@ -133,6 +133,25 @@ func TestReleaseByExpiry(t *testing.T) {
 	require.Equal(t, kms.InstanceReleased, instanceState(t, k.Manager, "tenant-7"))
 }
 
+// TestReleaseNotedTooEarly: a note that a clock made which was ahead counts for nothing: neither
+// where that was set right, nor for the next end of an instance that was renewed.
+func TestReleaseNotedTooEarly(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	tenant(t, k, "tenant-7", 10)
+	edge := k.Clock.Now().AddDate(0, 0, 25)
+	for _, at := range []time.Time{edge.AddDate(1, 0, 0), edge} {
+		k.Clock.Set(at)
+		require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	}
+	k.Clock.Set(edge.Add(-1))
+	renewed, err := k.RenewInstance(ctx, "tenant-7", edge.AddDate(0, 1, 0))
+	require.NoError(t, err)
+	k.Clock.Set(renewed.ReleasesAt)
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	require.True(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
+}
+
 // TestOnRelease: the physical release waits for the hook, and so does a release by hand, but
 // for one by force.
 func TestOnRelease(t *testing.T) {
