@@ -28,7 +28,7 @@ type ReleaseOptions struct {
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
-	rec, version, err := m.namedInstance(ctx, c, id)
+	rec, _, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -42,7 +42,8 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		}
 	}
 	for {
-		if rec, version, err = m.getInstance(ctx, c, id); err != nil {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
 			return Instance{}, err
 		}
 		c.now = m.now()
