@@ -65,7 +65,7 @@ const (
 
 // instanceOps are the operations that are about an instance.
 var instanceOps = map[Op]bool{
-	OpCreateKey: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true,
+	OpCreateKey: true, OpCreateInstance: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true,
 	OpSetInstanceDeletionProtection: true, OpBackupInstance: true,
 }
 
@@ -169,8 +169,11 @@ func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
 }
 
 func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string, x *Explanation) error {
-	if asked.op == OpCreateKey {
+	switch asked.op {
+	case OpCreateKey:
 		id = cmp.Or(id, DefaultInstance)
+	case OpCreateInstance:
+		id = cmp.Or(id, m.ids.next(c.now).String())
 	}
 	x.Instance = id
 	if !validInstanceID(id) {
@@ -181,14 +184,18 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 	}
 	x.against(asked.authorizeInstance(ctx, id))
 	rec, _, err := m.getInstance(ctx, asked, id)
-	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
-		x.against(err)
-		return nil
-	}
-	if err != nil {
+	absent, tampered := refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered)
+	switch {
+	case err != nil && !absent && !tampered:
 		return err
+	case asked.op == OpCreateInstance && absent:
+	case asked.op == OpCreateInstance:
+		x.against(instanceTaken(asked.op, id))
+	case err != nil:
+		x.against(err)
+	default:
+		x.against(m.instanceObstacles(ctx, asked, rec)...)
 	}
-	x.against(m.instanceObstacles(ctx, asked, rec)...)
 	return nil
 }
 
@@ -214,7 +221,7 @@ func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *insta
 			all = append(all, err)
 		}
 	case OpReleaseInstance:
-		if err := rec.releasable(asked); err != nil {
+		if err := m.releasable(asked, rec); err != nil {
 			all = append(all, err)
 		}
 		if rec.ID != DefaultInstance {

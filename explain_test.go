@@ -164,6 +164,11 @@ func TestExplainInstances(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"ErrNotFound"}, conditionsOf(x.Reasons[0]), op)
 	}
+	for id, ask := range map[string]string{"tenant-9": "tenant-9", "default": "default", "": ""} {
+		x, err := k.Explain(ctx, kms.OpCreateInstance, ask)
+		require.NoError(t, err)
+		agree(t, x, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: id})))
+	}
 	x, err := k.Explain(ctx, kms.OpReleaseInstance, kms.DefaultInstance)
 	require.NoError(t, err)
 	agree(t, x, only(k.ReleaseInstance(ctx, kms.DefaultInstance, nil)))

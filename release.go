@@ -23,7 +23,8 @@ type ReleaseOptions struct {
 // default instance is not released (ErrUnsupported).
 //
 // Keys in hardware are destroyed there, each by itself. Where the hardware cannot be reached
-// the instance is released nonetheless, and Maintain finishes.
+// that is ErrUnavailable, and the instance is released nonetheless: Maintain finishes. A Manager
+// that has no hardware does not release them (ErrUnsupported).
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
@@ -31,7 +32,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 	if err != nil {
 		return Instance{}, err
 	}
-	if err := rec.releasable(c); err != nil {
+	if err := m.releasable(c, rec); err != nil {
 		return Instance{}, err
 	}
 	forced := opts != nil && opts.Force
@@ -46,7 +47,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 			return Instance{}, err
 		}
 		c.now = m.now()
-		if err := rec.releasable(c); err != nil {
+		if err := m.releasable(c, rec); err != nil {
 			return Instance{}, err
 		}
 		if !forced {
@@ -64,7 +65,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 }
 
 // releasable refuses to release an instance by hand.
-func (rec *instanceRecord) releasable(c *call) error {
+func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 	switch {
 	case rec.ID == DefaultInstance:
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
@@ -72,6 +73,8 @@ func (rec *instanceRecord) releasable(c *call) error {
 		return instanceGone(c.op, rec.ID)
 	case rec.Protected:
 		return newProtectedInstance(c.op, rec)
+	case rec.Protection == ProtectionHSM && m.providers[ProtectionHSM] == nil:
+		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the protection level of its keys", nil)
 	}
 	return nil
 }
@@ -180,6 +183,5 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 // forgetReleased drops what this process knows of an instance whose key was destroyed.
 func (m *Manager) forgetReleased(id string) {
 	m.opened.Delete(id)
-	m.instances.drop(id)
 	m.keys.dropAll()
 }

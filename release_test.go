@@ -61,6 +61,28 @@ func TestRelease(t *testing.T) {
 	require.NoError(t, k.CreateAlias(ctx, "alias/seven", other), "the name of a key that is gone is free")
 }
 
+// TestReleaseIsObeyed: at once by the Manager that did it, and by another within MaxStaleness,
+// whatever the key store can do.
+func TestReleaseIsObeyed(t *testing.T) {
+	for name, wrap := range wraps {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, other, _ := twoProcesses(t, wrap, time.Hour)
+			id := tenant(t, k, "tenant-7", 0)
+			for _, m := range []*kms.Manager{k.Manager, other} {
+				require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+			}
+			require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-7", force)))
+			require.Zero(t, kms.Cached(k.Manager), "opened keys are left in memory")
+			require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kms.ErrNotFound)
+			k.Clock.Advance(time.Hour)
+			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(other.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kms.ErrNotFound)
+		})
+	}
+}
+
 // TestReleaseRefused: without a backup, while it is protected, and the default instance ever.
 func TestReleaseRefused(t *testing.T) {
 	if onStores(t, TestReleaseRefused) {
@@ -120,6 +142,25 @@ func TestReleaseByExpiry(t *testing.T) {
 	require.Equal(t, kms.InstanceReleased, instanceState(t, k.Manager, "tenant-7"))
 }
 
+// TestReleaseNotedTooEarly: a note that a clock made which was ahead counts for nothing: neither
+// where that was set right, nor for the next end of an instance that was renewed.
+func TestReleaseNotedTooEarly(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	tenant(t, k, "tenant-7", 10)
+	edge := k.Clock.Now().AddDate(0, 0, 25)
+	for _, at := range []time.Time{edge.AddDate(1, 0, 0), edge} {
+		k.Clock.Set(at)
+		require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	}
+	k.Clock.Set(edge.Add(-1))
+	renewed, err := k.RenewInstance(ctx, "tenant-7", edge.AddDate(0, 1, 0))
+	require.NoError(t, err)
+	k.Clock.Set(renewed.ReleasesAt)
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	require.True(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
+}
+
 // TestOnRelease: the physical release waits for the hook, and so does a release by hand, but
 // for one by force.
 func TestOnRelease(t *testing.T) {
@@ -158,6 +199,18 @@ func TestOnRelease(t *testing.T) {
 	require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
 	fails = errors.New("never asked")
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-8", force)))
+}
+
+// TestProtectedByHook: what was protected while OnRelease ran is not released.
+func TestProtectedByHook(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.OnRelease = func(ctx context.Context, m *kms.Manager, in kms.Instance) error {
+			return only(m.SetInstanceDeletionProtection(ctx, in.ID, true, "wait"))
+		}
+	})
+	tenant(t, k, "tenant-7", 0)
+	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrProtected)
 }
 
 // TestReleaseKilled kills a release at its write, in each way that it can fail: it is done or
@@ -241,6 +294,23 @@ func TestReleaseOfHardware(t *testing.T) {
 		require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")), "put %d", put)
 		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound)
 	}
+}
+
+// TestReleaseWithoutHardware: a Manager that has no provider for the keys of an instance does not
+// release it by hand, and says so before anything is written.
+func TestReleaseWithoutHardware(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.HSM = c.Software })
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Protection: kms.ProtectionHSM})))
+	keyIn(t, k, "tenant-7")
+	m := k.Another(t, func(c *kms.Config) { c.HSM = nil })
+	stored := everything(t, k)
+	x, err := m.Explain(ctx, kms.OpReleaseInstance, "tenant-7")
+	require.NoError(t, err)
+	err = only(m.ReleaseInstance(ctx, "tenant-7", force))
+	require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err))
+	require.Equal(t, err.Error(), x.Reasons[0].Error())
+	require.Equal(t, stored, everything(t, k))
 }
 
 // TestRenewAgainstRelease: at the edge of the grace two nodes whose clocks differ renew and
