@@ -324,3 +324,30 @@ func TestHardwareOrphans(t *testing.T) {
 	}
 	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
 }
+
+// TestHardwareRestore: a backup of an instance in hardware has the references. Restored, it finds
+// the keys in the token, and tells which are not there; none is in another token.
+func TestHardwareRestore(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k, recipient := kmstest.New(t, inToken(token)), newRoot(t, 7)
+	there, lost := tenant(t, k, "acme", 0), keyIn(t, k, "acme")
+	c, err := k.Encrypt(ctx, there, []byte("x"), nil)
+	require.NoError(t, err)
+	backup := backupOf(t, k.Manager, "acme", recipient)
+	material, err := kms.Material(ctx, k.Manager, lost)
+	require.NoError(t, err)
+	require.NoError(t, token.Destroy(ctx, lost+"/1", material))
+
+	to := fresh(t, k, inToken(token))
+	require.Equal(t, []string{lost}, restore(t, to.Manager, backup, recipient, nil).Missing)
+	plaintext, err := to.Decrypt(ctx, c, nil)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(plaintext))
+
+	require.NoError(t, token.Close())
+	_, other := newToken(t)
+	elsewhere := fresh(t, k, inToken(other))
+	require.Equal(t, []string{there, lost}, restore(t, elsewhere.Manager, backup, recipient, nil).Missing)
+	require.ErrorIs(t, only(elsewhere.Decrypt(ctx, c, nil)), kms.ErrTampered)
+}

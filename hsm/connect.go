@@ -127,15 +127,14 @@ func (t *Token) recognise(g *generation) error {
 	}
 	defer func() { _ = g.p.CloseSession(h) }()
 	s := &session{g: g, h: h}
-	if known := t.witness.Load(); known != nil {
-		return s.see(*known)
+	if t.witness != (objectID{}) {
+		g.witness = t.witness
+		return s.see(g.witness)
 	}
-	id, err := s.findWitness()
-	if err != nil {
+	if g.witness, err = s.findWitness(); err != nil {
 		return err
 	}
-	t.witness.Store(&id)
-	t.serial = g.info.SerialNumber
+	t.witness, t.serial = g.witness, g.info.SerialNumber
 	return nil
 }
 

@@ -60,7 +60,8 @@ func (s *session) destroy(p place) error {
 	return err
 }
 
-// Open returns the key of a reference. A key that is not in the token is provider.ErrNoKey.
+// Open returns the key of a reference. A key that is not in this token is provider.ErrNoKey,
+// whether it was destroyed or is in another.
 func (t *Token) Open(ctx context.Context, id string, spec provider.Spec, material []byte) (provider.Key, error) {
 	r, err := referenceOf(id, material)
 	if err != nil {

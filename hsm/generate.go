@@ -46,7 +46,7 @@ func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use prov
 	if err := t.ready(ctx, k, key != nil); err != nil {
 		return nil, err
 	}
-	r := reference{object: newObjectID(), spec: spec, use: use, id: id, witness: *t.witness.Load()}
+	r := reference{object: newObjectID(), spec: spec, use: use, id: id}
 	key = slices.Clone(key)
 	defer func() {
 		if ctx.Err() == nil { // else the module may still read it, and s.add clears it
@@ -54,6 +54,8 @@ func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use prov
 		}
 	}()
 	return do(ctx, t, creating, func(s *session) ([]byte, error) {
+		r := r
+		r.witness = s.g.witness
 		made, err := s.add(t, k, r, key)
 		if err == nil && ctx.Err() != nil {
 			err = errNobodyWaits
@@ -75,7 +77,7 @@ var (
 // key is not tried twice.
 func (t *Token) ready(ctx context.Context, k kind, imported bool) error {
 	_, err := do(ctx, t, using, func(s *session) (struct{}, error) {
-		if err := s.feel(*t.witness.Load()); err != nil {
+		if err := s.feel(); err != nil {
 			return struct{}{}, err
 		}
 		return struct{}{}, s.offers(k, imported)

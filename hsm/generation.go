@@ -21,6 +21,8 @@ type generation struct {
 	slot uint
 	info pkcs11.TokenInfo
 
+	witness objectID // what has to be seen
+
 	tickets chan struct{}             // whoever is in the module has put one in
 	alone   chan struct{}             // held by who takes all tickets
 	idle    chan pkcs11.SessionHandle // sessions whose last call succeeded

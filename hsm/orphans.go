@@ -4,7 +4,6 @@ package hsm
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/miekg/pkcs11"
@@ -20,7 +19,7 @@ import (
 // in what is there both times.
 func (t *Token) Orphans(ctx context.Context, kept func(id string) bool) ([]Object, error) {
 	objects, err := do(ctx, t, using, func(s *session) ([]Object, error) {
-		if err := s.see(*t.witness.Load()); err != nil {
+		if err := s.see(s.g.witness); err != nil {
 			return nil, err
 		}
 		return s.ours()
@@ -70,24 +69,3 @@ func (s *session) ours() ([]Object, error) {
 	}
 	return ours, nil
 }
-
-// Health looks whether the token is there, logged in, and shows its witness; if not, it is an
-// error, as every call would get.
-func (t *Token) Health(ctx context.Context) (Health, error) {
-	return do(ctx, t, using, func(s *session) (Health, error) {
-		if err := s.see(*t.witness.Load()); err != nil {
-			return Health{}, err
-		}
-		info, err := s.g.p.GetTokenInfo(s.g.slot)
-		if err != nil {
-			return Health{}, s.fail("C_GetTokenInfo", err)
-		}
-		return Health{
-			Label: info.Label, Serial: info.SerialNumber, Manufacturer: info.ManufacturerID, Model: info.Model,
-			Firmware: version(info.FirmwareVersion), Busy: len(s.g.tickets), Most: cap(s.g.tickets),
-			Connections: int(t.connections.Load()),
-		}, nil
-	})
-}
-
-func version(v pkcs11.Version) string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }

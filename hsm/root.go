@@ -46,7 +46,7 @@ func (t *Token) Root(ctx context.Context, name string) (*Root, error) {
 		return nil, err
 	}
 	for range 10 {
-		id, err := do(ctx, t, using, func(s *session) (objectID, error) { return s.findRoot(*t.witness.Load(), name) })
+		id, err := do(ctx, t, using, func(s *session) (objectID, error) { return s.findRoot(name) })
 		if err == nil {
 			return t.root(id), nil
 		}
@@ -68,19 +68,19 @@ func (t *Token) Root(ctx context.Context, name string) (*Root, error) {
 var errRootName = errors.New("hsm: the name of a root has 1 to 100 bytes")
 
 func (t *Token) root(id objectID) *Root {
-	r := reference{object: id, witness: *t.witness.Load(), spec: provider.AES256, use: provider.UseEncrypt}
+	r := reference{object: id, spec: provider.AES256, use: provider.UseEncrypt}
 	return &Root{key: openAES(t, r).(*aesKey)}
 }
 
 // findRoot returns the CKA_ID of the one key of that name.
-func (s *session) findRoot(witness objectID, name string) (id objectID, err error) {
+func (s *session) findRoot(name string) (id objectID, err error) {
 	found, err := s.rootsOf(name)
 	if err != nil {
 		return id, err
 	}
 	switch len(found) {
 	case 0:
-		if err := s.see(witness); err != nil {
+		if err := s.see(s.g.witness); err != nil {
 			return id, err
 		}
 		return id, fmt.Errorf("%w: no root of that name", provider.ErrNoKey)

@@ -20,7 +20,7 @@ type Token struct {
 	failed      error                      // of the last attempt to connect
 	closed      atomic.Bool
 	serial      string
-	witness     atomic.Pointer[objectID]
+	witness     objectID // of the first connection
 	connections atomic.Int64
 	refused     func(pin string) bool // whether the token refused that PIN before
 }

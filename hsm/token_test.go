@@ -118,8 +118,8 @@ func TestGone(t *testing.T) {
 	require.NoError(t, token.Destroy(t.Context(), "gone", m))
 }
 
-// TestAnotherToken: a token of the same name that has other objects is not taken for the one that
-// a key is in: nothing is known to be gone.
+// TestAnotherToken: a token of the same name that has other objects has not the key, and does not
+// say that it was destroyed.
 func TestAnotherToken(t *testing.T) {
 	tk := softHSM(t)
 	first, err := hsm.Open(t.Context(), tk.config())
@@ -130,7 +130,7 @@ func TestAnotherToken(t *testing.T) {
 
 	second := softHSM(t).open(t)
 	_, err = second.Open(t.Context(), "first", provider.AES256, m)
-	require.ErrorIs(t, err, provider.ErrUnavailable)
+	require.ErrorIs(t, err, provider.ErrNoKey)
 	require.ErrorIs(t, second.Destroy(t.Context(), "first", m), provider.ErrUnavailable)
 }
 

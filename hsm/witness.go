@@ -29,8 +29,8 @@ func (s *session) see(witness objectID) error {
 
 // feel returns nil where the witness is there, by its handle: that takes no search, and does for
 // those who will see what they made.
-func (s *session) feel(witness objectID) error {
-	h, err := s.handle(pkcs11.CKO_SECRET_KEY, reference{object: witness, witness: witness})
+func (s *session) feel() error {
+	h, err := s.handle(pkcs11.CKO_SECRET_KEY, reference{object: s.g.witness})
 	if errors.Is(err, provider.ErrNoKey) { // it was seen, and not found
 		return unavailable("the token does not show its objects")
 	}
@@ -38,7 +38,7 @@ func (s *session) feel(witness objectID) error {
 		return err
 	}
 	id, err := s.attribute(h, pkcs11.CKA_ID)
-	if err == nil && !bytes.Equal(id, witness[:]) {
+	if err == nil && !bytes.Equal(id, s.g.witness[:]) {
 		return unavailable("a handle has become another object's")
 	}
 	return err
