@@ -110,6 +110,9 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	r.Seq++
 	name := keyItem(r.id())
 	value, err := r.in.encodeItem(name, r)
+	if errors.Is(err, errTooLarge) {
+		return "", refuseBecause(c.op, r.id(), ErrLimit, "all that is known of the key is more than 512 KiB", nil)
+	}
 	if err != nil { // all that callers give has its bounds; the clock has not
 		return "", badDate(c.op)
 	}
