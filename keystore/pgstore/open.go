@@ -110,7 +110,8 @@ func open(ctx context.Context, pool *pgxpool.Pool, own *pgxpool.Config, opts *Op
 	}
 	for _, step := range steps {
 		if err := s.again(ctx, "Open", step); err != nil {
-			return nil, errors.Join(err, s.Close())
+			go s.Close() // which may have to wait for a connection that is being made
+			return nil, err
 		}
 	}
 	return s, nil
