@@ -1,5 +1,6 @@
-# make test is what decides. Everything it needs besides Go, make, a C compiler (for the
-# race detector) and the openssl command (to be checked against) comes as Go modules.
+# make test is what decides. Everything it needs besides Go, make, a C compiler (for the race
+# detector and PKCS#11), the openssl command (to be checked against), SoftHSM and PostgreSQL
+# comes as Go modules. SoftHSM and PostgreSQL it installs itself, with apt.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,30 +12,39 @@ CAMPAIGNTIME ?= 30m
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test lint race fips nocgo bench fuzz campaign golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign golangci
 
 test: lint nocgo race fips
 
-# The race detector is the one thing here that needs cgo.
+# The race detector and PKCS#11 need cgo.
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# What tests need besides Go: a token, a program that looks at it from outside, and programs of
+# a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
+race fips bench campaign: export KEYHOLD_ALL := 1
+race fips bench campaign: needs
+needs:
+	@have() { command -v "$$1" >/dev/null; }; missing=; \
+	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || missing="$$missing postgresql"; \
+	[ -z "$$missing" ] || \
+	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } || \
+	{ echo "missing, and apt cannot install it:$$missing" >&2; exit 1; }
+
+# Hardware keys in a second module, openCryptoki, in a chroot: needs root, and takes minutes
+# the first time.
+test-hsm2:
+	.ci/hsm2
 
 # The setting is given to the tests alone, not to the go command.
 fips:
 	$(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
 
-# A server for tests. With KEYHOLD_POSTGRES=1 no test may be left out for want of it.
-race fips bench campaign: export KEYHOLD_POSTGRES := 1
-race fips bench campaign: postgres
-.PHONY: postgres
-postgres:
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
-	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
-	{ echo "PostgreSQL is missing, and apt cannot install it: see https://www.postgresql.org" >&2; exit 1; }
-
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) vet ./...
+	CGO_ENABLED=0 $(GO) test ./hsm
 
 lint:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted by gofmt:" $$files >&2; exit 1; }

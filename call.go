@@ -41,7 +41,7 @@ type call struct {
 	instance string
 	service  string // the code of the service whose view was called; "": the Manager itself
 	tally    *tally // of the key version that is used
-	refused  bool   // because of what the key is
+	refused  error  // by what the key is
 }
 
 func (m *Manager) begin(op Op) *call {
@@ -54,7 +54,7 @@ func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
 		c.m.usage.count(c.tally, c.op, c.now)
-	case c.refused && lifecycle[c.op].isUse():
+	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():
 		c.countRefusal(*err)
 	}
 	if c.m.tell != nil {

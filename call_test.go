@@ -1,8 +1,10 @@
 package kms_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"reflect"
 	"testing"
 	"time"
@@ -100,6 +102,16 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 		"ReleaseInstance": func() error { return only(m.ReleaseInstance(ctx, s.instance, nil)) },
 		"SetInstanceDeletionProtection": func() error {
 			return only(m.SetInstanceDeletionProtection(ctx, kms.DefaultInstance, true, ""))
+		},
+		"BackupInstance": func() error {
+			return only(m.BackupInstance(ctx, kms.DefaultInstance, io.Discard, s.Root, nil))
+		},
+		"Restore": func() error { return only(m.Restore(ctx, bytes.NewReader(s.backup), s.Root, nil)) },
+		"Tombstones": func() (err error) {
+			for _, err = range m.Tombstones(ctx) {
+				break
+			}
+			return err
 		},
 		"SetBrownout":  func() error { return only(m.SetBrownout(ctx, s.id, 0, time.Time{})) },
 		"PlanDeletion": func() error { return only(m.PlanDeletion(ctx, s.id)) },

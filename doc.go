@@ -46,6 +46,10 @@
 // its keys are Unavailable and come back as they were; after that they are gone, unless a
 // backup is restored. To release an instance is one write, however many keys it has.
 //
+// BackupInstance writes an instance to a stream, sealed for a root that is kept elsewhere;
+// VerifyBackup reads it as Restore would; Restore brings it back, under the IDs that it had, and
+// makes nothing weaker than it is.
+//
 // # Before a key is deleted
 //
 // PlanDeletion tells what still uses a key, and Explain whether a call would be allowed and

@@ -82,6 +82,9 @@ func (m *Manager) seal(ctx context.Context, c *call, e *entry, plaintext []byte,
 	if err != nil {
 		return nil, err
 	}
+	if err := m.spend(ctx, c, e.record); err != nil {
+		return nil, err
+	}
 	// One allocation holds the ciphertext and, behind its capacity, the associated data.
 	room := headerSize + overhead + len(plaintext)
 	b := make([]byte, room+headerSize+contextSize)

@@ -75,8 +75,9 @@ var (
 	ErrUnsupported error = &condition{"kms: not supported", "UnsupportedOperation",
 		"Choose a spec, origin and protection level that this Manager offers."}
 
-	// ErrLimit: the key has as many versions as it may have.
-	ErrLimit error = &condition{"kms: the key has no room for a further version", "Rejected.LimitExceeded",
+	// ErrLimit: the key has as many versions as it may have, or its version in hardware has
+	// encrypted as often as it may.
+	ErrLimit error = &condition{"kms: a limit of the key is reached", "Rejected.LimitExceeded",
 		"Raise Config.MaxKeyVersions, or move on to a new key with ReEncrypt."}
 
 	// ErrMaterial: this is not the key's material. It is the one answer to all that can be

@@ -42,7 +42,7 @@ func IsErrRecord(err error) bool { return err == errRecord }
 func AddVersion(ctx context.Context, m *Manager, id string) error {
 	_, err := m.update(ctx, OpSetTags, id, nil, func(c *call, r *record) error {
 		n := uint32(len(r.Versions) + 1)
-		material, err := m.providers[r.Protection].Generate(ctx, versionID(r, n), r.Spec)
+		material, err := m.providers[r.Protection].Generate(ctx, versionID(r, n), r.Spec, r.purpose().use())
 		if err != nil {
 			return err
 		}

@@ -177,3 +177,20 @@ func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
 
 // IsSealed tells whether the record of an instance still holds its key.
 func IsSealed(value []byte) bool { return bytes.Contains(value, []byte(`"root":"`)) }
+
+// LimitUses lets a Manager encrypt so often with a version of a hardware key, and take blocks of
+// that size first.
+func LimitUses(m *Manager, most, first uint64) {
+	m.allowances.most, m.allowances.first = most, first
+}
+
+// Material opens the material of the primary version of a key, as one with the root could.
+func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
+	c := &call{m: m, op: OpDescribeKey, now: m.now()}
+	key, _ := parseKeyID(id)
+	e, err := m.load(ctx, c, key)
+	if err != nil {
+		return nil, err
+	}
+	return m.material(c, e.record, &e.record.Versions[e.primary])
+}

@@ -22,8 +22,6 @@ import (
 
 // The questions that people ask about a key management service, answered by this one:
 // each file in testdata/faq is a conversation with it.
-//
-// Not answered yet, since this version has no such thing: how keys in hardware are protected.
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
@@ -62,6 +60,8 @@ type faq struct {
 	kept  map[string]*keptCiphertext
 	heard []string // notices
 	old   oldSystem
+
+	hardware hardware
 }
 
 type faqKey struct {
@@ -128,6 +128,10 @@ var faqCommands = map[string]faqCommand{
 	"another-root":    (*faq).anotherRoot,
 	"search":          (*faq).search,
 
+	"backup":             (*faq).backup,
+	"verify-backup":      (*faq).verifyBackup,
+	"restore":            (*faq).restore,
+	"new-key-store":      (*faq).newKeyStore,
 	"old-edition":        (*faq).oldEdition,
 	"forget-keyring":     (*faq).forgetKeyring,
 	"migrate":            (*faq).migrate,
@@ -145,6 +149,12 @@ var faqCommands = map[string]faqCommand{
 	"name":               (*faq).addAlias,
 	"unname":             (*faq).dropAlias,
 	"notices":            (*faq).notices,
+	"open-token":         (*faq).openToken,
+	"create-in-token":    (*faq).createInToken,
+	"look-into-token":    (*faq).lookInto,
+	"take-out":           (*faq).takeOut,
+	"token-away":         (*faq).takeAway,
+	"token-back":         (*faq).bringBack,
 	"store":              (*faq).store,
 }
 

@@ -48,7 +48,7 @@ var houseRules = map[string]houseRule{
 	"software": {module: []string{"provider", "internal/xaes", "internal/privatefile", "internal/cleartext"},
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
 	"tinkkms": {module: []string{"."}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"hsm":     {},
+	"hsm":     {module: []string{"provider"}, others: []string{"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"}},
 
 	"legacy":            {},
 	"legacy/legacytest": {module: []string{"legacy"}},
@@ -60,8 +60,10 @@ var houseRules = map[string]houseRule{
 	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/wycheproof": {others: []string{"github.com/c2sp/wycheproof"}},
 	"internal/cleartext":  {others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"internal/pgtest":     {},
 	"internal/benchtable": {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {},
+	"internal/notrun":    {},
+	"internal/pgtest":    {module: []string{"internal/notrun"}},
+	"internal/testtoken": {module: []string{"internal/notrun"}},
 
 	"examples/...": {anything: true},
 }

@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"sync"
@@ -24,6 +25,9 @@ func (id keyID) String() string {
 	}
 	return string(s[:])
 }
+
+// compare is the order of IDs, which is that of their texts.
+func (id keyID) compare(other keyID) int { return bytes.Compare(id[:], other[:]) }
 
 // MarshalText and UnmarshalText write the ID into records.
 func (id keyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }

@@ -170,7 +170,10 @@ func TestClocksRunWhileExpired(t *testing.T) {
 	report := maintain(t, k)
 	require.Equal(t, []string{id}, report.Expired)
 	require.Empty(t, report.Rotated)
-	key, err := k.DescribeKey(ctx, id)
+	key, err := k.DescribeKey(ctx, rotates)
+	require.NoError(t, err)
+	require.Equal(t, kms.RotationSuspended, key.Rotation.Status)
+	key, err = k.DescribeKey(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, kms.PendingImport, key.Underlying)
 	require.NoError(t, only(k.RenewInstance(ctx, "tenant-7", time.Time{})))
@@ -229,6 +232,7 @@ func TestRenewInstance(t *testing.T) {
 	tenant(t, k, "tenant-7", 30)
 	day := func(n int) time.Time { return k.Clock.Now().AddDate(0, 0, n) }
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(29))), kms.ErrInvalid, "earlier")
+	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(30))), kms.ErrInvalid, "the same")
 	require.NoError(t, only(k.RenewInstance(ctx, "tenant-7", day(60))))
 	k.Clock.AdvanceDays(61)
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(-1))), kms.ErrInvalid, "in the past")
@@ -300,7 +304,7 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	ctx := t.Context()
 	k := newKMS(t)
 	first, second := tenant(t, k, "tenant-1", 0), tenant(t, k, "tenant-2", 30)
-	gone := tenant(t, k, "tenant-3", 0)
+	gone, home := tenant(t, k, "tenant-3", 0), k.MustCreateKey(t).ID
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-3", &kms.ReleaseOptions{Force: true})))
 	c, err := k.Encrypt(ctx, first, []byte("x"), nil)
 	require.NoError(t, err)
@@ -311,6 +315,18 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	require.NoError(t, k.RotateRoot(ctx, next), "again")
 	require.NoError(t, only(other.Decrypt(ctx, c, nil)), "it had met the instance")
 	require.ErrorIs(t, only(other.Encrypt(ctx, second, nil, nil)), kms.ErrRoot, "it had not")
+	listed := map[string]error{}
+	for key, err := range other.Keys(ctx, nil) {
+		listed[key.ID] = err
+	}
+	require.Len(t, listed, 3)
+	require.ErrorIs(t, listed[second], kms.ErrRoot)
+	require.NoError(t, listed[first])
+	require.NoError(t, listed[home], "it comes behind")
+	report, err := other.Maintain(ctx)
+	require.ErrorIs(t, err, kms.ErrRoot)
+	require.Equal(t, 3, report.Keys)
+	require.Empty(t, report.Tampered)
 	after := k.Another(t, func(c *kms.Config) { c.Root = next })
 	for _, m := range []*kms.Manager{k.Manager, after} {
 		require.NoError(t, only(m.Decrypt(ctx, c, nil)))
@@ -318,6 +334,35 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 		require.ErrorIs(t, only(m.DescribeKey(ctx, gone)), kms.ErrNotFound)
 	}
 	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith())), kms.ErrRoot)
+}
+
+// TestCreateInstanceWhileRootRotates: no instance is left under the old root. One that is made
+// while the root is rotated is found; from then on who has the old root makes none.
+func TestCreateInstanceWhileRootRotates(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	first := tenant(t, k, "tenant-1", 0)
+	other, next := k.Another(t), newRoot(t, 9)
+	made := false
+	k.Store.OnPut(func(name string) (bool, error) {
+		if name == "instance/default" && !made { // the list has been read
+			made = true
+			require.NoError(t, only(other.CreateInstance(ctx, &kms.InstanceOptions{ID: "early"})))
+		}
+		return true, nil
+	})
+	require.NoError(t, k.RotateRoot(ctx, next))
+	require.True(t, made)
+	stored := everything(t, k)
+	require.ErrorIs(t, only(other.CreateInstance(ctx, &kms.InstanceOptions{ID: "late"})), kms.ErrRoot)
+	require.Equal(t, stored, everything(t, k))
+	after := k.Another(t, func(c *kms.Config) { c.Root = next })
+	for _, m := range []*kms.Manager{k.Manager, after} {
+		require.NoError(t, only(m.Encrypt(ctx, first, nil, nil)))
+		require.NoError(t, only(m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "early"})))
+	}
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "later"})))
+	require.NoError(t, only(after.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "later"})))
 }
 
 // TestTamperedInstanceStopsItsKeys: an instance whose record was edited stops its own keys and

@@ -186,6 +186,9 @@ func (m *Manager) settleIn(ctx context.Context, c *call, r *record, id string, a
 	if _, imports := m.providers[level].(provider.Importer); r.Origin == OriginExternal && !imports {
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the provider imports no material", nil)
 	}
+	if specs[r.Spec].inHSM && level != ProtectionHSM {
+		return nil, refuseBecause(c.op, "", ErrUnsupported, "there are no software keys of the spec", nil)
+	}
 	r.in, r.Protection = ie.in, level
 	return ie, nil
 }
@@ -206,12 +209,13 @@ func (m *Manager) level(op Op, asked Protection) (Protection, error) {
 
 // describe makes the caller's copy of a record.
 func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
+	state := r.state(ie, now)
 	k := Key{
-		ID: r.id(), Instance: r.in.id, State: r.state(ie, now), Underlying: r.facts().state(now),
+		ID: r.id(), Instance: r.in.id, State: state, Underlying: r.facts().state(now),
 		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection, Owner: r.Owner, Service: r.Service,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
 		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary), OldVersions: len(r.Old),
-		Rotation: r.rotation(now), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
+		Rotation: r.rotation(state), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
 	}
 	if k.Underlying == PendingDeletion {
 		k.DeletionDate = r.DeleteAt

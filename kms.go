@@ -32,6 +32,8 @@ type Manager struct {
 	maxVersions int
 	ids         idSource
 
+	allowances allowances
+
 	keys         *cache[keyID, *entry]
 	keyChanges   *follower
 	aliases      *cache[string, aliasEntry]
@@ -58,6 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		providers: map[Protection]provider.Provider{},
 	}
 	m.root.Store(&cfg.Root)
+	m.allowances.most, m.allowances.first = MaxHSMUses, firstBlock
 	if cfg.Software != nil {
 		m.providers[ProtectionSoftware] = cfg.Software
 	}

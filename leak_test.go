@@ -146,6 +146,14 @@ func leakInstances(t *testing.T, k *kmstest.KMS, root kms.Root, keyID string, se
 	for name, v := range kms.Insides(m, inner.ID) {
 		values["inside of a tenant: "+name] = nested(v)
 	}
+	leakBackup(t, m, values)
+}
+
+// leakBackup adds what is told of backups.
+func leakBackup(t *testing.T, m *kms.Manager, values map[string][]any) {
+	recipient := newRoot(t, 7)
+	report := restore(t, m, backupOf(t, m, "tenant-7", recipient), recipient, nil)
+	values["RestoreReport"], values["Tombstones"] = nested(report), nested(m.Tombstones(t.Context()))
 }
 
 // instanceKeyByHand opens the key of an instance as one with the root could.
@@ -184,7 +192,7 @@ func leakRoots(t *testing.T, secrets map[string][]byte, values map[string][]any)
 	}
 
 	p := software.New()
-	material, err := p.Generate(t.Context(), "id", provider.AES256)
+	material, err := p.Generate(t.Context(), "id", provider.AES256, provider.UseEncrypt)
 	require.NoError(t, err)
 	if !fips140.Enforced() {
 		secrets["a provider's material"] = materialByHand(t, material).key

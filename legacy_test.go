@@ -11,6 +11,7 @@ import (
 	"iter"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -306,6 +307,29 @@ func TestMigrateRefused(t *testing.T) {
 	k.Clock.AdvanceDays(1)
 	require.ErrorIs(t, only(k.MigrateLegacyKey(ctx, ids[2], "tenant-7")), kms.ErrUnavailable)
 	require.Equal(t, stored, everything(t, k), "a refused migration wrote")
+}
+
+// TestMigrateTooMuch: a key that no record can hold is refused before anything is written.
+func TestMigrateTooMuch(t *testing.T) {
+	ctx := t.Context()
+	old := oldKeyring(t, "invoices", 1)
+	k := kmstest.New(t)
+	for _, versions := range []int{1000, 4000} {
+		key := legacy.Key{ID: legacy.NameID("test", strconv.Itoa(versions))}
+		for i := range versions {
+			key.Versions = append(key.Versions, legacy.NewVersion(strconv.Itoa(i), k.Clock.Now(), []byte("m")))
+		}
+		m := k.Another(t, withSources(badSource{old.empty, "many", []legacy.Key{key}, nil}))
+		stored := everything(t, k)
+		err := only(m.MigrateLegacyKey(ctx, key.ID, ""))
+		if versions == 1000 {
+			require.NoError(t, err)
+			require.NoError(t, only(m.SetDescription(ctx, key.ID, "still changes")))
+			continue
+		}
+		require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err))
+		require.Equal(t, stored, everything(t, k))
+	}
 }
 
 // TestMigrateKilled kills a migration at each of its writes, in each way, and repeats it: it

@@ -29,6 +29,7 @@ type subject struct {
 	elsewhere  string // an alias of another key, which lives in the default instance
 	instance   string // where the key lives
 	expires    time.Time
+	backup     []byte // of the default instance, for the root of the Manager
 }
 
 // verbs do each operation that has a row to a subject.
@@ -148,6 +149,7 @@ func newSubjectFor(t *testing.T, days int, spec kms.Spec, usage kms.Usage, origi
 		s.signature, err = s.GenerateMac(ctx, s.id, kms.MacHMACSHA256, nil)
 	}
 	require.NoError(t, err)
+	s.backup = backupOf(t, s.Manager, kms.DefaultInstance, s.Root)
 	s.foreign, err = s.Encrypt(ctx, other, []byte("x"), nil)
 	require.NoError(t, err)
 
@@ -182,7 +184,7 @@ func (s *subject) state(t *testing.T) kms.State {
 // TestLifecycleCells does every operation in every state and holds the table to it: a cell
 // is blank if and only if the operation is refused, by one condition, with nothing changed.
 func TestLifecycleCells(t *testing.T) {
-	if onStores(t, TestLifecycleCells) {
+	if everywhere(t, TestLifecycleCells) {
 		return
 	}
 	for op, verb := range verbs {
@@ -219,7 +221,7 @@ func TestLifecycleCells(t *testing.T) {
 // is Expired: what the table allows then is done as ever, and all else is ErrUnavailable,
 // with nothing changed. A key that is Deleted is not found, as ever.
 func TestLifecycleCellsExpired(t *testing.T) {
-	if onStores(t, TestLifecycleCellsExpired) {
+	if everywhere(t, TestLifecycleCellsExpired) {
 		return
 	}
 	for op, verb := range verbs {
@@ -283,7 +285,7 @@ func everything(t *testing.T, k *kmstest.KMS) (all []keystore.Item) {
 // TestLifecycleOrigins: what is for the keys of one origin is refused for those of the
 // other, in every state, with nothing changed.
 func TestLifecycleOrigins(t *testing.T) {
-	if onStores(t, TestLifecycleOrigins) {
+	if everywhere(t, TestLifecycleOrigins) {
 		return
 	}
 	other := map[kms.Origin]kms.Origin{kms.OriginKMS: kms.OriginExternal, kms.OriginExternal: kms.OriginKMS}
@@ -310,7 +312,7 @@ func TestLifecycleOrigins(t *testing.T) {
 // TestLifecycleUsages: what is for the keys of one usage is refused for all others, in every
 // state, with nothing changed; and so before any cryptography.
 func TestLifecycleUsages(t *testing.T) {
-	if onStores(t, TestLifecycleUsages) {
+	if everywhere(t, TestLifecycleUsages) {
 		return
 	}
 	for _, key := range []struct {

@@ -77,12 +77,11 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = m.allow(ctx, c, e.record); err == nil {
-		err = e.record.dim(c)
-	}
-	if err != nil {
-		c.refused = true
+	if _, err := m.allow(ctx, c, e.record); err != nil {
 		return nil, err
+	}
+	if c.refused = e.record.dim(c); c.refused != nil {
+		return nil, c.refused
 	}
 	return e, nil
 }

@@ -44,10 +44,10 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 			break
 		}
 		report.Keys++
-		if err != nil {
-			report.Tampered = append(report.Tampered, item.text)
-		} else {
+		if err == nil {
 			err = m.maintainKey(ctx, c, item.record, item.home, item.version, &report)
+		} else if refusedAs(err, ErrTampered) {
+			report.Tampered = append(report.Tampered, item.text)
 		}
 		if err != nil {
 			failed = append(failed, err)
@@ -103,7 +103,7 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return m.step(ctx, c, r, version, nil)
 	case f.material && f.expired(c.now):
 		r.dropMaterial()
-	case r.rotationDue(c.now) && r.state(ie, c.now) == Enabled:
+	case r.rotationDue(r.state(ie, c.now), c.now):
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}

@@ -76,10 +76,10 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 	}
 	// OnRelease may have backed the instance up, which is noted in its record.
 	rec, version, err := m.getInstance(ctx, c, rec.ID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case rec.state(c.now) != InstanceReleased: // it was renewed meanwhile
+	}
+	if rec.state(c.now) != InstanceReleased || len(rec.Sealed) == 0 { // it was renewed meanwhile, or released
 		return errStale
 	}
 	return m.release(ctx, c, rec, version)
@@ -87,14 +87,12 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 
 func reported(err error, id string, report *InstanceReport) error {
 	switch {
-	case errors.Is(err, errStale):
-		return err
-	case err != nil:
+	case err == nil:
+		report.Released = append(report.Released, id)
+	case !errors.Is(err, errStale):
 		report.Waiting = append(report.Waiting, id)
-		return err
 	}
-	report.Released = append(report.Released, id)
-	return nil
+	return err
 }
 
 // instanceStep writes the record of an instance and notes it in a list of the report.

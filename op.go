@@ -11,6 +11,7 @@ const (
 	opOpen
 	opInspect
 	opWrapForImport
+	opVerifyBackup
 	OpCreateKey
 	OpListKeys
 	OpListAliases
@@ -70,6 +71,7 @@ var opNames = [numOps]string{
 	opOpen:                            "Open",
 	opInspect:                         "Inspect",
 	opWrapForImport:                   "WrapForImport",
+	opVerifyBackup:                    "VerifyBackup",
 	OpCreateKey:                       "CreateKey",
 	OpListKeys:                        "ListKeys",
 	OpListAliases:                     "ListAliases",

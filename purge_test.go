@@ -28,8 +28,8 @@ func (r *recorder) Destroy(ctx context.Context, id string, material []byte) erro
 	return r.Provider.Destroy(ctx, id, material)
 }
 
-func (r *recorder) Import(ctx context.Context, id string, spec provider.Spec, key []byte) ([]byte, error) {
-	return r.Provider.(provider.Importer).Import(ctx, id, spec, key)
+func (r *recorder) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
+	return r.Provider.(provider.Importer).Import(ctx, id, spec, use, key)
 }
 
 func withRecorder(r *recorder, delay time.Duration) func(*kms.Config) {

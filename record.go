@@ -129,7 +129,7 @@ func (in *instance) decodeItem(name string, value []byte, v any) error {
 // macOf is the MAC of an item, or what stands in its place.
 func macOf(value []byte) (mac [macSize]byte) {
 	if len(value) > 2 && len(value) > 2+int(value[1]) {
-		copy(mac[:], value[2+value[1]:])
+		copy(mac[:], value[2+int(value[1]):])
 	}
 	return mac
 }

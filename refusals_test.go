@@ -1,6 +1,7 @@
 package kms_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -170,6 +171,14 @@ var refusals = []refusalCase{
 		require.True(t, errors.As(err, &u) && u.Unknown && u.KeyID == id)
 		return err
 	}, is[*kms.UnavailableError]},
+	{"a backup cut short", kms.ErrBackup, "InvalidBackup", func(t *testing.T, k *kmstest.KMS) error {
+		b := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
+		return only(k.Restore(t.Context(), bytes.NewReader(b[:len(b)-1]), k.Root, nil))
+	}, nil},
+	{"a backup for another", kms.ErrBackup, "InvalidBackup", func(t *testing.T, k *kmstest.KMS) error {
+		b := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
+		return only(kms.VerifyBackup(t.Context(), bytes.NewReader(b), newRoot(t, 2)))
+	}, nil},
 	{"a record that was edited", kms.ErrTampered, "InternalFailure.Tampered", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
 		edit(t, k, "key/"+id, func(value []byte) []byte { value[len(value)-1] ^= 1; return value })

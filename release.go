@@ -27,7 +27,7 @@ type ReleaseOptions struct {
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
-	rec, version, err := m.namedInstance(ctx, c, id)
+	rec, _, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -41,9 +41,11 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		}
 	}
 	for {
-		if rec, version, err = m.getInstance(ctx, c, id); err != nil {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
 			return Instance{}, err
 		}
+		c.now = m.now()
 		if err := rec.releasable(c); err != nil {
 			return Instance{}, err
 		}
@@ -52,7 +54,6 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 				return Instance{}, err
 			}
 		}
-		c.now = m.now()
 		if err := m.release(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return rec.describe(c.now), err
 		}
@@ -81,8 +82,8 @@ func (m *Manager) askOnRelease(ctx context.Context, c *call, rec *instanceRecord
 		return nil
 	}
 	if err := m.onRelease(ctx, m, rec.describe(c.now)); err != nil {
-		return &UnavailableError{refusal: refusal{op: c.op, inst: rec.ID, cond: ErrUnavailable, text: "Config.OnRelease", cause: err,
-			hint: "The instance is not released before Config.OnRelease succeeds. See to what it failed at, then try again."}, Err: err}
+		return unavailableInstance(c.op, rec.ID, "Config.OnRelease",
+			"The instance is not released before Config.OnRelease succeeds. See to what it failed at, then try again.", err)
 	}
 	return nil
 }
@@ -92,7 +93,11 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	digest, err := m.instanceDigest(ctx, c, rec.ID)
+	in, err := m.openInstance(c, rec)
+	if err != nil {
+		return err
+	}
+	digest, err := m.instanceDigest(ctx, c, in)
 	if err != nil {
 		return err
 	}
@@ -114,6 +119,31 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 		}
 		return m.finishRelease(ctx, c, rec.ID)
 	}
+	return m.destroyInstanceKey(ctx, c, rec, version)
+}
+
+// finishRelease destroys the keys in hardware of an instance that was released, and then its
+// instance key; from the start again where somebody else wrote one of the records meanwhile.
+func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
+	for {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // done by another, or undone
+			return err
+		}
+		if err = m.destroyAll(ctx, c, id); err == nil {
+			err = m.destroyInstanceKey(ctx, c, rec, version)
+		}
+		if !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// destroyInstanceKey writes the record of an instance without its key.
+func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
 	rec.Sealed = nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err
@@ -122,29 +152,11 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 	return nil
 }
 
-// finishRelease destroys the keys in hardware of an instance that was released, and then its
-// instance key.
-func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
-	if err := m.destroyAll(ctx, c, id); err != nil {
-		return err
-	}
-	rec, version, err := m.getInstance(ctx, c, id)
-	if err != nil || len(rec.Sealed) == 0 {
-		return err
-	}
-	rec.Sealed = nil
-	if err := m.writeInstance(ctx, c, rec, version); err != nil && !errors.Is(err, errStale) {
-		return err
-	}
-	m.forgetReleased(id)
-	return nil
-}
-
 // destroyAll has the provider destroy every key of an instance, and leaves tombstones.
 func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 	for item, err := range m.scan(ctx, c, "") {
 		switch {
-		case item == nil:
+		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
 			return err
 		case err != nil || item.record.in.id != id:
 			continue

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -195,6 +197,49 @@ func TestReleaseKilled(t *testing.T) {
 			require.ErrorIs(t, only(m.Decrypt(ctx, c, nil)), kms.ErrNotFound)
 			require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
 		}
+	}
+}
+
+// TestRenewedByHook: an instance that was renewed while OnRelease ran, by a node whose clock is
+// behind, is not reported as released.
+func TestRenewedByHook(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := tenant(t, k, "tenant-7", 10)
+	edge := k.Clock.Now().AddDate(0, 0, 25)
+	k.Clock.Set(edge.Add(-1))
+	late := k.Another(t, func(c *kms.Config) {
+		c.Now = func() time.Time { return edge }
+		c.OnRelease = func(context.Context, *kms.Manager, kms.Instance) error {
+			return only(k.RenewInstance(ctx, "tenant-7", edge.AddDate(1, 0, 0)))
+		}
+	})
+	report, err := late.Maintain(ctx)
+	require.NoError(t, err)
+	require.Equal(t, kms.InstanceReport{}, report.Instances)
+	require.NoError(t, only(late.Encrypt(ctx, id, nil, nil)))
+}
+
+// TestReleaseOfHardware: keys in hardware are destroyed before the instance key, also where
+// somebody else writes a record just then.
+func TestReleaseOfHardware(t *testing.T) {
+	for put := 0; put <= 4; put++ {
+		ctx := t.Context()
+		k := kmstest.New(t, func(c *kms.Config) { c.HSM = c.Software })
+		require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Protection: kms.ProtectionHSM})))
+		id := keyIn(t, k, "tenant-7")
+		puts := 0
+		k.Store.OnPut(func(string) (bool, error) {
+			if puts++; puts == put {
+				return false, keystore.ErrConflict
+			}
+			return true, nil
+		})
+		released, err := k.ReleaseInstance(ctx, "tenant-7", force)
+		require.NoError(t, err, "put %d", put)
+		require.Equal(t, kms.InstanceReleased, released.State)
+		require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")), "put %d", put)
+		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound)
 	}
 }
 

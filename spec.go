@@ -13,6 +13,8 @@ type Spec = provider.Spec
 // The specs.
 const (
 	SpecAES256  = provider.AES256  // a symmetric key of 256 bits that encrypts and makes data keys
+	SpecAES192  = provider.AES192  // the same with 192 bits, in hardware alone
+	SpecAES128  = provider.AES128  // the same with 128 bits, in hardware alone
 	SpecRSA2048 = provider.RSA2048 // an RSA key that signs, or decrypts
 	SpecRSA3072 = provider.RSA3072 // the same with 3072 bits
 	SpecRSA4096 = provider.RSA4096 // the same with 4096 bits
@@ -30,7 +32,7 @@ type Usage string
 
 // The usages.
 const (
-	UsageEncryptDecrypt    Usage = "ENCRYPT/DECRYPT"     // encrypting; for AES_256 data keys as well
+	UsageEncryptDecrypt    Usage = "ENCRYPT/DECRYPT"     // encrypting; for AES data keys as well
 	UsageSignVerify        Usage = "SIGN/VERIFY"         // signing
 	UsageGenerateVerifyMac Usage = "GENERATE/VERIFY_MAC" // making MACs
 )
@@ -76,10 +78,18 @@ const (
 	forPublicKey = forSigning | forOpening
 )
 
+// use is a purpose in the provider's words.
+func (p purpose) use() provider.Use {
+	return map[purpose]provider.Use{
+		forSealing: provider.UseEncrypt, forSigning: provider.UseSign, forOpening: provider.UseDecrypt, forMacs: provider.UseMac,
+	}[p]
+}
+
 // A specRow is what the keys of a spec can be, and do.
 type specRow struct {
 	uses     []specUse // the first is the default
 	material form      // what is imported
+	inHSM    bool      // there are hardware keys of the spec, and no software keys
 }
 
 type specUse struct {
@@ -98,17 +108,19 @@ var (
 
 // specs is all that is decided by a spec.
 var specs = map[Spec]specRow{
-	SpecAES256:  {[]specUse{seals}, form{bytes: 32}},
-	SpecRSA2048: {rsaSpec, form{rsaBits: 2048}},
-	SpecRSA3072: {rsaSpec, form{rsaBits: 3072}},
-	SpecRSA4096: {rsaSpec, form{rsaBits: 4096}},
-	SpecECP256:  {[]specUse{signs}, form{curve: "P-256"}},
-	SpecECP384:  {[]specUse{signs}, form{curve: "P-384"}},
-	SpecEd25519: {[]specUse{signs}, form{curve: "Ed25519"}},
-	SpecMLDSA65: {[]specUse{signs}, form{}},
-	SpecHMAC256: {[]specUse{makes}, form{bytes: 32}},
-	SpecHMAC384: {[]specUse{makes}, form{bytes: 48}},
-	SpecHMAC512: {[]specUse{makes}, form{bytes: 64}},
+	SpecAES256:  {uses: []specUse{seals}, material: form{bytes: 32}},
+	SpecAES192:  {uses: []specUse{seals}, material: form{bytes: 24}, inHSM: true},
+	SpecAES128:  {uses: []specUse{seals}, material: form{bytes: 16}, inHSM: true},
+	SpecRSA2048: {uses: rsaSpec, material: form{rsaBits: 2048}},
+	SpecRSA3072: {uses: rsaSpec, material: form{rsaBits: 3072}},
+	SpecRSA4096: {uses: rsaSpec, material: form{rsaBits: 4096}},
+	SpecECP256:  {uses: []specUse{signs}, material: form{curve: "P-256"}},
+	SpecECP384:  {uses: []specUse{signs}, material: form{curve: "P-384"}},
+	SpecEd25519: {uses: []specUse{signs}, material: form{curve: "Ed25519"}},
+	SpecMLDSA65: {uses: []specUse{signs}, material: form{}},
+	SpecHMAC256: {uses: []specUse{makes}, material: form{bytes: 32}},
+	SpecHMAC384: {uses: []specUse{makes}, material: form{bytes: 48}},
+	SpecHMAC512: {uses: []specUse{makes}, material: form{bytes: 64}},
 }
 
 // algorithms are the specs that an algorithm is of.

@@ -51,10 +51,10 @@ var originHints = map[Origin]string{
 
 // purposeHints tell what to do where an operation is for keys of another usage or spec.
 var purposeHints = map[purpose]string{
-	forSealing:   "Only a key of AES_256 encrypts so, makes data keys and is rotated. An RSA key has AsymmetricEncrypt and AsymmetricDecrypt.",
+	forSealing:   "Only an AES key encrypts so, makes data keys and is rotated. An RSA key has AsymmetricEncrypt and AsymmetricDecrypt.",
 	forSigning:   "Only a key of usage SIGN/VERIFY signs. A key's usage is chosen when it is created.",
 	forMacs:      "Only a key of usage GENERATE/VERIFY_MAC makes MACs. A key's usage is chosen when it is created.",
-	forOpening:   "Only an RSA key of usage ENCRYPT/DECRYPT does this. A key of AES_256 has Encrypt and Decrypt.",
+	forOpening:   "Only an RSA key of usage ENCRYPT/DECRYPT does this. An AES key has Encrypt and Decrypt.",
 	forPublicKey: "A symmetric key has no public half.",
 }
 

@@ -2,24 +2,23 @@ package kms_test
 
 import (
 	"crypto/rand"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/hsm"
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/keyhold/kms/keystore/pgstore"
 	"github.com/keyhold/kms/kmstest"
 )
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // stores are where the keys may be kept. What holds for a key holds on all.
 var stores = []struct {
@@ -60,6 +59,23 @@ func onStores(t *testing.T, test func(*testing.T)) bool {
 	return true
 }
 
+// everywhere is onStores for a test that is to hold for keys in hardware, too.
+func everywhere(t *testing.T, test func(*testing.T)) bool {
+	t.Helper()
+	if !onStores(t, test) {
+		return false
+	}
+	t.Run(atHardware, func(t *testing.T) {
+		_, token := newToken(t)
+		tokenOfTest.Store(token)
+		test(t)
+	})
+	return true
+}
+
+// tokenOfTest is the token of the test that is run at the hardware.
+var tokenOfTest atomic.Pointer[hsm.Token]
+
 // onMemory is how often something is to be done that is quick on Memory, and slow on a disk.
 func onMemory(t *testing.T, quick, slow int) int {
 	if strings.HasSuffix(t.Name(), "/Memory") {
@@ -68,11 +84,14 @@ func onMemory(t *testing.T, quick, slow int) int {
 	return slow
 }
 
-// newKMS is kmstest.New on the store that the test is run on.
+// newKMS is kmstest.New where the test is run: on that store, or at the hardware.
 func newKMS(t testing.TB, changes ...func(*kms.Config)) *kmstest.KMS {
 	t.Helper()
 	_, name, _ := strings.Cut(t.Name(), "/")
 	name, _, _ = strings.Cut(name, "/")
+	if name == atHardware {
+		changes = append([]func(*kms.Config){inToken(tokenOfTest.Load())}, changes...)
+	}
 	for _, s := range stores {
 		if s.name == name {
 			store := s.open(t)

@@ -55,6 +55,9 @@ var attacks = []struct {
 	{"another instance", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		edit(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, []byte("\x07default"), []byte("\x07defaulx"), 1) })
 	}},
+	{"an instance whose name ends nowhere", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func(v []byte) []byte { return append([]byte{1, 255}, bytes.Repeat(v, 2)...) })
+	}},
 	{"another format", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		edit(t, k, "key/"+victim, func(v []byte) []byte { v[0] = 2; return v })
 	}},
@@ -221,12 +224,12 @@ type spy struct {
 	materials [][]byte
 }
 
-func (s *spy) Import(ctx context.Context, id string, spec provider.Spec, key []byte) ([]byte, error) {
-	return s.Provider.(provider.Importer).Import(ctx, id, spec, key)
+func (s *spy) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
+	return s.Provider.(provider.Importer).Import(ctx, id, spec, use, key)
 }
 
-func (s *spy) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
-	material, err := s.Provider.Generate(ctx, id, spec)
+func (s *spy) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+	material, err := s.Provider.Generate(ctx, id, spec, use)
 	_, secret, _ := bytes.Cut(material, []byte(id)) // the name before it is no secret
 	s.materials = append(s.materials, bytes.Clone(secret))
 	return material, err

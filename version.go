@@ -30,7 +30,7 @@ func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 		return err
 	}
 	n := r.lastVersion() + 1
-	material, err := p.Generate(ctx, versionID(r, n), r.Spec)
+	material, err := p.Generate(ctx, versionID(r, n), r.Spec, r.purpose().use())
 	if err != nil {
 		return fromProvider(c.op, r.id(), err)
 	}

@@ -2,7 +2,7 @@ package provider
 
 import "context"
 
-// What an opened Key of another spec than AES256 can do. Of such a Key, Encrypt and Decrypt
+// What an opened Key of another spec than AES can do. Of such a Key, Encrypt and Decrypt
 // are ErrUnsupported; so is here every algorithm that is not of its spec. No method may
 // modify its inputs, nor keep them.
 

@@ -41,8 +41,9 @@ var (
 // ASCII. No two keys of one id are ever kept, but where two processes made one at once, or
 // one was killed, a key may have been made that nobody kept.
 type Provider interface {
-	// Generate makes a key and returns its material: at most 64 KiB.
-	Generate(ctx context.Context, id string, spec Spec) (material []byte, err error)
+	// Generate makes a key for that use and returns its material: at most 64 KiB. It has no
+	// other use, where the provider can see to that. A use that the spec has not is ErrUnsupported.
+	Generate(ctx context.Context, id string, spec Spec, use Use) (material []byte, err error)
 
 	// Open returns the key of that material, ready for use. Material that was made for
 	// another id or spec, or is damaged, is ErrNoKey.
@@ -57,9 +58,9 @@ type Provider interface {
 // Importer is an ability that a Provider may have: it takes keys that were made elsewhere.
 type Importer interface {
 	// Import makes the given key the key of id and returns its material, as Generate does.
-	// It does not keep key. A key is given as its bytes for AES256 (32) and HMAC (32, 48, 64),
+	// It does not keep key. A key is given as its bytes for AES (32, 24, 16) and HMAC (32, 48, 64),
 	// and as PKCS #8 in DER for RSA, EC and ED25519. What is none is ErrUnsupported.
-	Import(ctx context.Context, id string, spec Spec, key []byte) (material []byte, err error)
+	Import(ctx context.Context, id string, spec Spec, use Use, key []byte) (material []byte, err error)
 }
 
 // Key is one opened key. The service keeps it, calls it from many goroutines and drops

@@ -1,6 +1,9 @@
 package provider
 
-import "crypto"
+import (
+	"crypto"
+	"slices"
+)
 
 // Spec names what kind of key it is, in the terms of the field.
 type Spec string
@@ -8,6 +11,8 @@ type Spec string
 // The specs. A provider need not offer all of them.
 const (
 	AES256  Spec = "AES_256"   // a symmetric key of 256 bits that encrypts and decrypts
+	AES192  Spec = "AES_192"   // the same with 192 bits
+	AES128  Spec = "AES_128"   // the same with 128 bits
 	RSA2048 Spec = "RSA_2048"  // an RSA key that signs, or decrypts
 	RSA3072 Spec = "RSA_3072"  // the same with 3072 bits
 	RSA4096 Spec = "RSA_4096"  // the same with 4096 bits
@@ -19,6 +24,27 @@ const (
 	HMAC384 Spec = "HMAC_384"  // a key of 48 bytes that makes MACs
 	HMAC512 Spec = "HMAC_512"  // a key of 64 bytes that makes MACs
 )
+
+// Use says what one key is for.
+type Use string
+
+// The uses. Of the specs, RSA alone has two.
+const (
+	UseEncrypt Use = "ENCRYPT" // to encrypt and decrypt: AES
+	UseSign    Use = "SIGN"    // to sign: RSA, EC, ED25519, ML_DSA
+	UseDecrypt Use = "DECRYPT" // to decrypt what was encrypted under its public key: RSA
+	UseMac     Use = "MAC"     // to make MACs: HMAC
+)
+
+var specUses = map[Spec][]Use{
+	AES256: {UseEncrypt}, AES192: {UseEncrypt}, AES128: {UseEncrypt},
+	RSA2048: {UseSign, UseDecrypt}, RSA3072: {UseSign, UseDecrypt}, RSA4096: {UseSign, UseDecrypt},
+	ECP256: {UseSign}, ECP384: {UseSign}, Ed25519: {UseSign}, MLDSA65: {UseSign},
+	HMAC256: {UseMac}, HMAC384: {UseMac}, HMAC512: {UseMac},
+}
+
+// Uses are the uses that keys of the spec can have; none for what is no spec.
+func (s Spec) Uses() []Use { return slices.Clone(specUses[s]) }
 
 // SigningAlgorithm says how a signature is made.
 type SigningAlgorithm string

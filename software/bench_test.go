@@ -80,7 +80,7 @@ func BenchmarkKeyParallel(b *testing.B) {
 func BenchmarkGenerateAndOpen(b *testing.B) {
 	ctx, p := b.Context(), software.New()
 	for b.Loop() {
-		m, err := p.Generate(ctx, "id", provider.AES256)
+		m, err := p.Generate(ctx, "id", provider.AES256, provider.UseEncrypt)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -18,7 +18,7 @@ func ExampleNew() {
 	ctx := context.Background()
 	p := software.New()
 
-	material, err := p.Generate(ctx, "key-1", provider.AES256)
+	material, err := p.Generate(ctx, "key-1", provider.AES256, provider.UseEncrypt)
 	if err != nil {
 		log.Fatal(err)
 	}

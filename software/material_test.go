@@ -89,7 +89,7 @@ func TestMaterialLimits(t *testing.T) {
 	t.Parallel()
 	p := software.New()
 	for _, id := range []string{"", strings.Repeat("x", 129), strings.Repeat("x", 300)} {
-		m, err := p.Generate(t.Context(), id, provider.AES256)
+		m, err := p.Generate(t.Context(), id, provider.AES256, provider.UseEncrypt)
 		require.Error(t, err)
 		require.Nil(t, m)
 	}

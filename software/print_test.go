@@ -34,7 +34,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	_, err = byPassphrase.Encrypt(nil, nil) // so that it holds a derived key
 	require.NoError(t, err)
 	p := software.New()
-	m, err := p.Generate(t.Context(), "id", provider.AES256)
+	m, err := p.Generate(t.Context(), "id", provider.AES256, provider.UseEncrypt)
 	require.NoError(t, err)
 	opened, err := p.Open(t.Context(), "id", provider.AES256, m)
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ var quickSpecs = []provider.Spec{provider.AES256, provider.ECP256, provider.ECP3
 
 func generate(t testing.TB, spec provider.Spec) []byte {
 	t.Helper()
-	m, err := software.New().Generate(t.Context(), "id", spec)
+	m, err := software.New().Generate(t.Context(), "id", spec, spec.Uses()[0])
 	require.NoError(t, err)
 	return m
 }
@@ -128,7 +128,7 @@ func TestOpenedKeysPrintNothing(t *testing.T) {
 		{provider.RSA2048, der(own), [][]byte{own.D.Bytes(), own.Primes[0].Bytes(), []byte(own.D.String()), []byte(own.Primes[1].String())}},
 	} {
 		p := software.New()
-		m, err := p.Import(t.Context(), "id", c.spec, c.key)
+		m, err := p.Import(t.Context(), "id", c.spec, c.spec.Uses()[0], c.key)
 		require.NoError(t, err)
 		k, err := p.Open(t.Context(), "id", c.spec, m)
 		require.NoError(t, err)
@@ -166,11 +166,11 @@ func TestImportRefuses(t *testing.T) {
 			if len(bad) == len(der) && (spec == provider.Ed25519 || spec == provider.HMAC384) { // 48 bytes
 				continue
 			}
-			m, err := software.New().Import(t.Context(), "id", spec, bad)
+			m, err := software.New().Import(t.Context(), "id", spec, provider.UseSign, bad)
 			require.ErrorIs(t, err, provider.ErrUnsupported, "%s of %d bytes", spec, len(bad))
 			require.Nil(t, m)
 		}
 	}
-	_, err = software.New().Import(t.Context(), "id", provider.MLDSA65, randomBytes(t, 32))
+	_, err = software.New().Import(t.Context(), "id", provider.MLDSA65, provider.UseSign, randomBytes(t, 32))
 	require.ErrorIs(t, err, provider.ErrUnsupported)
 }

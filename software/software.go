@@ -35,11 +35,11 @@ func New() *Provider { return &Provider{} }
 
 // Generate makes a key and returns its material, some 100 bytes and the id, and up to 5 KiB
 // for an RSA or ML-DSA key. RSA_4096 takes seconds.
-func (p *Provider) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
+func (p *Provider) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	_, params, err := kindOf(spec)
+	_, params, err := kindFor(spec, use)
 	if err != nil {
 		return nil, err
 	}
@@ -52,11 +52,11 @@ func (p *Provider) Generate(ctx context.Context, id string, spec provider.Spec) 
 
 // Import makes a key that was made elsewhere the key of id and returns its material, as
 // Generate does. RSA keys have two primes. ML_DSA_65 is not imported.
-func (p *Provider) Import(ctx context.Context, id string, spec provider.Spec, key []byte) ([]byte, error) {
+func (p *Provider) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	k, params, err := kindOf(spec)
+	k, params, err := kindFor(spec, use)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func randomBytes(t testing.TB, n int) []byte {
 func newKey(t testing.TB) provider.Key {
 	t.Helper()
 	p := software.New()
-	m, err := p.Generate(t.Context(), "id", provider.AES256)
+	m, err := p.Generate(t.Context(), "id", provider.AES256, provider.UseEncrypt)
 	require.NoError(t, err)
 	k, err := p.Open(t.Context(), "id", provider.AES256, m)
 	require.NoError(t, err)
@@ -39,11 +39,11 @@ func newKey(t testing.TB) provider.Key {
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	p := software.New()
-	m, err := p.Generate(t.Context(), "id", provider.AES256)
+	m, err := p.Generate(t.Context(), "id", provider.AES256, provider.UseEncrypt)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = p.Generate(ctx, "id", provider.AES256)
+	_, err = p.Generate(ctx, "id", provider.AES256, provider.UseEncrypt)
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = p.Open(ctx, "id", provider.AES256, m)
 	require.ErrorIs(t, err, context.Canceled)
@@ -54,7 +54,7 @@ func TestCancelled(t *testing.T) {
 func TestPayloadIsTinks(t *testing.T) {
 	t.Parallel()
 	p := software.New()
-	m, err := p.Generate(t.Context(), "id", provider.AES256)
+	m, err := p.Generate(t.Context(), "id", provider.AES256, provider.UseEncrypt)
 	require.NoError(t, err)
 	k, err := p.Open(t.Context(), "id", provider.AES256, m)
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package software
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
 	tinkkey "github.com/tink-crypto/tink-go/v2/key"
@@ -49,6 +50,16 @@ func kindOf(spec provider.Spec) (kind, tinkkey.Parameters, error) {
 		return kind{}, nil, fmt.Errorf("software: parameters of a key: %w", err)
 	}
 	return k, params, nil
+}
+
+// kindFor is kindOf for a new key. Keys are not kept apart by their use: the service is what
+// keeps a software key from others.
+func kindFor(spec provider.Spec, use provider.Use) (kind, tinkkey.Parameters, error) {
+	k, params, err := kindOf(spec)
+	if err == nil && !slices.Contains(spec.Uses(), use) {
+		return kind{}, nil, fmt.Errorf("%w: there is no such use of keys of that spec", provider.ErrUnsupported)
+	}
+	return k, params, err
 }
 
 // sameKind tells whether a key with those parameters is of the kind with these. Imported

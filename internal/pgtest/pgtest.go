@@ -6,37 +6,33 @@
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 //
-// Where there is no PostgreSQL, the tests that need it are skipped and the log ends with
-// their names. With KEYHOLD_POSTGRES=1 they fail instead.
+// Where there is no PostgreSQL, the tests that need it are skipped, or fail, as package notrun
+// says.
 package pgtest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
+
+	"github.com/keyhold/kms/internal/notrun"
 )
 
-// Required is the environment variable that makes a missing PostgreSQL a failure.
-const Required = "KEYHOLD_POSTGRES"
-
-var errMissing = errors.New("pgtest: there is no PostgreSQL here (Debian has it in postgresql-15)")
+const missing = "there is no PostgreSQL (apt-get install postgresql)"
 
 // shared is the server of the test binary, started by the first test that asks for it.
 var shared struct {
 	sync.Mutex
-	server  *Server
-	skipped []string
+	server *Server
 }
 
 // Main runs the tests and stops the server that they shared. It returns what os.Exit is
 // to be given.
 func Main(m *testing.M) int {
-	code := m.Run()
+	code := notrun.Main(m)
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server != nil {
@@ -44,10 +40,6 @@ func Main(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)
 		}
-	}
-	if len(shared.skipped) > 0 {
-		slices.Sort(shared.skipped)
-		fmt.Fprintf(os.Stderr, "*** NOT RUN, %v: %s\n", errMissing, strings.Join(slices.Compact(shared.skipped), ", "))
 	}
 	return code
 }
@@ -87,32 +79,25 @@ func New(t testing.TB) *Server {
 // need returns the folder of PostgreSQL's programs.
 func need(t testing.TB) string {
 	t.Helper()
-	programs, err := find()
-	if err == nil {
-		return programs
+	programs := find()
+	if programs == "" {
+		notrun.Without(t, missing)
 	}
-	if os.Getenv(Required) != "" {
-		t.Fatal(err)
-	}
-	shared.Lock()
-	shared.skipped = append(shared.skipped, t.Name())
-	shared.Unlock()
-	t.Skip(err)
-	return ""
+	return programs
 }
 
-// find looks where Debian has the programs, newest first, and then along PATH.
-func find() (string, error) {
+// find looks where Debian has the programs, newest first, and then along PATH; "": nowhere.
+func find() string {
 	folders, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	slices.Reverse(folders)
 	for _, folder := range append(folders, filepath.SplitList(os.Getenv("PATH"))...) {
-		missing := slices.ContainsFunc([]string{"initdb", "pg_ctl", "postgres"}, func(name string) bool {
+		lacking := slices.ContainsFunc([]string{"initdb", "pg_ctl", "postgres"}, func(name string) bool {
 			_, err := os.Stat(filepath.Join(folder, name))
 			return err != nil
 		})
-		if !missing {
-			return folder, nil
+		if !lacking {
+			return folder
 		}
 	}
-	return "", errMissing
+	return ""
 }

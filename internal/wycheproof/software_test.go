@@ -23,7 +23,7 @@ import (
 func softwareKey(t testing.TB, spec provider.Spec, key []byte) provider.Key {
 	t.Helper()
 	p := software.New()
-	material, err := p.Import(t.Context(), "wycheproof", spec, key)
+	material, err := p.Import(t.Context(), "wycheproof", spec, spec.Uses()[0], key)
 	require.NoError(t, err)
 	k, err := p.Open(t.Context(), "wycheproof", spec, material)
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ var brokenMaterials = []broken{{
 			if *times++; *times < 3 {
 				return k, nil
 			}
-			fresh, err := h.Provider.Generate(ctx, id, spec)
+			fresh, err := h.Provider.Generate(ctx, id, spec, provider.UseEncrypt)
 			if err != nil {
 				return nil, err
 			}
@@ -37,8 +37,8 @@ var brokenMaterials = []broken{{
 	name: "does not look at the id", fails: "material is of one id",
 	make: func() *hooked {
 		h, made := base(), sync.Map{}
-		h.generate = func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
-			m, err := sound(ctx, id, spec)
+		h.generate = func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+			m, err := sound(ctx, id, spec, use)
 			made.Store(string(m), id)
 			return m, err
 		}
@@ -54,8 +54,8 @@ var brokenMaterials = []broken{{
 	name: "takes ids without regard to case", fails: "material is of one id",
 	make: func() *hooked {
 		h := base()
-		h.generate = func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
-			return sound(ctx, strings.ToLower(id), spec)
+		h.generate = func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+			return sound(ctx, strings.ToLower(id), spec, use)
 		}
 		h.open = func(sound openFunc, ctx context.Context, id string, spec provider.Spec, m []byte) (provider.Key, error) {
 			return sound(ctx, strings.ToLower(id), spec, m)
@@ -103,8 +103,8 @@ var brokenMaterials = []broken{{
 	make: func() *hooked {
 		const size = 64<<10 + 1
 		h := base()
-		h.generate = func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
-			m, err := sound(ctx, id, spec)
+		h.generate = func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+			m, err := sound(ctx, id, spec, use)
 			if err != nil {
 				return nil, err
 			}
@@ -127,24 +127,29 @@ var brokenMaterials = []broken{{
 	},
 }, {
 	name: "takes no more than 64 bytes of id", fails: "ids of every kind",
-	make: generating(func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
+	make: generating(func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
 		if len(id) > 64 {
 			return nil, errors.New("id too long")
 		}
-		return sound(ctx, id, spec)
+		return sound(ctx, id, spec, use)
 	}),
 }, {
 	name: "takes ids for paths", fails: "ids of every kind",
-	make: generating(func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
+	make: generating(func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
 		if bytes.ContainsRune([]byte(id), '/') {
 			return nil, errors.New("no such folder")
 		}
-		return sound(ctx, id, spec)
+		return sound(ctx, id, spec, use)
 	}),
 }, {
 	name: "makes keys of any spec", fails: "an unknown spec is unsupported",
-	make: generating(func(sound generateFunc, ctx context.Context, id string, _ provider.Spec) ([]byte, error) {
-		return sound(ctx, id, provider.AES256)
+	make: generating(func(sound generateFunc, ctx context.Context, id string, _ provider.Spec, use provider.Use) ([]byte, error) {
+		return sound(ctx, id, provider.AES256, use)
+	}),
+}, {
+	name: "makes keys for any use", fails: "a use is one of the spec's",
+	make: generating(func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+		return sound(ctx, id, spec, append(spec.Uses(), use)[0])
 	}),
 }, {
 	name: "opens keys of any spec", fails: "an unknown spec is unsupported",

@@ -46,7 +46,7 @@ var brokenRefusals = []broken{{
 }, {
 	name: "slices without a look at the length", fails: "the length counts",
 	make: decrypting(func(sound cryptFunc, ctx context.Context, dst, in, ad []byte) ([]byte, error) {
-		if len(in) > 1 && in[15] == 0 && in[14] == 0 {
+		if len(in) > 1 && in[15] == 0 && in[14] == 0 && in[13] == 0 {
 			return nil, provider.ErrCiphertext
 		}
 		return sound(ctx, dst, in, ad)

@@ -37,6 +37,6 @@ func opening(f func(sound openFunc, ctx context.Context, id string, spec provide
 	return func() *hooked { h := base(); h.open = f; return h }
 }
 
-func generating(f func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error)) func() *hooked {
+func generating(f func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error)) func() *hooked {
 	return func() *hooked { h := base(); h.generate = f; return h }
 }

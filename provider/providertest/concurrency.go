@@ -30,7 +30,7 @@ func manyGoroutines(f *fixture) {
 		ids[i] = f.newID()
 	}
 	one := func(g int) error {
-		material, err := f.p.Generate(f.Context(), ids[g], provider.AES256)
+		material, err := f.p.Generate(f.Context(), ids[g], provider.AES256, provider.UseEncrypt)
 		if err != nil {
 			return fmt.Errorf("in Generate: %w", err)
 		}
@@ -107,7 +107,7 @@ func cancelledContext(f *fixture) {
 		f.opens(opened, ciphertext, ad, plaintext, "a key opened under a cancelled context")
 	}
 	newID := f.newID()
-	newMaterial, err := f.p.Generate(ctx, newID, provider.AES256)
+	newMaterial, err := f.p.Generate(ctx, newID, provider.AES256, provider.UseEncrypt)
 	if honest(err, "Generate"); err == nil {
 		f.encrypt(f.open(newID, newMaterial), plaintext, ad)
 		_ = f.p.Destroy(f.Context(), newID, newMaterial)

@@ -26,7 +26,7 @@ func (f *fixture) newID() string {
 // generate makes a key that is destroyed when the case ends.
 func (f *fixture) generate(id string) (material []byte) {
 	f.Helper()
-	material, err := f.p.Generate(f.Context(), id, provider.AES256)
+	material, err := f.p.Generate(f.Context(), id, provider.AES256, provider.UseEncrypt)
 	if err != nil {
 		f.Fatalf("Generate: %v", err)
 	}
@@ -50,11 +50,11 @@ func (f *fixture) open(id string, material []byte) provider.Key {
 	return k
 }
 
-// offered is a new key of a spec, where the provider offers that, which ends with the case.
-func (f *fixture) offered(spec provider.Spec) (id string, material []byte, ok bool) {
+// offered is a new key of a spec and use, where the provider offers that, which ends with the case.
+func (f *fixture) offered(spec provider.Spec, use provider.Use) (id string, material []byte, ok bool) {
 	f.Helper()
 	id = f.newID()
-	material, err := f.p.Generate(f.Context(), id, spec)
+	material, err := f.p.Generate(f.Context(), id, spec, use)
 	if errors.Is(err, provider.ErrUnsupported) {
 		f.Logf("not run for %s: the provider does not offer it", spec)
 		return id, nil, false

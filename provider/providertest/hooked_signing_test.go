@@ -150,10 +150,10 @@ var (
 	quickNext atomic.Uint32
 )
 
-func (q quick) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
+func (q quick) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
 	if spec != provider.RSA2048 {
-		return q.Provider.Generate(ctx, id, spec)
+		return q.Provider.Generate(ctx, id, spec, use)
 	}
 	ders := quickKeys()
-	return software.New().Import(ctx, id, spec, ders[quickNext.Add(1)%uint32(len(ders))])
+	return software.New().Import(ctx, id, spec, use, ders[quickNext.Add(1)%uint32(len(ders))])
 }

@@ -12,7 +12,7 @@ import (
 // generate and open do not see the specs that have hooks of their own, in abilities.
 type hooked struct {
 	provider.Provider
-	generate func(sound generateFunc, ctx context.Context, id string, spec provider.Spec) ([]byte, error)
+	generate func(sound generateFunc, ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error)
 	open     func(sound openFunc, ctx context.Context, id string, spec provider.Spec, m []byte) (provider.Key, error)
 	destroy  func(ctx context.Context, id string, m []byte) error
 	encrypt  func(sound cryptFunc, ctx context.Context, dst, in, ad []byte) ([]byte, error)
@@ -22,16 +22,16 @@ type hooked struct {
 }
 
 type (
-	generateFunc func(ctx context.Context, id string, spec provider.Spec) ([]byte, error)
+	generateFunc func(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error)
 	openFunc     func(ctx context.Context, id string, spec provider.Spec, m []byte) (provider.Key, error)
 	cryptFunc    func(ctx context.Context, dst, in, ad []byte) ([]byte, error)
 )
 
-func (h *hooked) Generate(ctx context.Context, id string, spec provider.Spec) ([]byte, error) {
+func (h *hooked) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
 	if h.generate == nil || hasAbilities(spec) {
-		return h.Provider.Generate(ctx, id, spec)
+		return h.Provider.Generate(ctx, id, spec, use)
 	}
-	return h.generate(h.Provider.Generate, ctx, id, spec)
+	return h.generate(h.Provider.Generate, ctx, id, spec, use)
 }
 
 func (h *hooked) Open(ctx context.Context, id string, spec provider.Spec, m []byte) (provider.Key, error) {

@@ -37,7 +37,7 @@ func macsVerify(f *fixture) {
 	}{
 		{provider.HMAC256, provider.MacHMACSHA256, 32}, {provider.HMAC384, provider.MacHMACSHA384, 48}, {provider.HMAC512, provider.MacHMACSHA512, 64},
 	} {
-		id, material, ok := f.offered(c.spec)
+		id, material, ok := f.offered(c.spec, provider.UseMac)
 		if !ok {
 			continue
 		}
@@ -74,7 +74,7 @@ func macsVerify(f *fixture) {
 // decrypter is an RSA key, where the provider offers one.
 func (f *fixture) decrypter() (provider.AsymmetricDecrypter, *rsa.PublicKey, bool) {
 	f.Helper()
-	id, material, ok := f.offered(provider.RSA2048)
+	id, material, ok := f.offered(provider.RSA2048, provider.UseDecrypt)
 	if !ok {
 		return nil, nil, false
 	}

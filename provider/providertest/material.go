@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keyhold/kms/provider"
@@ -34,6 +35,10 @@ func materialCases() []promise {
 		name: "an unknown spec is unsupported",
 		why:  "What a provider does not know it refuses with ErrUnsupported: a key of another kind than was asked for is a wrong key.",
 		run:  unknownSpec,
+	}, {
+		name: "a use is one of the spec's",
+		why:  "A key is made for one use. One that keys of the spec do not have is ErrUnsupported: the key would be for something else, or for all.",
+		run:  usesOfTheSpec,
 	}}
 }
 
@@ -126,10 +131,24 @@ func unknownSpec(f *fixture) {
 	id := f.newID()
 	material := f.generate(id)
 	for _, spec := range []provider.Spec{"", "KEYHOLD_NO_SUCH_SPEC", "aes_256", provider.AES256 + " "} {
-		made, err := f.p.Generate(f.Context(), f.newID(), spec)
+		made, err := f.p.Generate(f.Context(), f.newID(), spec, provider.UseEncrypt)
 		if !errors.Is(err, provider.ErrUnsupported) || made != nil {
 			f.Errorf("Generate of spec %q: %d bytes, error %v; want nil and ErrUnsupported", spec, len(made), err)
 		}
 		f.notOpened(id, spec, material, fmt.Sprintf("spec %q", spec), provider.ErrUnsupported, provider.ErrNoKey)
+	}
+}
+
+func usesOfTheSpec(f *fixture) {
+	for _, spec := range []provider.Spec{provider.AES256, provider.ECP256, provider.RSA2048, provider.HMAC256} {
+		for _, use := range []provider.Use{"", "encrypt", provider.UseEncrypt, provider.UseSign, provider.UseDecrypt, provider.UseMac} {
+			if slices.Contains(spec.Uses(), use) {
+				continue
+			}
+			made, err := f.p.Generate(f.Context(), f.newID(), spec, use)
+			if !errors.Is(err, provider.ErrUnsupported) || made != nil {
+				f.Errorf("Generate of %s for the use %q: %d bytes, error %v; want nil and ErrUnsupported", spec, use, len(made), err)
+			}
+		}
 	}
 }

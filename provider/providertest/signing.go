@@ -55,7 +55,7 @@ var signingSpecs = []struct {
 func (f *fixture) eachSigner(run func(id string, material []byte, spec provider.Spec, s provider.Signer, algs []provider.SigningAlgorithm)) {
 	f.Helper()
 	for _, c := range signingSpecs {
-		if id, material, ok := f.offered(c.spec); ok {
+		if id, material, ok := f.offered(c.spec, provider.UseSign); ok {
 			run(id, material, c.spec, able[provider.Signer](f, f.openOf(id, c.spec, material)), c.algs)
 		}
 	}
@@ -144,7 +144,7 @@ func verifies(public crypto.PublicKey, alg provider.SigningAlgorithm, in, made [
 
 func signaturesBind(f *fixture) {
 	f.eachSigner(func(_ string, _ []byte, spec provider.Spec, s provider.Signer, algs []provider.SigningAlgorithm) {
-		otherID, otherMaterial, _ := f.offered(spec)
+		otherID, otherMaterial, _ := f.offered(spec, provider.UseSign)
 		other := able[provider.Signer](f, f.openOf(otherID, spec, otherMaterial))
 		for _, alg := range algs {
 			in := input(alg)

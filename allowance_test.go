@@ -1,0 +1,144 @@
+package kms_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/software"
+	"github.com/stretchr/testify/require"
+)
+
+// inHardware has a Manager call software hardware.
+func inHardware(c *kms.Config) { c.HSM = software.New() }
+
+func hardwareKey(t *testing.T, k *kmstest.KMS) string {
+	t.Helper()
+	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: kms.ProtectionHSM})
+	require.NoError(t, err)
+	return key.ID
+}
+
+// TestAllowance: a version of a hardware key encrypts as often as it may, by however many
+// processes, and not once more; the next version as often again. It decrypts without end.
+func TestAllowance(t *testing.T) {
+	const most = 1000
+	ctx := t.Context()
+	k := kmstest.New(t, inHardware)
+	id := hardwareKey(t, k)
+	for range 3 {
+		var done atomic.Int64
+		var wg sync.WaitGroup
+		for range 3 {
+			m := k.Another(t)
+			kms.LimitUses(m, most, 8)
+			for range 3 {
+				wg.Go(func() {
+					for {
+						_, err := m.Encrypt(ctx, id, nil, nil)
+						if err != nil {
+							if !errors.Is(err, kms.ErrLimit) {
+								t.Errorf("Encrypt: %v", err)
+							}
+							return
+						}
+						done.Add(1)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		require.EqualValues(t, most, done.Load())
+		m := k.Another(t)
+		kms.LimitUses(m, most, 8)
+		for _, err := range []error{only(m.Encrypt(ctx, id, nil, nil)), only(m.GenerateDataKey(ctx, id, nil))} {
+			require.Equal(t, []string{"ErrLimit"}, conditionsOf(err))
+			require.Equal(t, "Rejected.LimitExceeded", kms.Code(err))
+			require.Contains(t, kms.Hint(err), "RotateKey")
+		}
+		require.NoError(t, only(m.RotateKey(ctx, id)))
+		c, err := m.Encrypt(ctx, id, []byte("x"), nil)
+		require.NoError(t, err)
+		for range 2 * most {
+			require.NoError(t, only(m.Decrypt(ctx, c, nil)))
+		}
+		require.NoError(t, only(m.RotateKey(ctx, id)))
+	}
+}
+
+// TestAllowanceSurvives: a process that ends takes the rest of its block with it, and nothing that
+// was used is handed out again.
+func TestAllowanceSurvives(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, inHardware)
+	id := hardwareKey(t, k)
+	for range 10 { // ten blocks of eight, of which one was used
+		m := k.Another(t)
+		kms.LimitUses(m, 80, 8)
+		require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+	}
+	m := k.Another(t)
+	kms.LimitUses(m, 80, 8)
+	require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrLimit)
+}
+
+// TestAllowanceStore: nothing is encrypted before it is written down that it was handed out, in
+// whatever way the key store fails.
+func TestAllowanceStore(t *testing.T) {
+	ctx := t.Context()
+	down := errors.New("down")
+	for _, applied := range []bool{false, true} {
+		k := kmstest.New(t, inHardware)
+		id := hardwareKey(t, k)
+		kms.LimitUses(k.Manager, 16, 8)
+		k.Store.OnPut(func(name string) (bool, error) {
+			if strings.HasPrefix(name, "allowance/") {
+				return applied, down
+			}
+			return true, nil
+		})
+		err := only(k.Encrypt(ctx, id, nil, nil))
+		require.ErrorIs(t, err, kms.ErrUnavailable)
+		require.ErrorIs(t, err, down)
+		k.Store.OnPut(nil)
+		done := 0
+		for {
+			if err := only(k.Encrypt(ctx, id, nil, nil)); err != nil {
+				require.ErrorIs(t, err, kms.ErrLimit)
+				break
+			}
+			done++
+		}
+		require.Equal(t, map[bool]int{false: 16, true: 8}[applied], done)
+	}
+}
+
+// TestAllowanceTampered: where somebody changed what was handed out, nothing more is.
+func TestAllowanceTampered(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, inHardware)
+	id, other := hardwareKey(t, k), hardwareKey(t, k)
+	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	require.NoError(t, only(k.Encrypt(ctx, other, nil, nil)))
+	for _, bad := range [][]byte{nil, []byte("x"), value(t, k, "allowance/"+other), value(t, k, "key/"+id)} {
+		edit(t, k, "allowance/"+id, func([]byte) []byte { return bad })
+		m := k.Another(t)
+		require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrTampered)
+		require.NoError(t, only(m.Decrypt(ctx, c, nil)))
+	}
+}
+
+// TestAllowanceOfHardwareAlone: software keys have none.
+func TestAllowanceOfHardwareAlone(t *testing.T) {
+	k := kmstest.New(t)
+	kms.LimitUses(k.Manager, 1, 1)
+	id := k.MustCreateKey(t).ID
+	for range 10 {
+		require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
+	}
+}

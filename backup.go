@@ -1,0 +1,234 @@
+package kms
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/errors"
+)
+
+// BackupOptions may be nil.
+type BackupOptions struct {
+	// Progress is called now and then with how many keys were done, and at the end.
+	Progress func(keys int)
+}
+
+// BackupInfo tells what a backup holds.
+type BackupInfo struct {
+	Instance   string    // the ID of the instance
+	Name       string    // and its name
+	At         time.Time // when it was begun: what was changed since may not be in it
+	Keys       int       // of the instance, those that were deleted too
+	Tombstones int       // of these, the keys of which nothing is left but that they were
+	Aliases    int       // of the keys
+	Tampered   int       // records that are not in it, because somebody had changed them
+}
+
+// BackupInstance writes all of an instance to w: its keys, tombstones and aliases, and the
+// instance key. It is sealed for a recipient, a root that should be another than the Manager's
+// own and is kept elsewhere: whoever has the backup and the recipient has the keys. What is known
+// of their use is not in it.
+//
+// It is streamed: what it keeps in memory is 16 bytes for each key. Every key is in it as it was at
+// some moment since At. It works while the instance is Expired, and as long as its key was
+// not destroyed, so in Config.OnRelease, too; else it is ErrNotFound. Keys in hardware stay
+// there: the backup leads to them, and does not hold them.
+//
+// When it has returned nil, w was given a whole backup, and ReleaseInstance takes it for one
+// until a key is changed. To be sure of what arrived, read it again with VerifyBackup.
+func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, recipient Root, opts *BackupOptions) (_ BackupInfo, err error) {
+	c := m.begin(OpBackupInstance)
+	defer c.end(ctx, &err)
+	if w == nil || recipient == nil {
+		return BackupInfo{}, invalid(c.op, "there is nothing to write to, or no recipient")
+	}
+	rec, _, err := m.namedInstance(ctx, c, id)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	if len(rec.Sealed) == 0 {
+		return BackupInfo{}, instanceGone(c.op, id)
+	}
+	key, err := rec.key(c.op, *m.root.Load())
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	defer clear(key)
+	in, err := deriveInstance(rec.ID, rec.Store, slices.Clone(key))
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	header, sealer, err := newBackupHeader(c.op, in, c.now, recipient)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	if _, err := w.Write(header.encode()); err != nil {
+		return BackupInfo{}, unwritten(c, err)
+	}
+	b := &backupWriter{m: m, c: c, in: in, frames: newFrameWriter(w, sealer, header), sum: newDigest(), progress: progress(opts)}
+	defer b.frames.wipe()
+	b.info = BackupInfo{Instance: rec.ID, Name: rec.Name, At: header.At}
+	if err := b.write(ctx, rec, key); err != nil {
+		return BackupInfo{}, err
+	}
+	return b.info, m.markBackup(ctx, c, id, backupMark{At: header.At, Digest: b.sum.Sum(nil)})
+}
+
+func progress(opts *BackupOptions) func(int) {
+	if opts == nil || opts.Progress == nil {
+		return func(int) {}
+	}
+	return opts.Progress
+}
+
+// A backupWriter writes one backup.
+type backupWriter struct {
+	m        *Manager
+	c        *call
+	in       *instance
+	frames   *frameWriter
+	sum      digest
+	info     BackupInfo
+	progress func(int)
+}
+
+func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byte) error {
+	lasting := *rec
+	lasting.Sealed, lasting.Backup, lasting.Told, lasting.OverSeenAt = nil, nil, "", time.Time{}
+	facts, err := json.Marshal(lasting)
+	if err != nil {
+		return badDate(b.c.op)
+	}
+	if err := b.item(backupInstance, key, facts); err != nil {
+		return err
+	}
+	keys, err := b.writeKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.writeAliases(ctx, keys); err != nil {
+		return err
+	}
+	end, err := json.Marshal(backupClosing{Keys: b.info.Keys, Tombstones: b.info.Tombstones, Aliases: b.info.Aliases,
+		Tampered: b.info.Tampered, Digest: b.sum.Sum(nil)})
+	if err != nil {
+		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: the closing of a backup")
+	}
+	if err := b.item(backupEnd, end, nil); err != nil {
+		return err
+	}
+	if err := b.frames.Close(); err != nil {
+		return unwritten(b.c, err)
+	}
+	b.progress(b.info.Keys)
+	return nil
+}
+
+// writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending.
+func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error) {
+	for s, err := range b.m.recordsOf(ctx, b.c, b.in) {
+		switch {
+		case s == nil:
+			return nil, err
+		case err != nil:
+			b.info.Tampered++
+			continue
+		}
+		if err := b.item(backupKey, []byte(s.text), s.value); err != nil {
+			return nil, err
+		}
+		b.sum.add(s.text, s.value)
+		b.info.count(s.record)
+		if s.record.facts().state(b.c.now) != Deleted {
+			alive = append(alive, s.record.ID)
+		}
+		if b.info.Keys%1000 == 0 {
+			b.progress(b.info.Keys)
+		}
+	}
+	return alive, nil
+}
+
+func (b *backupWriter) writeAliases(ctx context.Context, keys []keyID) error {
+	for item, err := range b.m.store.List(ctx, aliasSegment, "") {
+		if err != nil {
+			return unavailable(b.c.op, "", "the key store", err)
+		}
+		a, err := b.m.readAlias(b.c, item)
+		if err != nil {
+			b.info.Tampered++
+			continue
+		}
+		if _, ours := slices.BinarySearchFunc(keys, a.id, keyID.compare); !ours {
+			continue
+		}
+		if err := b.item(backupAlias, []byte(a.text), []byte(item.Name)); err != nil {
+			return err
+		}
+		b.info.Aliases++
+	}
+	return nil
+}
+
+func (b *backupWriter) item(kind byte, head, rest []byte) error {
+	if err := writeBackupItem(b.frames, kind, head, rest); err != nil {
+		return unwritten(b.c, err)
+	}
+	return nil
+}
+
+func unwritten(c *call, err error) error { return unavailable(c.op, "", "writing the backup", err) }
+
+// markBackup notes in the record of an instance that it was backed up. Where the instance was
+// released meanwhile there is nothing left to be noted.
+func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backupMark) error {
+	for {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
+			return err
+		}
+		if len(rec.Sealed) == 0 || mark.At.Before(rec.backedUpAt()) {
+			return nil
+		}
+		rec.Backup = &mark
+		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// VerifyBackup reads a backup to its end, opens everything that is sealed in it, and tells what
+// it holds: the drill of a restore, without a Manager. Whatever is wrong with it is
+// ErrBackup: it was changed, cut short, put together from several, or is for another
+// recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
+func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
+	const op = opVerifyBackup
+	if r == nil || recipient == nil {
+		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
+	}
+	buffered := bufio.NewReaderSize(r, frameSize)
+	h, err := readBackupHeader(op, buffered)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	key, err := h.open(op, recipient)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	b, err := openBackup(op, h, key, buffered)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	info, err := b.each(ctx, func(*record) error { return nil }, func(Alias) error { return nil })
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	return info, nil
+}

@@ -1,0 +1,244 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// backupOf is a backup of an instance.
+func backupOf(t testing.TB, m *kms.Manager, id string, recipient kms.Root) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	_, err := m.BackupInstance(t.Context(), id, &b, recipient, nil)
+	require.NoError(t, err)
+	return b.Bytes()
+}
+
+// restore brings a backup back, and is sure that it worked.
+func restore(t testing.TB, m *kms.Manager, backup []byte, recipient kms.Root, opts *kms.RestoreOptions) kms.RestoreReport {
+	t.Helper()
+	report, err := m.Restore(t.Context(), bytes.NewReader(backup), recipient, opts)
+	require.NoError(t, err)
+	return report
+}
+
+// TestBackupInfo: what a backup says of itself, when it is made, verified and restored; and
+// that the instance knows of it.
+func TestBackupInfo(t *testing.T) {
+	ctx := t.Context()
+	k, recipient := kmstest.New(t), newRoot(t, 7)
+	const id = "acme"
+	keep := tenant(t, k, id, 0)
+	gone := keyIn(t, k, id)
+	other := k.MustCreateKey(t).ID
+	require.NoError(t, k.CreateAlias(ctx, "alias/keep", keep))
+	require.NoError(t, k.CreateAlias(ctx, "alias/gone", gone))
+	require.NoError(t, k.CreateAlias(ctx, "alias/other", other))
+	purge(t, k, gone)
+
+	var b bytes.Buffer
+	var told []int
+	info, err := k.BackupInstance(ctx, id, &b, recipient, &kms.BackupOptions{Progress: func(n int) { told = append(told, n) }})
+	require.NoError(t, err)
+	require.Equal(t, kms.BackupInfo{Instance: id, Name: "Tenant acme", At: k.Clock.Now(), Keys: 2, Tombstones: 1, Aliases: 1}, info)
+	require.Equal(t, []int{2}, told)
+	in, err := k.DescribeInstance(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, info.At, in.BackedUpAt)
+
+	verified, err := kms.VerifyBackup(ctx, bytes.NewReader(b.Bytes()), recipient)
+	require.NoError(t, err)
+	require.Equal(t, info, verified)
+	require.Equal(t, info, restore(t, k.Manager, b.Bytes(), recipient, nil).Backup)
+}
+
+// purge deletes a key, so that a tombstone is left.
+func purge(t testing.TB, k *kmstest.KMS, id string) {
+	t.Helper()
+	require.NoError(t, only(k.DisableKey(t.Context(), id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+	k.Clock.AdvanceDays(7)
+	require.NoError(t, only(k.Maintain(t.Context())))
+}
+
+// TestBackupHoldsNoPlainKey: who has a backup and not the recipient has nothing but the facts of
+// its header.
+func TestBackupHoldsNoPlainKey(t *testing.T) {
+	k, recipient := kmstest.New(t), newRoot(t, 7)
+	const id = "acme"
+	tenant(t, k, id, 0)
+	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Instance: id, Description: "a telling description"})
+	require.NoError(t, err)
+	backup := backupOf(t, k.Manager, id, recipient)
+	for _, word := range []string{key.ID, "telling", "description", `"versions"`} {
+		require.False(t, bytes.Contains(backup, []byte(word)), word)
+	}
+	require.True(t, bytes.Contains(backup, []byte(id)))
+	again := backupOf(t, k.Manager, id, recipient)
+	require.Equal(t, len(backup), len(again))
+	require.False(t, bytes.Equal(backup[200:], again[200:]), "two backups of the same are under two keys")
+}
+
+// TestBackupWhen: it works while the instance is Active, Expired, and to be released, up to
+// the moment when its key is destroyed.
+func TestBackupWhen(t *testing.T) {
+	ctx := t.Context()
+	recipient := newRoot(t, 7)
+	var saved []byte
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.OnRelease = hookThat(t, recipient, func(b []byte) { saved = b })
+	})
+	const id = "acme"
+	key := tenant(t, k, id, 10)
+	ciphertext, err := k.Encrypt(ctx, key, []byte("hello"), nil)
+	require.NoError(t, err)
+	backupOf(t, k.Manager, id, recipient)
+	k.Clock.AdvanceDays(10)
+	backupOf(t, k.Manager, id, recipient)
+	k.Clock.AdvanceDays(kms.GraceDays)
+	backupOf(t, k.Manager, id, recipient)
+	report, err := k.Maintain(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{id}, report.Instances.Released)
+	require.ErrorIs(t, only(k.BackupInstance(ctx, id, io.Discard, recipient, nil)), kms.ErrNotFound)
+
+	back := restore(t, k.Manager, saved, recipient, nil)
+	require.True(t, back.Made)
+	require.Equal(t, kms.InstanceActive, back.Instance.State)
+	require.Zero(t, back.Instance.ExpiresAt, "the old date is past, and no other was given")
+	plain, err := k.Decrypt(ctx, ciphertext, nil)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(plain))
+}
+
+// hookThat is a Config.OnRelease that makes a backup and gives it to save.
+func hookThat(t testing.TB, recipient kms.Root, save func([]byte)) func(context.Context, *kms.Manager, kms.Instance) error {
+	return func(_ context.Context, m *kms.Manager, in kms.Instance) error {
+		save(backupOf(t, m, in.ID, recipient))
+		return nil
+	}
+}
+
+// TestReleaseNeedsTheBackup: a release by hand asks for a backup of every key as it is now.
+func TestReleaseNeedsTheBackup(t *testing.T) {
+	ctx := t.Context()
+	k, recipient := kmstest.New(t), newRoot(t, 7)
+	const id = "acme"
+	key := tenant(t, k, id, 0)
+	release := func() error { return only(k.ReleaseInstance(ctx, id, nil)) }
+	require.ErrorIs(t, release(), kms.ErrNoBackup)
+	backupOf(t, k.Manager, id, recipient)
+	require.NoError(t, only(k.DisableKey(ctx, key)))
+	require.ErrorIs(t, release(), kms.ErrNoBackup)
+	backupOf(t, k.Manager, id, recipient)
+	require.NoError(t, only(k.DisableKey(ctx, k.MustCreateKey(t).ID)), "a key of another instance")
+	require.NoError(t, release())
+}
+
+// TestBackupThatFails: one that could not be written is none; one that somebody tampered with
+// says so.
+func TestBackupThatFails(t *testing.T) {
+	ctx := t.Context()
+	k, recipient := kmstest.New(t), newRoot(t, 7)
+	const id = "acme"
+	tenant(t, k, id, 0)
+	for range 199 {
+		keyIn(t, k, id)
+	}
+	full := errors.New("disk full")
+	size := len(backupOf(t, k.Manager, id, recipient))
+	k.Clock.Advance(time.Hour)
+	before := everything(t, k)
+	for _, room := range []int{0, 7, 200, 70_000, size - 1} {
+		err := only(k.BackupInstance(ctx, id, &short{room, full}, recipient, nil))
+		require.ErrorIs(t, err, kms.ErrUnavailable)
+		require.ErrorIs(t, err, full)
+	}
+	require.Equal(t, before, everything(t, k))
+
+	require.ErrorIs(t, only(k.BackupInstance(ctx, id, io.Discard, forgetful{recipient}, nil)), kms.ErrRoot)
+	require.ErrorIs(t, only(k.BackupInstance(ctx, id, io.Discard, nil, nil)), kms.ErrInvalid)
+	require.ErrorIs(t, only(k.BackupInstance(ctx, id, nil, recipient, nil)), kms.ErrInvalid)
+	require.ErrorIs(t, only(k.BackupInstance(ctx, "nobody", io.Discard, recipient, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, only(k.BackupInstance(ctx, "NOBODY", io.Discard, recipient, nil)), kms.ErrInvalid)
+
+	key := keyIn(t, k, id)
+	edit(t, k, "key/"+key, func(b []byte) []byte { b[len(b)-2] ^= 1; return b })
+	info, err := k.BackupInstance(ctx, id, io.Discard, recipient, nil)
+	require.NoError(t, err)
+	require.Equal(t, 200, info.Keys)
+	require.Equal(t, 1, info.Tampered)
+}
+
+// short is a writer with so much room.
+type short struct {
+	room int
+	err  error
+}
+
+func (s *short) Write(p []byte) (int, error) {
+	if len(p) > s.room {
+		return 0, s.err
+	}
+	s.room -= len(p)
+	return len(p), nil
+}
+
+// forgetful is a root that does not open what it sealed.
+type forgetful struct{ kms.Root }
+
+func (forgetful) Decrypt(_, _ []byte) ([]byte, error) { return nil, errors.New("what was it") }
+
+// TestTombstones: all keys that are deleted, purged or not.
+func TestTombstones(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 0 })
+	const id = "acme"
+	first, second := tenant(t, k, id, 0), k.MustCreateKey(t).ID
+	k.MustCreateKey(t)
+	for _, key := range []string{first, second} {
+		require.NoError(t, only(k.DisableKey(ctx, key)))
+		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, key, 7)))
+	}
+	require.Empty(t, tombstones(t, k.Manager))
+	k.Clock.AdvanceDays(7)
+	at := k.Clock.Now()
+	all := []kms.Tombstone{{KeyID: first, Instance: id, DeletedAt: at}, {KeyID: second, Instance: kms.DefaultInstance, DeletedAt: at}}
+	require.Equal(t, all, tombstones(t, k.Manager))
+	require.NoError(t, only(k.Maintain(ctx)))
+	k.Clock.AdvanceDays(2)
+	report, err := k.Maintain(ctx)
+	require.NoError(t, err)
+	require.Len(t, report.Purged, 2)
+	require.Equal(t, all, tombstones(t, k.Manager))
+
+	edit(t, k, "key/"+first, func([]byte) []byte { return []byte("noise") })
+	var tampered []string
+	for tomb, err := range k.Tombstones(ctx) {
+		if errors.Is(err, kms.ErrTampered) {
+			tampered = append(tampered, tomb.KeyID)
+		}
+	}
+	require.Equal(t, []string{first}, tampered)
+	down := errors.New("down")
+	k.Store.OnList(func(string) error { return down })
+	for _, err := range k.Tombstones(ctx) {
+		require.ErrorIs(t, err, down)
+	}
+}
+
+func tombstones(t testing.TB, m *kms.Manager) (all []kms.Tombstone) {
+	for tomb, err := range m.Tombstones(t.Context()) {
+		require.NoError(t, err)
+		all = append(all, tomb)
+	}
+	return all
+}

@@ -1,0 +1,326 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/fips140"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/testtoken"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// objects is how many keys are in a token, beside what the provider keeps for itself.
+func objects(t *testing.T, token *hsm.Token) int {
+	t.Helper()
+	all, err := token.Orphans(t.Context(), func(string) bool { return false })
+	require.NoError(t, err)
+	return len(all)
+}
+
+// away takes a token away, and back brings it back, and waits until it is noticed.
+func away(t *testing.T, tk testtoken.Token, token *hsm.Token) (back func()) {
+	t.Helper()
+	elsewhere := tk.Folder + ".away"
+	require.NoError(t, os.Rename(tk.Folder, elsewhere))
+	return func() {
+		t.Helper()
+		require.NoError(t, os.Rename(elsewhere, tk.Folder))
+		require.Eventually(t, func() bool { _, err := token.Health(t.Context()); return err == nil }, 5*time.Second, 5*time.Millisecond)
+	}
+}
+
+// TestHardwareBothLevels: one Manager has keys of both, each where it should be.
+func TestHardwareBothLevels(t *testing.T) {
+	_, token := newToken(t)
+	k := kmstest.New(t, func(c *kms.Config) { c.HSM = token })
+	for _, level := range []kms.Protection{kms.ProtectionSoftware, kms.ProtectionHSM} {
+		before := objects(t, token)
+		key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: level})
+		require.NoError(t, err)
+		require.Equal(t, level, key.Protection)
+		require.Equal(t, level == kms.ProtectionHSM, objects(t, token) > before)
+		c, err := k.Encrypt(t.Context(), key.ID, []byte("x"), nil)
+		require.NoError(t, err)
+		info, err := kms.Inspect(c)
+		require.NoError(t, err)
+		require.Equal(t, level, info.Protection)
+		plaintext, err := k.Another(t).Decrypt(t.Context(), c, nil)
+		require.NoError(t, err)
+		require.Equal(t, "x", string(plaintext))
+	}
+}
+
+// TestHardwareRotation: every version is an object, and each opens what it encrypted.
+func TestHardwareRotation(t *testing.T) {
+	_, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	id := k.MustCreateKey(t).ID
+	var sealed [][]byte
+	for n := range 4 {
+		require.Equal(t, n+1, objects(t, token))
+		c, err := k.Encrypt(t.Context(), id, []byte{byte(n)}, nil)
+		require.NoError(t, err)
+		sealed = append(sealed, c)
+		require.NoError(t, only(k.RotateKey(t.Context(), id)))
+	}
+	for n, c := range sealed {
+		plaintext, err := k.Decrypt(t.Context(), c, nil)
+		require.NoError(t, err)
+		require.Equal(t, []byte{byte(n)}, plaintext)
+	}
+}
+
+// TestHardwareDeletion: the purge destroys the objects. While the token is away it waits, and does
+// not say that it is done; the key is Deleted meanwhile.
+func TestHardwareDeletion(t *testing.T) {
+	ctx := t.Context()
+	tk, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	for _, spec := range []kms.Spec{kms.SpecAES256, kms.SpecECP256, kms.SpecHMAC256} {
+		id := newKey(t, k, spec, "")
+		require.NoError(t, only(k.DisableKey(ctx, id)))
+		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+		k.Clock.AdvanceDays(7)
+		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound)
+		require.Equal(t, 1, objects(t, token))
+
+		back := away(t, tk, token)
+		for range 3 {
+			report, err := k.Maintain(ctx)
+			require.ErrorIs(t, err, kms.ErrUnavailable)
+			require.Equal(t, []string{id}, report.Waiting)
+			require.Empty(t, report.Purged)
+		}
+		back()
+		require.Equal(t, 1, objects(t, token))
+		require.Equal(t, []string{id}, maintain(t, k).Purged)
+		require.Zero(t, objects(t, token))
+		require.Empty(t, maintain(t, k).Purged)
+	}
+}
+
+// TestHardwareGone: a key whose object somebody destroyed behind the service's back is ErrTampered,
+// and one whose token is away is ErrUnavailable.
+func TestHardwareGone(t *testing.T) {
+	ctx := t.Context()
+	tk, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	id := k.MustCreateKey(t).ID
+	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	back := away(t, tk, token)
+	require.ErrorIs(t, only(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	require.ErrorIs(t, only(k.CreateKey(ctx, nil)), kms.ErrUnavailable)
+	back()
+	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+	material, err := kms.Material(ctx, k.Manager, id)
+	require.NoError(t, err)
+	require.NoError(t, token.Destroy(ctx, id+"/1", material))
+	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrTampered)
+	require.ErrorIs(t, only(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrTampered)
+}
+
+// TestHardwareOwnerAfterDeletion: as TestOwnerAfterDeletion, of a key that was imported into a
+// token. Material that was deleted and is imported again opens what it did; after the key's
+// deletion the owner opens nothing.
+func TestHardwareOwnerAfterDeletion(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	id, wrapped, importToken := importedKey(t, k, ownMaterial)
+	c, err := k.Encrypt(ctx, id, []byte("secret"), nil)
+	require.NoError(t, err)
+	living, err := kms.ShredSecret(ctx, k.Manager, id)
+	require.NoError(t, err)
+	require.True(t, openHardwareAsOwner(t, c, ownMaterial, living), "the attack does not work where it should")
+	require.False(t, openHardwareAsOwner(t, c, ownMaterial, make([]byte, 32)))
+
+	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	require.Zero(t, objects(t, token))
+	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})))
+	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	k.Clock.AdvanceDays(7)
+	require.Equal(t, []string{id}, maintain(t, k).Purged)
+	require.Zero(t, objects(t, token))
+	require.ErrorIs(t, only(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})), kms.ErrNotFound)
+	again, _, _ := importedKey(t, k, ownMaterial)
+	theirs, err := k.Encrypt(ctx, again, nil, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, only(k.Decrypt(ctx, append(bytes.Clone(theirs[:23]), c[23:]...), nil)), kms.ErrCiphertext)
+	for item, err := range k.Store.List(ctx, "", "") {
+		require.NoError(t, err)
+		for at := 0; at+32 <= len(item.Value); at++ {
+			require.False(t, openHardwareAsOwner(t, c, ownMaterial, item.Value[at:at+32]))
+		}
+	}
+}
+
+// openHardwareAsOwner tells whether a ciphertext of a hardware key opens to the formats that are
+// documented, with the material and a shred secret alone.
+func openHardwareAsOwner(t *testing.T, c, material, shred []byte) (ok bool) {
+	t.Helper()
+	info, err := kms.Inspect(c)
+	require.NoError(t, err)
+	id, err := hex.DecodeString(string(bytes.ReplaceAll([]byte(info.KeyID), []byte("-"), nil)))
+	require.NoError(t, err)
+	var framed []byte
+	for _, part := range [][]byte{[]byte("keyhold imported key v1"), id, {0, 0, 0, 1}} {
+		framed = append(append(framed, 0, 0, 0, byte(len(part))), part...)
+	}
+	key, err := hkdf.Key(sha256.New, material, shred, string(framed), 32)
+	require.NoError(t, err)
+	block, err := aes.NewCipher(key)
+	require.NoError(t, err)
+	header, payload := c[:23], c[23:]
+	fips140.WithoutEnforcement(func() {
+		gcm, failed := cipher.NewGCM(block)
+		require.NoError(t, failed)
+		_, failed = gcm.Open(nil, payload[:12], payload[12:], header)
+		ok = failed == nil
+	})
+	return ok
+}
+
+// TestHardwareRelease: releasing an instance destroys the objects of its keys, and of no others.
+// While the token is away the instance is released nonetheless, and Maintain finishes.
+func TestHardwareRelease(t *testing.T) {
+	ctx := t.Context()
+	tk, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	other := tenant(t, k, "tenant-8", 0)
+	for _, gone := range []bool{false, true} {
+		id := map[bool]string{false: "tenant-6", true: "tenant-7"}[gone]
+		key := tenant(t, k, id, 0)
+		require.NoError(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: id, Spec: kms.SpecECP256})))
+		c, err := k.Encrypt(ctx, key, []byte("x"), nil)
+		require.NoError(t, err)
+		require.Equal(t, 3, objects(t, token))
+		back := func() {}
+		if gone {
+			back = away(t, tk, token)
+		}
+		err = only(k.ReleaseInstance(ctx, id, force))
+		if gone {
+			require.ErrorIs(t, err, kms.ErrUnavailable)
+		} else {
+			require.NoError(t, err)
+		}
+		require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound, "at once, wherever the token is")
+		require.Equal(t, kms.InstanceReleased, instanceState(t, k.Manager, id))
+		if gone {
+			report, err := k.Maintain(ctx)
+			require.ErrorIs(t, err, kms.ErrUnavailable)
+			require.Equal(t, []string{id}, report.Instances.Waiting)
+			require.True(t, kms.IsSealed(value(t, k, "instance/"+id)))
+		}
+		back()
+		if gone {
+			require.Equal(t, []string{id}, maintain(t, k).Instances.Released)
+		}
+		require.False(t, kms.IsSealed(value(t, k, "instance/"+id)))
+		require.Equal(t, 1, objects(t, token))
+		require.NoError(t, only(k.Encrypt(ctx, other, nil, nil)))
+	}
+}
+
+// TestHardwareRoot: a key in the token is the root of a key store, also after another.
+func TestHardwareRoot(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	root, err := token.Root(ctx, "store")
+	require.NoError(t, err)
+	k := kmstest.New(t)
+	id := k.MustCreateKey(t).ID
+	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	require.NoError(t, k.RotateRoot(ctx, root))
+	again, err := token.Root(context.WithoutCancel(ctx), "store")
+	require.NoError(t, err)
+	plaintext, err := k.Another(t, func(c *kms.Config) { c.Root = again }).Decrypt(ctx, c, nil)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(plaintext))
+	other, err := token.Root(ctx, "another")
+	require.NoError(t, err)
+	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = other }))), kms.ErrRoot)
+}
+
+// TestHardwareSpecs: what there is in hardware, and what there is there alone.
+func TestHardwareSpecs(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k := kmstest.New(t, func(c *kms.Config) { c.HSM = token })
+	nowhere := map[kms.Spec]bool{kms.SpecEd25519: true, kms.SpecMLDSA65: true}
+	for _, spec := range kms.Specs() {
+		for _, usage := range kms.Uses(spec) {
+			_, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Usage: usage, Protection: kms.ProtectionHSM})
+			if nowhere[spec] {
+				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), spec)
+				continue
+			}
+			require.NoError(t, err, spec)
+		}
+	}
+	for spec, size := range map[kms.Spec]int{kms.SpecAES192: 24, kms.SpecAES128: 16} {
+		for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
+			require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Origin: origin}))), "in software")
+		}
+		made, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Protection: kms.ProtectionHSM})
+		require.NoError(t, err)
+		own, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Protection: kms.ProtectionHSM, Origin: kms.OriginExternal})
+		require.NoError(t, err)
+		wrapped, importToken := wrap(t, k, own.ID, ownMaterial[:size])
+		require.NoError(t, only(k.ImportKeyMaterial(ctx, own.ID, wrapped, importToken, time.Time{})))
+		for _, id := range []string{made.ID, own.ID} {
+			d, err := k.GenerateDataKey(ctx, id, nil)
+			require.NoError(t, err)
+			plain, err := k.Another(t).Decrypt(ctx, d.Ciphertext, nil)
+			require.NoError(t, err)
+			require.Equal(t, d.Plaintext(), plain)
+		}
+	}
+}
+
+// TestHardwareOrphans: where a process is killed between making a key in the token and writing it
+// down, the token has a key that nobody keeps. It is listed, and left alone.
+func TestHardwareOrphans(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k := kmstest.New(t, inToken(token))
+	id := k.MustCreateKey(t).ID
+	killed := errors.New("killed")
+	k.Store.OnPut(func(string) (bool, error) { return false, killed })
+	require.ErrorIs(t, only(k.CreateKey(ctx, nil)), killed)
+	k.Store.OnPut(nil)
+	kept := func(name string) bool {
+		ref, version, _ := strings.Cut(name, "/")
+		versions, err := k.KeyVersions(ctx, ref)
+		return err == nil && slices.ContainsFunc(versions, func(v kms.KeyVersion) bool { return strconv.Itoa(v.Version) == version })
+	}
+	for range 2 {
+		orphans, err := token.Orphans(ctx, kept)
+		require.NoError(t, err)
+		require.Len(t, orphans, 1)
+		require.NotEqual(t, id+"/1", orphans[0].ID)
+		maintain(t, k)
+	}
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+}
