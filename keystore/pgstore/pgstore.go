@@ -12,7 +12,8 @@
 // It has a row for each item, with the value, its version, and, once the value was
 // replaced, its position in the feed of its first path segment. A row for each feed has
 // the newest position, under a name that no item can have: "+" and the segment. So the
-// feed needs no room that grows, and a copy of the table is whole.
+// feed needs no room that grows, and a copy of the table is whole. After a dump was restored,
+// start the processes anew: positions that they know may mean something else there.
 //
 // # Poolers
 //
