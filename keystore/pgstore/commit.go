@@ -105,9 +105,9 @@ func (s *Store) send(ctx context.Context, l *lane, g *group, made map[string]boo
 	var rows pgx.Rows
 	var err error
 	if l.creates {
-		rows, err = s.pool.Query(ctx, s.sql.insert, names, news, values)
+		rows, err = s.pool.Load().Query(ctx, s.sql.insert, names, news, values)
 	} else {
-		rows, err = s.pool.Query(ctx, s.sql.update, names, olds, news, values, l.segment, s.notes)
+		rows, err = s.pool.Load().Query(ctx, s.sql.update, names, olds, news, values, l.segment, s.notes)
 	}
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func (s *Store) find(ctx context.Context, g *group, made map[string]bool) error 
 	for i, p := range g.puts {
 		names[i], news[p.name] = p.name, p.new
 	}
-	rows, err := s.pool.Query(ctx, s.sql.which, names)
+	rows, err := s.pool.Load().Query(ctx, s.sql.which, names)
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ var (
 	ErrForeign = errors.New("pgstore: the table belongs to another program")
 
 	// ErrConfig: the connection string cannot be read, or asks for the simple protocol; or
-	// a name in Options is empty where it must not be, or longer than PostgreSQL's 63 bytes.
-	// Its text repeats nothing of what was given.
+	// a name in Options is longer than PostgreSQL's 63 bytes, or has a zero byte. Its text
+	// repeats nothing of what was given.
 	ErrConfig = errors.New("pgstore: the connection string or a name cannot be used")
 )
 

@@ -25,7 +25,7 @@ const (
 // whole the process goes on by itself.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
-	for name, f := range map[string]fault{"cut": cut, "stalled": stalled, "half closed": halfClosed, "a byte a second": dripping} {
+	for name, f := range map[string]fault{"cut": cut, "stalled": stalled, "half closed": halfClosed, "a byte a second": dripping, "lost": lost} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := pgtest.Shared(t)

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/stretchr/testify/require"
 )
 
 // life is a key as the model of a history knows it: its facts. All begin Enabled.
@@ -140,4 +142,32 @@ func (l life) call(op string) (answer string, after life) {
 		after = l
 	}
 	return answer, after
+}
+
+// TestModelRefuses: the model takes no history that could not be.
+func TestModelRefuses(t *testing.T) {
+	t.Parallel()
+	model := lifeOfAKey.ToModel()
+	call := func(begun, ended int64, op, said string) porcupine.Operation {
+		return porcupine.Operation{Call: begun, Return: ended, Input: modelCall{op, 0}, Output: said}
+	}
+	disabled := call(1, 2, "disable", "ok")
+	scheduled := call(3, 4, "schedule", "ok")
+	for name, history := range map[string]struct {
+		possible bool
+		calls    []porcupine.Operation
+	}{
+		"a use after a disable":          {false, []porcupine.Operation{disabled, call(3, 4, "encrypt", "ok")}},
+		"a use beside a disable":         {true, []porcupine.Operation{disabled, call(1, 4, "encrypt", "ok")}},
+		"a refusal before the disable":   {false, []porcupine.Operation{call(0, 1, "encrypt", "Disabled"), call(2, 3, "disable", "ok")}},
+		"seen and unseen":                {false, []porcupine.Operation{call(0, 9, "disable", "ok"), call(1, 2, "describe", "Disabled"), call(3, 4, "describe", "Enabled")}},
+		"cancelled and purged":           {false, []porcupine.Operation{disabled, scheduled, call(5, 8, "cancel", "ok"), call(5, 8, "maintain later", "purged"), call(9, 10, "describe", "Disabled")}},
+		"purged, and back":               {false, []porcupine.Operation{disabled, scheduled, call(5, 6, "maintain later", "purged"), call(7, 8, "describe", "PendingDeletion")}},
+		"purged, and nobody had said it": {true, []porcupine.Operation{disabled, scheduled, call(5, 6, "maintain later", "left"), call(7, 8, "describe", "not found")}},
+		"nobody knows, and it was":       {true, []porcupine.Operation{call(1, 2, "disable", "?"), call(3, 4, "encrypt", "Disabled")}},
+		"nobody knows, and it was not":   {true, []porcupine.Operation{call(1, 2, "disable", "?"), call(3, 4, "encrypt", "ok")}},
+		"an error that should not be":    {false, []porcupine.Operation{call(1, 2, "encrypt", "kms: a record was changed")}},
+	} {
+		require.Equal(t, history.possible, porcupine.CheckOperations(model, history.calls), name)
+	}
 }

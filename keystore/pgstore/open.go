@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,7 +50,7 @@ func (o *Options) timeout() time.Duration {
 // processes may do so at once. Dsn is a connection string as libpq knows them, a URL or
 // pairs, with the settings of pgx and pgxpool. TLS is as it says: without sslmode an
 // attacker on the network can have it left away, so ask for sslmode=verify-full. Where
-// connect_timeout is not set it is 5 s.
+// connect_timeout is not set it is 2 s.
 //
 // A role that may not create tables can use one that exists: it needs SELECT, INSERT and
 // UPDATE.
@@ -59,39 +60,47 @@ func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 		return nil, fmt.Errorf("pgstore: Open: %w", ErrConfig)
 	}
 	if config.ConnConfig.ConnectTimeout <= 0 || config.ConnConfig.ConnectTimeout >= 2*time.Minute {
-		config.ConnConfig.ConnectTimeout = 5 * time.Second
+		config.ConnConfig.ConnectTimeout = 2 * time.Second
 	}
-	config.PingTimeout = opts.timeout()
+	config.PingTimeout = silence
+	if err := usable(config, opts); err != nil {
+		return nil, err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, told("Open", err)
 	}
-	s, err := open(ctx, pool, opts)
-	if err != nil {
-		pool.Close()
-		return nil, err
-	}
-	s.owned = true
-	return s, nil
+	return open(ctx, pool, config, opts)
 }
 
 // OpenPool is Open with connections that the caller has, and closes after the Store. The
-// pool must use the extended protocol.
+// pool must use the extended protocol. Where a network swallows what is sent, such a pool
+// needs 15 s to give up a connection, and has no other in its place meanwhile; a Store of
+// Open replaces the whole pool.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
-	return open(ctx, pool, opts)
+	if err := usable(pool.Config(), opts); err != nil {
+		return nil, err
+	}
+	return open(ctx, pool, nil, opts)
 }
 
-func open(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
+// usable tells whether connections and names are what they must be.
+func usable(config *pgxpool.Config, opts *Options) error {
+	bad := config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	for _, part := range opts.table() {
+		bad = bad || len(part) > 63 || strings.ContainsRune(part, 0) // a longer one is cut off, and could be another's
+	}
+	if bad {
+		return fmt.Errorf("pgstore: Open: %w", ErrConfig)
+	}
+	return nil
+}
+
+// open opens a Store. Own is the configuration of a pool that the Store closes.
+func open(ctx context.Context, pool *pgxpool.Pool, own *pgxpool.Config, opts *Options) (*Store, error) {
 	table := opts.table()
-	for _, part := range table {
-		if len(part) > 63 || part == "" { // a longer one is cut off, and could be another's
-			return nil, fmt.Errorf("pgstore: Open: %w", ErrConfig)
-		}
-	}
-	if pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
-		return nil, fmt.Errorf("pgstore: Open: %w", ErrConfig)
-	}
-	s := &Store{pool: pool, limit: opts.timeout(), creates: lane{creates: true}, lanes: map[string]*lane{}}
+	s := &Store{own: own, limit: opts.timeout(), creates: lane{creates: true}, lanes: map[string]*lane{}}
+	s.pool.Store(pool)
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.sql = statementsFor(table, "", false)
 	steps := []func(context.Context) error{
@@ -101,7 +110,7 @@ func open(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error
 	}
 	for _, step := range steps {
 		if err := s.again(ctx, "Open", step); err != nil {
-			s.close()
+			go s.Close() // which may have to wait for a connection that is being made
 			return nil, err
 		}
 	}
@@ -112,7 +121,7 @@ func open(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error
 func (s *Store) examine(ctx context.Context) error {
 	var standby, lossy bool
 	const sql = `SELECT pg_is_in_recovery(), current_setting('fsync', true) = 'off' OR current_setting('synchronous_commit', true) = 'off'`
-	if err := s.pool.QueryRow(ctx, sql).Scan(&standby, &lossy); err != nil {
+	if err := s.pool.Load().QueryRow(ctx, sql).Scan(&standby, &lossy); err != nil {
 		return err
 	}
 	switch {
@@ -134,7 +143,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if !isCode(err, "42P01") { // undefined_table
 		return err
 	}
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.pool.Load().Acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -161,7 +170,7 @@ func (s *Store) prepare(ctx context.Context) error {
 // recognize tells whether the table is there and one of this package.
 func (s *Store) recognize(ctx context.Context) error {
 	var found string
-	switch err := s.pool.QueryRow(ctx, s.sql.probe, about).Scan(&found); {
+	switch err := s.pool.Load().QueryRow(ctx, s.sql.probe, about).Scan(&found); {
 	case errors.Is(err, pgx.ErrNoRows), isCode(err, "42703"), isCode(err, "42883"): // undefined column, operator
 		return ErrForeign
 	case err != nil:
@@ -178,7 +187,7 @@ func (s *Store) learn(ctx context.Context, table pgx.Identifier) error {
 	var notes, timelines bool
 	const sql = `SELECT $1::text::regclass::oid, EXISTS (SELECT FROM pg_proc WHERE proname = 'pg_notify'),
 		EXISTS (SELECT FROM pg_proc WHERE proname = 'pg_walfile_name')`
-	if err := s.pool.QueryRow(ctx, sql, table.Sanitize()).Scan(&id, &notes, &timelines); err != nil {
+	if err := s.pool.Load().QueryRow(ctx, sql, table.Sanitize()).Scan(&id, &notes, &timelines); err != nil {
 		return err
 	}
 	if notes {

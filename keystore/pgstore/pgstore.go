@@ -12,7 +12,8 @@
 // It has a row for each item, with the value, its version, and, once the value was
 // replaced, its position in the feed of its first path segment. A row for each feed has
 // the newest position, under a name that no item can have: "+" and the segment. So the
-// feed needs no room that grows, and a copy of the table is whole.
+// feed needs no room that grows, and a copy of the table is whole. After a dump was restored,
+// start the processes anew: positions that they know may mean something else there.
 //
 // # Poolers
 //
@@ -34,6 +35,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -44,8 +46,8 @@ import (
 // Store is a keystore.Store in a PostgreSQL table, for many processes at once. Open and
 // OpenPool make one.
 type Store struct {
-	pool  *pgxpool.Pool
-	owned bool // Close closes the pool
+	pool  atomic.Pointer[pgxpool.Pool]
+	own   *pgxpool.Config // of the pool; nil: it is somebody else's
 	sql   statements
 	notes string // the channel of NOTIFY; empty: the server has none
 	limit time.Duration
@@ -80,8 +82,8 @@ func (s *Store) Close() error {
 	}
 	s.close()
 	s.calls.Wait()
-	if s.owned {
-		s.pool.Close()
+	if s.own != nil {
+		s.pool.Load().Close()
 	}
 	return nil
 }
@@ -100,31 +102,61 @@ func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	return s.calls.Done, nil
 }
 
-// attempts is how often a statement is sent at most, before its error is the caller's. A
-// connection that broke is found out by the first that uses it.
-const attempts = 4
+// pauses are before each attempt to send a statement; after the last its error is the
+// caller's. A connection that broke is found out by the first that uses it, so the second
+// attempt comes at once.
+var pauses = [...]time.Duration{0, 0, 20 * time.Millisecond, 100 * time.Millisecond}
 
 // again runs f, which sends one statement that may be sent again, until it succeeds or
 // there is no hope. An attempt that the server does not answer in time is given up with
 // its connection.
 func (s *Store) again(ctx context.Context, what string, f func(ctx context.Context) error) error {
 	var err error
-	for n := range attempts {
+	for n, pause := range pauses {
+		if pause > 0 {
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return told(what, ctx.Err())
+			}
+		}
+		begun, pool := time.Now(), s.pool.Load()
 		if err = s.once(ctx, f); err == nil {
 			return nil
+		}
+		unanswered := errors.Is(err, context.DeadlineExceeded)
+		if unanswered && time.Since(begun) > silence || !unanswered && n == 0 && kindOf(err) == broken {
+			s.renew(pool)
 		}
 		if ctx.Err() != nil {
 			return told(what, ctx.Err())
 		}
-		k := kindOf(err)
-		if k == refused || n > 0 && errors.Is(err, context.DeadlineExceeded) {
+		if kindOf(err) == refused || unanswered && n > 0 {
 			break
-		}
-		if k == broken && s.owned && n == 0 {
-			s.pool.Reset() // the others are most likely broken, too
 		}
 	}
 	return told(what, err)
+}
+
+// silence is how long a server may say nothing before its connections are doubted.
+const silence = time.Second
+
+// renew replaces a pool, unless somebody was quicker: where one connection is broken, or
+// its server silent, the others most likely are, too, and each would be found out at
+// somebody's cost. What is left of the old pool takes its time to close.
+func (s *Store) renew(old *pgxpool.Pool) {
+	if s.own == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.pool.Load() != old {
+		return
+	}
+	if pool, err := pgxpool.NewWithConfig(context.Background(), s.own.Copy()); err == nil {
+		s.pool.Store(pool)
+		go old.Close()
+	}
 }
 
 func (s *Store) once(ctx context.Context, f func(ctx context.Context) error) error {

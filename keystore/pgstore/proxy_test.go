@@ -17,10 +17,12 @@ type fault int
 
 const (
 	whole      fault = iota // they go through
+	renewed                 // what is open is closed, and new connections are whole
 	cut                     // connections are closed, and new ones refused
 	stalled                 // nothing goes through any more, and nothing is closed
 	halfClosed              // what the server says ends, and what it is told goes on
 	dripping                // a byte a second goes through
+	lost                    // nothing goes through, and never will where there is a connection now
 	muted                   // what the server says to a statement that writes is dropped
 )
 
@@ -31,14 +33,17 @@ type proxy struct {
 
 	mu      sync.Mutex
 	fault   fault
-	changed chan struct{} // closed when fault changes
-	conns   map[*net.TCPConn]bool
+	changed chan struct{}             // closed when fault changes
+	conns   map[*net.TCPConn]*carried // by the side that faults are done to
 }
+
+// carried is what is known of one connection.
+type carried struct{ lost, writes atomic.Bool }
 
 func newProxy(t *testing.T, server string) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, server: server, changed: make(chan struct{}), conns: map[*net.TCPConn]bool{}}
+	p := &proxy{listener: l, server: server, changed: make(chan struct{}), conns: map[*net.TCPConn]*carried{}}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -61,11 +66,10 @@ func (p *proxy) address() string { return p.listener.Addr().String() }
 
 // lead closes what is open and leads to another server from now on.
 func (p *proxy) lead(server string) {
-	p.set(cut)
 	p.mu.Lock()
 	p.server = server
 	p.mu.Unlock()
-	p.set(whole)
+	p.set(renewed)
 }
 
 // set begins a fault. Those that close do so to what is open.
@@ -75,9 +79,11 @@ func (p *proxy) set(f fault) {
 	p.fault = f
 	close(p.changed)
 	p.changed = make(chan struct{})
-	for c := range p.conns {
+	for c, state := range p.conns {
 		switch f {
-		case cut:
+		case lost:
+			state.lost.Store(true)
+		case cut, renewed:
 			_ = c.Close()
 		case halfClosed:
 			_ = c.CloseWrite()
@@ -105,13 +111,14 @@ func (p *proxy) serve(client *net.TCPConn) {
 	}
 	server := dialled.(*net.TCPConn)
 	defer server.Close()
+	var c carried
 	p.mu.Lock()
-	p.conns[client] = true // the side that faults are done to
+	p.conns[client] = &c
+	c.lost.Store(p.fault == lost)
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	var writes atomic.Bool
-	both.Go(func() { p.pass(server, client, &writes, false) })
-	both.Go(func() { p.pass(client, server, &writes, true) })
+	both.Go(func() { p.pass(server, client, &c, false) })
+	both.Go(func() { p.pass(client, server, &c, true) })
 	both.Wait()
 	p.mu.Lock()
 	delete(p.conns, client)
@@ -119,7 +126,7 @@ func (p *proxy) serve(client *net.TCPConn) {
 }
 
 // pass carries bytes one way until either side ends, as the fault of the moment says.
-func (p *proxy) pass(to, from *net.TCPConn, writes *atomic.Bool, answers bool) {
+func (p *proxy) pass(to, from *net.TCPConn, c *carried, answers bool) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 32<<10)
@@ -128,14 +135,17 @@ func (p *proxy) pass(to, from *net.TCPConn, writes *atomic.Bool, answers bool) {
 		for at := 0; at < n; {
 			f, changed := p.state()
 			part := buffer[at:n]
+			if c.lost.Load() {
+				break
+			}
 			switch f {
 			case cut:
 				return
 			case muted:
 				if !answers && bytes.Contains(part, []byte("unnest(")) {
-					writes.Store(true)
+					c.writes.Store(true)
 				}
-				if answers && writes.Load() {
+				if answers && c.writes.Load() {
 					at = n
 					continue
 				}

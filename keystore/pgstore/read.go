@@ -17,7 +17,7 @@ func (s *Store) Get(ctx context.Context, name string) (item keystore.Item, err e
 	var version *string
 	err = s.again(ctx, "Get", func(ctx context.Context) error {
 		var standby bool
-		if err := s.pool.QueryRow(ctx, s.sql.get, name).Scan(&standby, &version, &item.Value); err != nil {
+		if err := s.pool.Load().QueryRow(ctx, s.sql.get, name).Scan(&standby, &version, &item.Value); err != nil {
 			return err
 		}
 		return primary(standby)
@@ -79,7 +79,7 @@ func (s *Store) page(ctx context.Context, prefix, after string, limit int) (page
 	defer leave()
 	err = s.again(ctx, "List", func(ctx context.Context) error {
 		page = nil
-		rows, err := s.pool.Query(ctx, s.sql.list, after, prefix, end(prefix), limit, pageBytes)
+		rows, err := s.pool.Load().Query(ctx, s.sql.list, after, prefix, end(prefix), limit, pageBytes)
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (s *Store) Changes(ctx context.Context, segment string, after keystore.Curs
 		var standby bool
 		var timeline, position int64
 		names = nil
-		err := s.pool.QueryRow(ctx, s.sql.changes, segment, int64(after&positions), furthest+1).
+		err := s.pool.Load().QueryRow(ctx, s.sql.changes, segment, int64(after&positions), furthest+1).
 			Scan(&standby, &timeline, &position, &names)
 		if err != nil {
 			return err

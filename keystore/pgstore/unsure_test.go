@@ -43,8 +43,7 @@ func TestAnswerLost(t *testing.T) {
 					_, err := near.Put(t.Context(), name, made.Version, []byte("other"))
 					require.NoError(t, err)
 				}
-				p.set(cut)
-				p.set(whole)
+				p.set(renewed)
 				<-put
 				if replaced {
 					require.Error(t, err)
@@ -76,8 +75,7 @@ func TestGoesOnAfterABreak(t *testing.T) {
 	}))
 	version := keystore.Version("")
 	for n := range 5 {
-		p.set(cut)
-		p.set(whole)
+		p.set(renewed)
 		switch n {
 		case 0:
 			_, err := s.Get(t.Context(), "key/a")

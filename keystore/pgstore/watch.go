@@ -37,7 +37,7 @@ func (s *Store) Watch(ctx context.Context, moved func(segment string)) error {
 func (s *Store) watch(ctx context.Context, moved func(segment string)) error {
 	var conn *pgx.Conn
 	err := s.once(ctx, func(ctx context.Context) error {
-		pooled, err := s.pool.Acquire(ctx)
+		pooled, err := s.pool.Load().Acquire(ctx)
 		if err != nil {
 			return err
 		}
@@ -79,13 +79,13 @@ func run(ctx context.Context, conn *pgx.Conn, sql string) error {
 	return rows.Err()
 }
 
-// silence is how long a connection that listens may hear nothing before it is asked whether
+// quiet is how long a connection that listens may hear nothing before it is asked whether
 // it is still there.
-const silence = 10 * time.Second
+const quiet = 10 * time.Second
 
-// next waits for a notification; it is nil after a silence.
+// next waits for a notification; it is nil when it was quiet.
 func (s *Store) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
-	short, cancel := context.WithTimeout(ctx, silence)
+	short, cancel := context.WithTimeout(ctx, quiet)
 	defer cancel()
 	note, err := conn.WaitForNotification(short)
 	if err != nil && ctx.Err() == nil && errors.Is(short.Err(), context.DeadlineExceeded) && !conn.IsClosed() {
