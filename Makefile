@@ -1,6 +1,6 @@
 # make test is what decides. Everything it needs besides Go, make, a C compiler (for the race
-# detector and PKCS#11), the openssl command (to be checked against) and SoftHSM comes as Go
-# modules. SoftHSM it installs itself, with apt.
+# detector and PKCS#11), the openssl command (to be checked against), SoftHSM and PostgreSQL
+# comes as Go modules. SoftHSM and PostgreSQL it installs itself, with apt.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,20 +12,25 @@ CAMPAIGNTIME ?= 30m
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 softhsm lint race fips nocgo bench fuzz campaign golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign golangci
 
 test: lint nocgo race fips
 
-# The race detector and PKCS#11 need cgo. With KEYHOLD_HSM=1 no test of hardware keys may be
-# left out for want of a token.
-race: softhsm
-	KEYHOLD_HSM=1 CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+# The race detector and PKCS#11 need cgo.
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 
-# The token for tests, and a program that looks at it from outside.
-softhsm:
-	@command -v softhsm2-util >/dev/null && command -v pkcs11-tool >/dev/null || \
-	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends softhsm2 opensc; } || \
-	{ echo "SoftHSM and pkcs11-tool are missing, and apt cannot install them: see https://www.softhsm.org and OpenSC" >&2; exit 1; }
+# What tests need besides Go: a token, a program that looks at it from outside, and programs of
+# a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
+race fips bench campaign: export KEYHOLD_ALL := 1
+race fips bench campaign: needs
+needs:
+	@have() { command -v "$$1" >/dev/null; }; missing=; \
+	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || missing="$$missing postgresql"; \
+	[ -z "$$missing" ] || \
+	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } || \
+	{ echo "missing, and apt cannot install it:$$missing" >&2; exit 1; }
 
 # Hardware keys in a second module, openCryptoki, in a chroot: needs root, and takes minutes
 # the first time.

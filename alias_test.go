@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/kmstest"
@@ -103,6 +104,32 @@ func aliases(t *testing.T, k *kmstest.KMS, ref string) (all []kms.Alias) {
 		all = append(all, a)
 	}
 	return all
+}
+
+// TestDefaultKeyOfReleasedInstance: where the default key went with its instance, a new one is
+// made, in the default instance, and that is told.
+func TestDefaultKeyOfReleasedInstance(t *testing.T) {
+	for _, byHand := range []bool{true, false} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var told []kms.Event
+		k := kmstest.New(t, func(c *kms.Config) { c.Observe = func(_ context.Context, e kms.Event) { told = append(told, e) } })
+		id := tenant(t, k, "tenant-7", 10)
+		require.NoError(t, k.CreateAlias(ctx, kms.DefaultKey, id))
+		require.NoError(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
+		if byHand {
+			require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-7", force)))
+		} else {
+			k.Clock.AdvanceDays(25)
+		}
+		told = nil
+		require.NoError(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
+		key, err := k.DescribeKey(ctx, kms.DefaultKey)
+		require.NoError(t, err)
+		require.NotEqual(t, id, key.ID)
+		require.Equal(t, kms.DefaultInstance, key.Instance)
+		require.Equal(t, kms.Event{Time: k.Clock.Now(), Op: kms.OpCreateKey, KeyID: key.ID, Instance: kms.DefaultInstance}, told[0])
+	}
 }
 
 // TestDefaultKey: made on first use and only then, one for all, and a new one after it was

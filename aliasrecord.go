@@ -55,11 +55,11 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
 
 // aliasTarget is what an alias names, from memory where that is fresh enough.
 func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	if err := m.aliasChanges.follow(ctx); err != nil {
+	if err := m.aliasChanges.follow(ctx, c.began); err != nil {
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
 	}
 	a, ok := m.aliases.get(alias)
-	if ok && m.aliasChanges.holds(&a.readAt) {
+	if ok && m.aliasChanges.holds(&a.readAt, c.began) {
 		return a, nil
 	}
 	mark := m.aliases.mark(alias)

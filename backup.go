@@ -106,6 +106,9 @@ func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byt
 	if err := b.item(backupInstance, key, facts); err != nil {
 		return err
 	}
+	if err := b.writeCounts(ctx); err != nil {
+		return err
+	}
 	keys, err := b.writeKeys(ctx)
 	if err != nil {
 		return err
@@ -226,7 +229,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	info, err := b.each(ctx, func(*record) error { return nil }, func(Alias) error { return nil })
+	info, err := b.each(ctx, backupVisitor{})
 	if err != nil {
 		return BackupInfo{}, err
 	}

@@ -55,6 +55,41 @@ func unchanging(t *testing.T, k *kmstest.KMS, recipient kms.Root) *refusing {
 	return &refusing{to: to, recipient: recipient}
 }
 
+// TestFrames: frames of equal content are told from each other by their place, by whether they
+// are the last, and by their header, under one key.
+func TestFrames(t *testing.T) {
+	f := kms.NewFrames("acme")
+	for _, n := range []int{1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 3 * 64 << 10, 3*64<<10 + 5} {
+		stream := make([]byte, n)
+		sealed := f.Seal(stream)
+		require.Len(t, sealed, n+40*((n+64<<10-1)/(64<<10)))
+		opened, err := f.Open(sealed)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(stream, opened))
+	}
+	all := slices.Collect(slices.Chunk(f.Seal(make([]byte, 4*64<<10)), sealedFrame))
+	require.Len(t, all, 4)
+	refused := func(what string, frames ...[]byte) {
+		t.Helper()
+		_, err := f.Open(slices.Concat(frames...))
+		require.True(t, kms.IsErrFrame(err), "%s: %v", what, err)
+	}
+	refused("none")
+	refused("the second first", all[1], all[0], all[2], all[3])
+	refused("one left out", all[0], all[2], all[3])
+	refused("one twice", all[0], all[0], all[1], all[2], all[3])
+	refused("the last left out", all[0], all[1], all[2])
+	refused("the last twice", all[0], all[1], all[2], all[3], all[3])
+	refused("the last first", all[3])
+	refused("the last cut", all[0], all[1], all[2], all[3][:len(all[3])-1])
+	refused("a byte more", all[0], all[1], all[2], all[3], []byte{0})
+	refused("empty", f.Seal(nil))
+	_, err := f.Under("emca").Open(slices.Concat(all...))
+	require.True(t, kms.IsErrFrame(err))
+	_, err = kms.NewFrames("acme").Open(slices.Concat(all...))
+	require.True(t, kms.IsErrFrame(err))
+}
+
 // TestBackupDamaged: whatever was done to a backup of one frame, byte by byte, is refused, and
 // nothing is written.
 func TestBackupDamaged(t *testing.T) {
@@ -141,17 +176,22 @@ func TestBackupIsTrusted(t *testing.T) {
 	require.NoError(t, only(kms.VerifyBackup(t.Context(), bytes.NewReader(again), recipient)))
 	r := unchanging(t, k, recipient)
 	for name, change := range map[string]func([]kms.BackupItem) []kms.BackupItem{
-		"nothing":               func(all []kms.BackupItem) []kms.BackupItem { return nil },
-		"no instance":           func(all []kms.BackupItem) []kms.BackupItem { return all[1:] },
-		"no closing":            func(all []kms.BackupItem) []kms.BackupItem { return all[:3] },
-		"two closings":          func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[3]) },
-		"something behind it":   func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[2]) },
-		"two instances":         func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, all[0]) },
-		"a key twice":           func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, all[1]) },
-		"an alias twice":        func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 2, all[2]) },
-		"an alias of no key":    func(all []kms.BackupItem) []kms.BackupItem { return slices.Delete(all, 1, 2) },
-		"the alias first":       func(all []kms.BackupItem) []kms.BackupItem { all[1], all[2] = all[2], all[1]; return all },
-		"an unknown kind":       func(all []kms.BackupItem) []kms.BackupItem { all[2].Kind = 5; return all },
+		"nothing":             func(all []kms.BackupItem) []kms.BackupItem { return nil },
+		"no instance":         func(all []kms.BackupItem) []kms.BackupItem { return all[1:] },
+		"no closing":          func(all []kms.BackupItem) []kms.BackupItem { return all[:3] },
+		"two closings":        func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[3]) },
+		"something behind it": func(all []kms.BackupItem) []kms.BackupItem { return append(all, all[2]) },
+		"two instances":       func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, all[0]) },
+		"a key twice":         func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Insert(all, 1, all[1])) },
+		"an alias twice":      func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Insert(all, 2, all[2])) },
+		"an alias of no key":  func(all []kms.BackupItem) []kms.BackupItem { return kms.Reclose(slices.Delete(all, 1, 2)) },
+		"the alias first":     func(all []kms.BackupItem) []kms.BackupItem { all[1], all[2] = all[2], all[1]; return all },
+		"an unknown kind":     func(all []kms.BackupItem) []kms.BackupItem { all[2].Kind = 6; return all },
+		"a count of noise":    func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, countItem("{}")) },
+		"a count behind keys": func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 2, countItem(aCount)) },
+		"a count twice": func(all []kms.BackupItem) []kms.BackupItem {
+			return slices.Insert(all, 1, countItem(aCount), countItem(aCount))
+		},
 		"kind 0":                func(all []kms.BackupItem) []kms.BackupItem { all[1].Kind = 0; return all },
 		"an alias that is none": func(all []kms.BackupItem) []kms.BackupItem { all[2].Body = append(all[2].Body, ' '); return all },
 		"a reserved letter":     func(all []kms.BackupItem) []kms.BackupItem { all[2].Body[36] = 'A'; return all },
@@ -184,6 +224,14 @@ func TestBackupIsTrusted(t *testing.T) {
 		require.NoError(t, err)
 		r.refuse(t, made, name)
 	}
+	keyIn(t, k, "acme")
+	two := backupOf(t, k.Manager, "acme", recipient)
+	items, err = kms.BackupItems(two, recipient)
+	require.NoError(t, err)
+	items[2], items[3] = items[3], items[2]
+	made, err := kms.MakeBackup(two, recipient, items)
+	require.NoError(t, err)
+	r.refuse(t, made, "an alias between the keys")
 	for _, bad := range []string{
 		`{"spec":"AES_512"}`, `{"usage":"SIGN/VERIFY"}`, `{"usage":""}`, `{"origin":"PAPER"}`, `{"protection":"PAPER"}`, `{"owner":"NOBODY"}`,
 		`{"owner":"SERVICE"}`, `{"service":"x"}`, `{"rotationDays":6}`, `{"brownShare":1000001}`, `{"primary":2}`, `{"versions":[{"version":1,"sealed":"AAAA"}]}`,
@@ -195,6 +243,11 @@ func TestBackupIsTrusted(t *testing.T) {
 		r.refuse(t, made, bad)
 	}
 }
+
+// aCount is the count of a hardware key.
+const aCount = `{"key":"01890000-0000-7000-8000-000000000000","seq":1,"versions":{"1":1024}}`
+
+func countItem(body string) kms.BackupItem { return kms.BackupItem{Kind: 5, Body: []byte(body)} }
 
 // TestBackupOfAnEndlessSource: lengths are looked at before anything is read.
 func TestBackupOfAnEndlessSource(t *testing.T) {

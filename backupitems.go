@@ -5,54 +5,12 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/xaes"
 )
-
-// In the frames of a backup stand items, each a byte that says what it is, the length (4) of
-// its body, and the body:
-//
-//	1  instance key (32) | instance record, JSON       once, the first
-//	2  key ID (36) | record, as the key store has it   one for each key, ascending
-//	3  key ID (36) | name                              one for each alias of these keys, ascending
-//	4  the closing, JSON                               once, the last
-const (
-	backupInstance = 1 + iota
-	backupKey
-	backupAlias
-	backupEnd
-)
-
-// maxBackupItem bounds the body of an item, in bytes.
-const maxBackupItem = maxRecord + 4096
-
-const keyIDSize = 36 // of the text of a key ID
-
-// A backupClosing says of what there was before it that it was all.
-type backupClosing struct {
-	Keys       int    `json:"keys"`
-	Tombstones int    `json:"tombstones"`
-	Aliases    int    `json:"aliases"`
-	Tampered   int    `json:"tampered"`
-	Digest     []byte `json:"digest"` // of the keys, as digest makes it
-}
-
-func writeBackupItem(w io.Writer, kind byte, head, rest []byte) error {
-	var start [5]byte
-	start[0] = kind
-	binary.BigEndian.PutUint32(start[1:], uint32(len(head)+len(rest)))
-	for _, part := range [][]byte{start[:], head, rest} {
-		if _, err := w.Write(part); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // A backupReader reads a backup once, from the instance to the closing, and checks all of it:
 // what it yields is authentic, but that it is complete is known at the end alone.
@@ -89,11 +47,19 @@ func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backup
 	return b, err
 }
 
-// each yields the keys and then the aliases, and tells what there was.
-func (b *backupReader) each(ctx context.Context, key func(*record) error, alias func(Alias) error) (BackupInfo, error) {
+// A backupVisitor is told of what is in a backup. Nil: it is not.
+type backupVisitor struct {
+	count func(*allowanceRecord) error
+	key   func(*record) error
+	alias func(Alias) error
+}
+
+// each tells of all that is in a backup, in its order, and returns what there was.
+func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo, error) {
 	defer b.wipe()
 	info := BackupInfo{Instance: b.rec.ID, Name: b.rec.Name, At: b.header.At}
 	var ids []keyID // of the keys so far, ascending
+	var lastCount keyID
 	sum, lastAlias := newDigest(), ""
 	for last := byte(backupInstance); ; {
 		if ctx.Err() != nil {
@@ -103,11 +69,23 @@ func (b *backupReader) each(ctx context.Context, key func(*record) error, alias 
 		if err != nil {
 			return info, err
 		}
-		if kind < last || kind == backupInstance {
-			return info, b.bad("its items are not in order")
+		if backupOrder[kind] < backupOrder[last] || kind == backupInstance {
+			return info, b.bad("an item that does not belong there")
 		}
 		last = kind
 		switch kind {
+		case backupCount:
+			count, err := b.count(body)
+			switch {
+			case err != nil:
+				return info, err
+			case lastCount.compare(count.Key) >= 0:
+				return info, b.bad("its counts are not in order")
+			}
+			lastCount = count.Key
+			if err := tell(told.count, count); err != nil {
+				return info, err
+			}
 		case backupKey:
 			r, err := b.record(body)
 			switch {
@@ -119,7 +97,7 @@ func (b *backupReader) each(ctx context.Context, key func(*record) error, alias 
 			ids = append(ids, r.ID)
 			sum.add(r.text, body[keyIDSize:])
 			info.count(r)
-			if err := key(r); err != nil {
+			if err := tell(told.key, r); err != nil {
 				return info, err
 			}
 		case backupAlias:
@@ -132,15 +110,20 @@ func (b *backupReader) each(ctx context.Context, key func(*record) error, alias 
 			}
 			lastAlias = a.Name
 			info.Aliases++
-			if err := alias(a); err != nil {
+			if err := tell(told.alias, a); err != nil {
 				return info, err
 			}
 		case backupEnd:
 			return b.close(info, sum, body)
-		default:
-			return info, b.bad("an item of an unknown kind")
 		}
 	}
+}
+
+func tell[T any](who func(T) error, what T) error {
+	if who == nil {
+		return nil
+	}
+	return who(what)
 }
 
 // close compares the closing with what there was.
@@ -219,14 +202,4 @@ func (info *BackupInfo) count(r *record) {
 	if !r.DestroyedAt.IsZero() {
 		info.Tombstones++
 	}
-}
-
-// strictly fills v from JSON that says what json.Marshal writes, and no more.
-func strictly(body []byte, v any) error {
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if d.Decode(v) != nil || d.InputOffset() != int64(len(body)) {
-		return errRecord
-	}
-	return nil
 }

@@ -35,13 +35,12 @@ func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, materi
 }
 
 func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, shred []byte) error {
-	importer, ok := m.providers[r.Protection].(provider.Importer)
-	if !ok {
-		return refuseBecause(c.op, r.id(), ErrUnsupported, "the provider imports no material", nil)
+	importer, err := m.importer(c, r)
+	if err != nil {
+		return err
 	}
 	working := key // of an asymmetric key its public half is known, and so the key is what it is
 	if n := specs[r.Spec].material.bytes; n > 0 {
-		var err error
 		if working, err = workingKey(r.ID, 1, key, shred, n); err != nil {
 			return err
 		}
@@ -52,6 +51,15 @@ func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, sh
 		return fromProvider(c.op, r.id(), err)
 	}
 	return m.keepVersion(c, r, 1, imported)
+}
+
+// importer is the provider of a key, if it takes material.
+func (m *Manager) importer(c *call, r *record) (provider.Importer, error) {
+	importer, ok := m.providers[r.Protection].(provider.Importer)
+	if !ok {
+		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the provider imports no material", nil)
+	}
+	return importer, nil
 }
 
 // bind holds what a key is known by to what it was bound to by its first import, which this

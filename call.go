@@ -34,23 +34,27 @@ type Event struct {
 type call struct {
 	m        *Manager
 	op       Op
+	began    time.Time // with the clock's monotonic reading, for ages
 	now      time.Time // when it began; for a change, when it decides
 	keyID    string
 	version  uint32
 	instance string
 	service  string // the code of the service whose view was called; "": the Manager itself
 	tally    *tally // of the key version that is used
-	refused  bool   // because of what the key is
+	refused  error  // by what the key is
 }
 
-func (m *Manager) begin(op Op) *call { return &call{m: m, op: op, now: m.now()} }
+func (m *Manager) begin(op Op) *call {
+	began := m.clock()
+	return &call{m: m, op: op, began: began, now: recorded(began)}
+}
 
 // end counts a use and tells Observe. It is deferred.
 func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
 		c.m.usage.count(c.tally, c.op, c.now)
-	case c.refused && lifecycle[c.op].isUse():
+	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():
 		c.countRefusal(*err)
 	}
 	if c.m.tell != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyhold/kms"
@@ -252,4 +254,139 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 	require.LessOrEqual(t, kms.Cached(k.Manager), 8)
+}
+
+// TestOneLookForMany: calls that wait for a look at the store share the next one.
+func TestOneLookForMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		s := &shared{}
+		k := kmstest.New(t, func(c *kms.Config) { c.Store = s })
+		id := k.MustCreateKey(t).ID
+		held := &heldFeed{shared: s, looking: make(chan struct{}), goOn: make(chan struct{})}
+		m := k.Another(t, func(c *kms.Config) { c.Store = held })
+		errs := make([]error, 32)
+		for i := range errs {
+			go func() { errs[i] = only(m.Encrypt(ctx, id, nil, nil)) }()
+			if i == 0 {
+				<-held.looking // the others come while the first looks
+			}
+		}
+		synctest.Wait()
+		held.goOn <- struct{}{}
+		<-held.looking
+		held.goOn <- struct{}{}
+		synctest.Wait()
+		require.NoError(t, errors.Join(errs...))
+		require.EqualValues(t, 2, held.looks.Load(), "one for the first, one for all others")
+	})
+}
+
+// heldFeed holds every look until it is told to go on.
+type heldFeed struct {
+	*shared
+	looking, goOn chan struct{}
+}
+
+func (h *heldFeed) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
+	h.looking <- struct{}{}
+	<-h.goOn
+	return h.shared.Changes(ctx, segment, after)
+}
+
+// TestRunKeepsFresh: while Run runs, calls find the store's changes in memory, and ask it
+// nothing; a look that fails is made up for by the next; and what hangs is given up.
+func TestRunKeepsFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bound = 3 * time.Second
+		ctx, stop := context.WithCancel(t.Context())
+		s := &shared{}
+		k := kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness, c.Now = s, bound, time.Now })
+		id := k.MustCreateKey(t).ID
+		m := k.Another(t)
+		use := func() error { return only(m.Encrypt(ctx, id, nil, nil)) }
+		after := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		ran := make(chan error)
+		go func() { ran <- m.Run(ctx) }()
+		synctest.Wait()
+		require.NoError(t, use())
+		gets := s.gets.Load()
+		for range 100 {
+			after(bound / 10)
+			looks := s.looks.Load()
+			require.NoError(t, use())
+			require.Equal(t, looks, s.looks.Load(), "a call had to look")
+		}
+		require.Equal(t, gets, s.gets.Load())
+
+		require.NoError(t, only(k.DisableKey(ctx, id)))
+		after(bound/3 + 1)
+		require.ErrorIs(t, use(), kms.ErrDisabled, "seen by the next look")
+		require.NoError(t, only(k.EnableKey(ctx, id)))
+		(*s.moved.Load())("key/")
+		synctest.Wait()
+		require.NoError(t, use(), "seen at once by who is told")
+
+		s.down.Store(true)
+		after(bound/3 - 1)
+		require.NoError(t, use(), "within the bound")
+		after(bound)
+		require.ErrorIs(t, use(), kms.ErrUnavailable)
+		s.down.Store(false)
+		after(bound / 3)
+		require.NoError(t, use())
+
+		s.hangs.Store(true)
+		after(bound)
+		begun := time.Now()
+		require.ErrorIs(t, use(), kms.ErrUnavailable)
+		require.LessOrEqual(t, time.Since(begun), 4*time.Second, "the look before it, and its own")
+		s.hangs.Store(false)
+		stop()
+		require.ErrorIs(t, <-ran, context.Canceled)
+		require.Nil(t, s.moved.Load(), "Run left the watching behind")
+	})
+}
+
+// shared is a store that many processes have, and that can be watched.
+type shared struct {
+	memory      keystore.Memory
+	gets, looks atomic.Int64
+	down, hangs atomic.Bool
+	moved       atomic.Pointer[func(segment string)] // nil: nobody watches
+}
+
+func (s *shared) Get(ctx context.Context, name string) (keystore.Item, error) {
+	s.gets.Add(1)
+	return s.memory.Get(ctx, name)
+}
+
+func (s *shared) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+	return s.memory.Put(ctx, name, old, value)
+}
+
+func (s *shared) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
+	return s.memory.List(ctx, prefix, after)
+}
+
+func (s *shared) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
+	s.looks.Add(1)
+	switch {
+	case s.down.Load():
+		return nil, 0, errors.New("connection refused")
+	case s.hangs.Load():
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	return s.memory.Changes(ctx, segment, after)
+}
+
+func (s *shared) Watch(ctx context.Context, moved func(segment string)) error {
+	s.moved.Store(&moved)
+	<-ctx.Done()
+	s.moved.Store(nil)
+	return ctx.Err()
 }

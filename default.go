@@ -24,23 +24,26 @@ type namedKey struct {
 // with the same key.
 func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec EncryptionContext, n namedKey) (*entry, error) {
 	making := *c
-	making.op = OpCreateKey
+	making.op, making.keyID, making.instance = OpCreateKey, "", DefaultInstance
 	if err := making.authorize(ctx, Request{Alias: name, Instance: DefaultInstance}); err != nil {
 		making.end(ctx, &err)
 		return nil, err
 	}
+	var gone keyID // of this ID there was a key
 	for ctx.Err() == nil {
 		alias, err := m.loadAlias(ctx, &making, name)
 		if err != nil {
 			return nil, err
 		}
-		e, err := m.loadTarget(ctx, &making, alias)
+		state, err := m.targetState(ctx, &making, alias)
 		switch {
 		case err != nil:
 			return nil, err
-		case e == nil && alias.id != (keyID{}): // claimed, and not made yet
-			err = m.createAs(ctx, &making, alias.id, n)
-		case e == nil || e.record.facts().state(c.now) == Deleted:
+		case state == stateNone && alias.id != gone: // claimed, and not made yet
+			if err = m.createAs(ctx, &making, alias.id, n); errors.Is(err, errStale) {
+				gone = alias.id // unless it was made just now, as the next look shows
+			}
+		case state == stateNone || state == Deleted:
 			err = m.writeAlias(ctx, &making, name, alias, m.ids.next(c.now))
 		default:
 			c.keyID = alias.text
@@ -56,16 +59,24 @@ func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec Encryp
 	return nil, unavailable(c.op, "", "", context.Cause(ctx))
 }
 
-// loadTarget reads the key of an alias, or nil if there is none.
-func (m *Manager) loadTarget(ctx context.Context, c *call, alias aliasEntry) (*entry, error) {
+// targetState is the state of the key of an alias; none where there is no key, or none any
+// more that could be read.
+func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (State, error) {
 	if alias.id == (keyID{}) {
-		return nil, nil
+		return stateNone, nil
 	}
 	e, err := m.load(ctx, c, alias.id)
 	if refusedAs(err, ErrNotFound) {
-		return nil, nil
+		return stateNone, nil
 	}
-	return e, err
+	if err != nil {
+		return stateNone, err
+	}
+	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	if err != nil {
+		return stateNone, err
+	}
+	return e.record.state(ie, c.now), nil
 }
 
 // createAs makes a key with every default under an ID that was chosen before. It is told as

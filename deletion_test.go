@@ -11,15 +11,17 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/keystore/keystoretest"
-	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
 
 // TestDeletionWindow: 7 to 366 days, and nothing is read or written for any other.
 func TestDeletionWindow(t *testing.T) {
+	if onStores(t, TestDeletionWindow) {
+		return
+	}
 	for _, days := range []int{math.MinInt, -366, -7, -1, 0, 1, 6, 7, 8, 365, 366, 367, 1000, math.MaxInt} {
 		t.Run(fmt.Sprint(days), func(t *testing.T) {
-			k := kmstest.New(t)
+			k := newKMS(t)
 			id := disabledKey(t, k)
 			calls := k.Store.Calls()
 			key, err := k.ScheduleKeyDeletion(t.Context(), id, days)
@@ -39,11 +41,14 @@ func TestDeletionWindow(t *testing.T) {
 // cancelled; from the date on the key is gone, for every Manager at once and with
 // nothing having run.
 func TestDeletionInstant(t *testing.T) {
+	if onStores(t, TestDeletionInstant) {
+		return
+	}
 	for _, days := range []int{7, 366} {
 		for _, off := range []time.Duration{-1, 0, 1} {
 			t.Run(fmt.Sprintf("%d days%+d ns", days, off), func(t *testing.T) {
 				ctx := t.Context()
-				k := kmstest.New(t)
+				k := newKMS(t)
 				other := k.Another(t)
 				id := k.MustCreateKey(t).ID
 				dataKey, err := k.GenerateDataKey(ctx, id, nil)
@@ -85,7 +90,10 @@ func TestDeletionInstant(t *testing.T) {
 
 // TestCancelIsAsBefore: a key is after the cancellation what it was before.
 func TestCancelIsAsBefore(t *testing.T) {
-	k := kmstest.New(t)
+	if onStores(t, TestCancelIsAsBefore) {
+		return
+	}
+	k := newKMS(t)
 	id := pendingKey(t, k)
 	key, err := k.CancelKeyDeletion(t.Context(), id)
 	require.NoError(t, err)
@@ -97,11 +105,14 @@ func TestCancelIsAsBefore(t *testing.T) {
 // TestBlockers: every set of things that stand in the way is told, all of it, and nothing
 // else; and when it is empty the deletion is scheduled.
 func TestBlockers(t *testing.T) {
+	if onStores(t, TestBlockers) {
+		return
+	}
 	for set := range 8 {
 		enabled, protected, used := set&1 != 0, set&2 != 0, set&4 != 0
 		t.Run(fmt.Sprintf("enabled=%v protected=%v used=%v", enabled, protected, used), func(t *testing.T) {
 			ctx := t.Context()
-			k := kmstest.New(t)
+			k := newKMS(t)
 			id := disabledKey(t, k)
 			if protected {
 				require.NoError(t, only(k.SetDeletionProtection(ctx, id, true, "the audit of 2026")))
@@ -132,8 +143,11 @@ func TestBlockers(t *testing.T) {
 
 // TestDependents: names are unique, the note is replaced, and there is an end to them.
 func TestDependents(t *testing.T) {
+	if onStores(t, TestDependents) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id := k.MustCreateKey(t).ID
 	for i := range kms.MaxDependents {
 		require.NoError(t, only(k.AddDependent(ctx, id, kms.Dependent{Name: fmt.Sprint("table ", i)})))
@@ -154,8 +168,11 @@ func TestDependents(t *testing.T) {
 
 // TestWhatChangesNothingWritesNothing: enabling what is enabled is no write.
 func TestWhatChangesNothingWritesNothing(t *testing.T) {
+	if onStores(t, TestWhatChangesNothingWritesNothing) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id := k.MustCreateKey(t).ID
 	k.Store.OnPut(func(name string) (bool, error) { t.Errorf("put %s", name); return true, nil })
 	require.NoError(t, only(k.EnableKey(ctx, id)))
@@ -167,7 +184,10 @@ func TestWhatChangesNothingWritesNothing(t *testing.T) {
 
 // TestChangesFromManySides: many Managers change one key at once; no change is lost.
 func TestChangesFromManySides(t *testing.T) {
-	k := kmstest.New(t)
+	if onStores(t, TestChangesFromManySides) {
+		return
+	}
+	k := newKMS(t)
 	id := k.MustCreateKey(t).ID
 	var all sync.WaitGroup
 	for i := range 32 {
@@ -187,9 +207,12 @@ func TestChangesFromManySides(t *testing.T) {
 // TestCancelAgainstPurge: at the instant of the date one process whose clock is a moment
 // behind cancels while another purges. Exactly one of them wins.
 func TestCancelAgainstPurge(t *testing.T) {
-	cancelled := 0
-	for range 200 {
-		k := kmstest.New(t)
+	if onStores(t, TestCancelAgainstPurge) {
+		return
+	}
+	cancelled, rounds := 0, onMemory(t, 200, 20)
+	for range rounds {
+		k := newKMS(t)
 		behind := k.Another(t, func(c *kms.Config) { c.Now = func() time.Time { return k.Clock.Now().Add(-time.Second) } })
 		id := pendingKey(t, k)
 		k.Clock.AdvanceDays(7)
@@ -209,14 +232,17 @@ func TestCancelAgainstPurge(t *testing.T) {
 			require.ErrorIs(t, cancelErr, kms.ErrNotFound)
 		}
 	}
-	t.Logf("cancelled %d of 200", cancelled)
+	t.Logf("cancelled %d of %d", cancelled, rounds)
 }
 
 // TestCancelOrPurgeFirst: the same, in either order: the one writes between the other's read
 // and write.
 func TestCancelOrPurgeFirst(t *testing.T) {
+	if onStores(t, TestCancelOrPurgeFirst) {
+		return
+	}
 	for _, purgeFirst := range []bool{false, true} {
-		k := kmstest.New(t)
+		k := newKMS(t)
 		direct := func(c *kms.Config) { c.Store = k.Store.Unwrap() }
 		behind := func(c *kms.Config) { c.Now = func() time.Time { return k.Clock.Now().Add(-time.Second) } }
 		id := pendingKey(t, k)

@@ -129,6 +129,9 @@ var (
 // ErrTampered.
 var errRecord = errors.New("kms: malformed record")
 
+// errTooLarge is what the encoder says of more than a record holds.
+var errTooLarge = errors.New("kms: the record is too large")
+
 // Code returns the code of err, such as "Rejected.Disabled", under which the cloud
 // services know it, or "" if err is not of this package. Rejected.DeletionProtected, InUse and
 // Brownout, InstanceAlreadyExists, InvalidCiphertext, InvalidSignature, InvalidBackup and

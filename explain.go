@@ -65,7 +65,7 @@ const (
 
 // instanceOps are the operations that are about an instance.
 var instanceOps = map[Op]bool{
-	OpCreateKey: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true,
+	OpCreateKey: true, OpCreateInstance: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true,
 	OpSetInstanceDeletionProtection: true, OpBackupInstance: true,
 }
 
@@ -95,7 +95,7 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	id, err := m.resolve(ctx, c, ref)
 	x.KeyID, asked.keyID = c.keyID, c.keyID
 	if refusedAs(err, ErrNotFound) {
-		x.against(aliasNotFound(asked.op))
+		x.against(asked.authorize(ctx, Request{Alias: ref}), m.missing(ctx, asked, ref, aliasNotFound(asked.op)))
 		return nil
 	}
 	if err != nil {
@@ -107,11 +107,14 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	}
 	x.against(asked.authorize(ctx, request))
 	e, err := m.load(ctx, asked, id)
-	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
+	switch {
+	case refusedAs(err, ErrNotFound):
+		x.against(m.missing(ctx, asked, ref, err))
+		return nil
+	case refusedAs(err, ErrTampered):
 		x.against(err)
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	ie, err := m.instanceOf(ctx, asked, e.record.in.id)
@@ -124,11 +127,24 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 		return nil
 	}
 	found := e.record.obstacles(asked, ie)
-	x.against(e.record.refusals(asked, ie, found)...)
-	if found&isGone == 0 {
-		m.explainMore(asked, e.record, x)
+	if found&isGone != 0 {
+		x.against(m.missing(ctx, asked, ref, e.record.refusal(asked, ie, isGone)))
+		return nil
 	}
+	x.against(e.record.refusals(asked, ie, found)...)
+	m.explainMore(asked, e.record, x)
 	return nil
+}
+
+// missing is what stands in the way where there is no key, or none any more: gone, unless the
+// operation makes the default key.
+func (m *Manager) missing(ctx context.Context, asked *call, ref string, gone error) error {
+	if row := &lifecycle[asked.op]; ref != DefaultKey || row.kind != using || row.needs != forSealing {
+		return gone
+	}
+	making := *asked
+	making.op = OpCreateKey
+	return making.authorize(ctx, Request{Alias: ref, Instance: DefaultInstance})
 }
 
 // explainMore is what stands in the way of an operation besides the state.
@@ -139,18 +155,25 @@ func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
 			x.against(newBrownoutError(asked, r))
 		}
 	}
-	if lifecycle[asked.op].isUse() || asked.op == OpRotateKey || asked.op == OpImportKeyMaterial {
-		_, err := m.provider(asked, r)
-		x.against(err)
-	}
 	if asked.op == OpRotateKey && len(r.Versions) >= m.maxVersions {
 		x.against(refuse(asked.op, r.id(), ErrLimit))
+	}
+	switch {
+	case asked.op == OpImportKeyMaterial && r.facts().state(asked.now) == PendingImport:
+		_, err := m.importer(asked, r)
+		x.against(err)
+	case asked.op == OpRotateKey, lifecycle[asked.op].isUse() && r.Owner != OwnerLegacy:
+		_, err := m.provider(asked, r)
+		x.against(err)
 	}
 }
 
 func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string, x *Explanation) error {
-	if asked.op == OpCreateKey {
+	switch asked.op {
+	case OpCreateKey:
 		id = cmp.Or(id, DefaultInstance)
+	case OpCreateInstance:
+		id = cmp.Or(id, m.ids.next(c.now).String())
 	}
 	x.Instance = id
 	if !validInstanceID(id) {
@@ -161,14 +184,18 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 	}
 	x.against(asked.authorizeInstance(ctx, id))
 	rec, _, err := m.getInstance(ctx, asked, id)
-	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
-		x.against(err)
-		return nil
-	}
-	if err != nil {
+	absent, tampered := refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered)
+	switch {
+	case err != nil && !absent && !tampered:
 		return err
+	case asked.op == OpCreateInstance && absent:
+	case asked.op == OpCreateInstance:
+		x.against(instanceTaken(asked.op, id))
+	case err != nil:
+		x.against(err)
+	default:
+		x.against(m.instanceObstacles(ctx, asked, rec)...)
 	}
-	x.against(m.instanceObstacles(ctx, asked, rec)...)
 	return nil
 }
 
@@ -190,8 +217,11 @@ func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *insta
 		if state == InstanceExpired {
 			all = append(all, newInstanceExpired(asked.op, "", rec))
 		}
+		if _, err := m.level(asked.op, rec.Protection); err != nil {
+			all = append(all, err)
+		}
 	case OpReleaseInstance:
-		if err := rec.releasable(asked); err != nil {
+		if err := m.releasable(asked, rec); err != nil {
 			all = append(all, err)
 		}
 		if rec.ID != DefaultInstance {

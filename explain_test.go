@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/legacy/transit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -163,6 +164,11 @@ func TestExplainInstances(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"ErrNotFound"}, conditionsOf(x.Reasons[0]), op)
 	}
+	for id, ask := range map[string]string{"tenant-9": "tenant-9", "default": "default", "": ""} {
+		x, err := k.Explain(ctx, kms.OpCreateInstance, ask)
+		require.NoError(t, err)
+		agree(t, x, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: id})))
+	}
 	x, err := k.Explain(ctx, kms.OpReleaseInstance, kms.DefaultInstance)
 	require.NoError(t, err)
 	agree(t, x, only(k.ReleaseInstance(ctx, kms.DefaultInstance, nil)))
@@ -219,6 +225,78 @@ func TestExplainMore(t *testing.T) {
 	require.ErrorIs(t, only(guarded.Explain(ctx, kms.OpEncrypt, id)), kms.ErrDenied)
 	k.Store.OnGet(func(string) error { return why })
 	require.ErrorIs(t, only(k.Explain(ctx, kms.OpEncrypt, id)), kms.ErrUnavailable)
+}
+
+// TestExplainDefaultKey: who may make the default key may encrypt under it before it is there.
+func TestExplainDefaultKey(t *testing.T) {
+	ctx := t.Context()
+	denied := map[kms.Op]bool{}
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.Authorize = func(_ context.Context, r kms.Request) error {
+			if denied[r.Op] {
+				return errors.New("no")
+			}
+			return nil
+		}
+	})
+	asks := func(op kms.Op, call func() error) {
+		t.Helper()
+		x, err := k.Explain(ctx, op, kms.DefaultKey)
+		require.NoError(t, err)
+		agree(t, x, call())
+	}
+	encrypt := func() error { return only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)) }
+	asks(kms.OpDescribeKey, func() error { return only(k.DescribeKey(ctx, kms.DefaultKey)) })
+	denied[kms.OpDescribeKey], denied[kms.OpCreateKey] = true, true
+	asks(kms.OpDescribeKey, func() error { return only(k.DescribeKey(ctx, kms.DefaultKey)) })
+	asks(kms.OpEncrypt, encrypt)
+	denied[kms.OpCreateKey] = false
+	asks(kms.OpEncrypt, encrypt)
+	require.NoError(t, only(k.DisableKey(ctx, kms.DefaultKey)))
+	asks(kms.OpEncrypt, encrypt)
+	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, kms.DefaultKey, 7)))
+	k.Clock.AdvanceDays(7)
+	asks(kms.OpDisableKey, func() error { return only(k.DisableKey(ctx, kms.DefaultKey)) })
+	asks(kms.OpEncrypt, encrypt)
+}
+
+// TestExplainWithoutProvider: a Manager that lacks the protection level of a key refuses what
+// needs the provider, and nothing else.
+func TestExplainWithoutProvider(t *testing.T) {
+	ctx := t.Context()
+	source, err := transit.New(transitExport("old", 1))
+	require.NoError(t, err)
+	for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
+		s := newSubject(t, origin, kms.Enabled)
+		require.NoError(t, only(s.CreateInstance(ctx, &kms.InstanceOptions{ID: "soft"})))
+		s.Manager = s.Another(t, withSources(source), func(c *kms.Config) { c.HSM, c.Software, c.MaxKeyVersions = c.Software, nil, 1 })
+		for op, verb := range verbs {
+			if kms.OriginOf(op) != origin && kms.HasOrigin(op) || !kms.Fits(op, kms.SpecAES256, "") {
+				continue
+			}
+			switch op { // the others are of an Enabled key, and of one key
+			case kms.OpDeleteKeyMaterial, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpSetBrownout, kms.OpReEncryptTo:
+				continue
+			}
+			x, err := s.Explain(ctx, op, s.id)
+			require.NoError(t, err)
+			agree(t, x, verb(ctx, s))
+		}
+		x, err := s.Explain(ctx, kms.OpCreateKey, "soft")
+		require.NoError(t, err)
+		agree(t, x, only(s.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "soft"})))
+		for key := range s.Keys(ctx, &kms.ListOptions{Owners: []kms.Owner{kms.OwnerLegacy}}) {
+			x, err = s.Explain(ctx, kms.OpDecrypt, key.ID)
+			require.NoError(t, err)
+			agree(t, x, only(s.Decrypt(ctx, transitCiphertext(t, "old", "1"), nil)))
+		}
+		if origin == kms.OriginExternal {
+			require.NoError(t, only(s.DeleteKeyMaterial(ctx, s.id)))
+			x, err := s.Explain(ctx, kms.OpImportKeyMaterial, s.id)
+			require.NoError(t, err)
+			agree(t, x, verbs[kms.OpImportKeyMaterial](ctx, s))
+		}
+	}
 }
 
 // TestExplainServiceKeys: every change of a read-only key is explained as it is refused.

@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/xaes"
 )
 
 // What the tests of backups may see and do: they take one apart and make others, as one could
@@ -103,8 +104,12 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 		return nil, err
 	}
 	items[1].Body = append([]byte(text), value...)
-	sum := newDigest()
-	info := BackupInfo{}
+	return MakeBackup(backup, recipient, Reclose(items))
+}
+
+// Reclose puts the closing that is right for its items in the place of the last.
+func Reclose(items []BackupItem) []BackupItem {
+	sum, info := newDigest(), BackupInfo{}
 	for _, item := range items {
 		switch item.Kind {
 		case backupKey:
@@ -114,10 +119,43 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 			info.Aliases++
 		}
 	}
-	end, err := json.Marshal(backupClosing{Keys: info.Keys, Aliases: info.Aliases, Digest: sum.Sum(nil)})
-	if err != nil {
-		return nil, err
-	}
-	items[len(items)-1].Body = end
-	return MakeBackup(backup, recipient, items)
+	items[len(items)-1].Body, _ = json.Marshal(backupClosing{Keys: info.Keys, Aliases: info.Aliases, Digest: sum.Sum(nil)})
+	return items
 }
+
+// Frames seal and open frames under one backup key.
+type Frames struct {
+	key    *xaes.Key
+	header *backupHeader
+}
+
+// NewFrames are those of a header with a new key.
+func NewFrames(instance string) Frames {
+	key, err := xaes.New(randomBytes(xaes.KeySize))
+	if err != nil {
+		panic(err)
+	}
+	return Frames{key, &backupHeader{Instance: instance}}
+}
+
+// Under are frames of the same key under another header.
+func (f Frames) Under(instance string) Frames {
+	return Frames{f.key, &backupHeader{Instance: instance}}
+}
+
+// Seal makes frames of a stream.
+func (f Frames) Seal(stream []byte) []byte {
+	var b bytes.Buffer
+	w := newFrameWriter(&b, f.key, f.header)
+	_, _ = w.Write(stream)
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// Open reads frames to their end.
+func (f Frames) Open(frames []byte) ([]byte, error) {
+	return io.ReadAll(newFrameReader(bufio.NewReader(bytes.NewReader(frames)), f.key, f.header))
+}
+
+// IsErrFrame tells whether err is what a reader of frames says.
+func IsErrFrame(err error) bool { return errors.Is(err, errFrame) }

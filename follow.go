@@ -21,13 +21,16 @@ type follower struct {
 
 	seen   atomic.Uint64             // the position up to which the cache is right
 	asked  atomic.Pointer[time.Time] // when the last look that succeeded was sent
+	begun  atomic.Uint64             // how many looks were begun
+	done   atomic.Uint64             // the number of the last that succeeded
 	turn   chan struct{}             // held by the one that looks
+	nudge  chan struct{}             // tells keep to look now
 	forget func(name string)
 	flush  func()
 }
 
 func newFollower(s keystore.Store, segment string, most time.Duration, clock func() time.Time, forget func(string), flush func()) *follower {
-	f := &follower{segment: segment, most: most, clock: clock, forget: forget, flush: flush, turn: make(chan struct{}, 1)}
+	f := &follower{segment: segment, most: most, clock: clock, forget: forget, flush: flush, turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
 	if local, ok := keystore.LocalOf(s); ok {
 		f.feed, f.head = local, local.Head(segment)
 	} else if feed, ok := keystore.FeedOf(s); ok {
@@ -36,49 +39,63 @@ func newFollower(s keystore.Store, segment string, most time.Duration, clock fun
 	return f
 }
 
-// follow brings the cache up to date, if it must be.
-func (f *follower) follow(ctx context.Context) error {
-	if f.fresh() {
+// follow brings the cache up to date for a call that began at that time, if it must be. A
+// look serves all calls that were there when it began.
+func (f *follower) follow(ctx context.Context, began time.Time) error {
+	if f.fresh(began) {
 		return nil
 	}
+	begun := f.begun.Load()
 	select {
 	case f.turn <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	defer func() { <-f.turn }()
-	if f.fresh() { // somebody looked while this call waited
+	if f.fresh(began) || f.done.Load() > begun { // somebody looked while this call waited
 		return nil
 	}
 	return f.look(ctx)
 }
 
-func (f *follower) fresh() bool {
+func (f *follower) fresh(began time.Time) bool {
 	switch {
 	case f.head != nil:
 		return uint64(f.head()) == f.seen.Load()
 	case f.feed != nil:
-		return f.within(f.asked.Load())
+		return f.within(f.asked.Load(), began)
 	default:
 		return true
 	}
 }
 
-// holds tells whether what was read at that time, and is in the cache, may be relied on.
-func (f *follower) holds(readAt *time.Time) bool { return f.feed != nil || f.within(readAt) }
+// holds tells whether what was read at that time, and is in the cache, may be relied on by a
+// call that began at another.
+func (f *follower) holds(readAt *time.Time, began time.Time) bool {
+	return f.feed != nil || f.within(readAt, began)
+}
 
 // within tells whether what was asked for at that time is fresh by itself.
-func (f *follower) within(asked *time.Time) bool {
+func (f *follower) within(asked *time.Time, began time.Time) bool {
 	if asked == nil || f.most == 0 {
 		return false
 	}
-	age := f.clock().Sub(*asked)
+	age := began.Sub(*asked)
 	return 0 <= age && age < f.most
 }
 
+// longestLook is after how long a look is given up, so that those who wait for it may try.
+const longestLook = 2 * time.Second
+
 // look asks the feed what changed and drops it. The lease that begins with it counts
-// from when it was sent.
+// from when it was sent. The caller has the turn.
 func (f *follower) look(ctx context.Context) error {
+	if f.head == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, longestLook)
+		defer cancel()
+	}
+	number := f.begun.Add(1)
 	now := f.clock()
 	seen := keystore.Cursor(f.seen.Load())
 	names, head, err := f.feed.Changes(ctx, f.segment, seen)
@@ -93,5 +110,6 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	f.seen.Store(uint64(head))
 	f.asked.Store(&now)
+	f.done.Store(number)
 	return nil
 }

@@ -35,7 +35,8 @@ func (m *Manager) allow(ctx context.Context, c *call, r *record) (*instanceEntry
 	if found == 0 {
 		return ie, nil
 	}
-	return nil, r.refuseFor(c, ie, found)
+	c.refused = r.refuseFor(c, ie, found)
+	return nil, c.refused
 }
 
 // obstacles is all that stands in the way of a call. Of a key that is gone nothing more is

@@ -41,6 +41,7 @@ var houseRules = map[string]houseRule{
 	"keystore/internal/ring": {},
 	"keystore/keystoretest":  {module: []string{"keystore"}},
 	"keystore/boltstore":     {module: []string{"keystore", "keystore/internal/ring"}, others: []string{"go.etcd.io/bbolt"}},
+	"keystore/pgstore":       {module: []string{"keystore"}, others: []string{"github.com/jackc/pgx/v5"}},
 
 	"provider":              {},
 	"provider/providertest": {module: []string{"provider"}},
@@ -59,7 +60,10 @@ var houseRules = map[string]houseRule{
 	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/wycheproof": {others: []string{"github.com/c2sp/wycheproof"}},
 	"internal/cleartext":  {others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"internal/benchtable": {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {}, "internal/testtoken": {},
+	"internal/benchtable": {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {},
+	"internal/notrun":    {},
+	"internal/pgtest":    {module: []string{"internal/notrun"}},
+	"internal/testtoken": {module: []string{"internal/notrun"}},
 
 	"examples/...": {anything: true},
 }

@@ -79,7 +79,8 @@ type InstanceOptions struct {
 }
 
 // CreateInstance makes an instance, Active and empty. It is refused with ErrExists where
-// there is or was one of that ID, and with ErrInvalid where an option is out of bounds.
+// there is or was one of that ID, with ErrInvalid where an option is out of bounds, and with
+// ErrRoot where another process rotated the root.
 func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ Instance, err error) {
 	c := m.begin(OpCreateInstance)
 	defer c.end(ctx, &err)
@@ -109,7 +110,11 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		ID: o.ID, Store: m.home.in.storeID, Name: o.Name, Protection: level,
 		CreatedAt: c.now, ExpiresAt: o.ExpiresAt.Round(0).UTC(),
 	}
-	in, err := rec.newKey(c.op, *m.root.Load())
+	root, err := m.current(ctx, c)
+	if err != nil {
+		return Instance{}, err
+	}
+	in, err := rec.newKey(c.op, root)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -172,7 +177,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 // later than the one that there is, or not in the future, is ErrInvalid.
 func (m *Manager) RenewInstance(ctx context.Context, id string, until time.Time) (Instance, error) {
 	return m.updateInstance(ctx, OpRenewInstance, id, nil, func(c *call, rec *instanceRecord) error {
-		if !until.IsZero() && (!until.After(c.now) || rec.ExpiresAt.IsZero() || until.Before(rec.ExpiresAt)) {
+		if !until.IsZero() && (!until.After(c.now) || rec.ExpiresAt.IsZero() || !until.After(rec.ExpiresAt)) {
 			return invalid(c.op, "the new expiry is not later than the one that there is, or not in the future")
 		}
 		rec.ExpiresAt = until.Round(0).UTC()

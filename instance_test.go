@@ -45,6 +45,9 @@ func instanceState(t *testing.T, m *kms.Manager, id string) kms.InstanceState {
 // that of the fifteenth day, for this Manager, for one that knows nothing yet, and for one
 // that used the key before; and up to the last nanosecond it can be renewed.
 func TestInstanceEdges(t *testing.T) {
+	if onStores(t, TestInstanceEdges) {
+		return
+	}
 	const grace = 15 * 24 * time.Hour
 	for _, edge := range []struct {
 		after time.Duration // the expiry
@@ -56,7 +59,7 @@ func TestInstanceEdges(t *testing.T) {
 	} {
 		t.Run(edge.after.String(), func(t *testing.T) {
 			ctx := t.Context()
-			k := kmstest.New(t)
+			k := newKMS(t)
 			expires := k.Clock.Now().AddDate(0, 0, 30)
 			id := tenant(t, k, "tenant-7", 30)
 			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
@@ -96,6 +99,9 @@ func TestInstanceEdges(t *testing.T) {
 // key whose date came then is Deleted after the renewal, one whose date is still ahead is
 // PendingDeletion; and while it is Expired a deletion can be cancelled, and not be scheduled.
 func TestDeletionAcrossExpiry(t *testing.T) {
+	if onStores(t, TestDeletionAcrossExpiry) {
+		return
+	}
 	for _, c := range []struct {
 		name    string
 		days    int // from the expiry to the deletion date
@@ -104,7 +110,7 @@ func TestDeletionAcrossExpiry(t *testing.T) {
 		for _, cancel := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/cancel %v", c.name, cancel), func(t *testing.T) {
 				ctx := t.Context()
-				k := kmstest.New(t)
+				k := newKMS(t)
 				id := tenant(t, k, "tenant-7", 30)
 				require.NoError(t, only(k.DisableKey(ctx, id)))
 				deletion, err := k.ScheduleKeyDeletion(ctx, id, 30+c.days)
@@ -149,8 +155,11 @@ func TestDeletionAcrossExpiry(t *testing.T) {
 // TestClocksRunWhileExpired: so do the expiry of imported material and the grace; a rotation
 // that is due waits until the key is Enabled again.
 func TestClocksRunWhileExpired(t *testing.T) {
+	if onStores(t, TestClocksRunWhileExpired) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	rotates := tenant(t, k, "tenant-7", 10)
 	require.NoError(t, only(k.UpdateRotationPolicy(ctx, rotates, 12)))
 	id := externalKeyIn(t, k, "tenant-7")
@@ -161,7 +170,10 @@ func TestClocksRunWhileExpired(t *testing.T) {
 	report := maintain(t, k)
 	require.Equal(t, []string{id}, report.Expired)
 	require.Empty(t, report.Rotated)
-	key, err := k.DescribeKey(ctx, id)
+	key, err := k.DescribeKey(ctx, rotates)
+	require.NoError(t, err)
+	require.Equal(t, kms.RotationSuspended, key.Rotation.Status)
+	key, err = k.DescribeKey(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, kms.PendingImport, key.Underlying)
 	require.NoError(t, only(k.RenewInstance(ctx, "tenant-7", time.Time{})))
@@ -170,8 +182,11 @@ func TestClocksRunWhileExpired(t *testing.T) {
 
 // TestCreateInstance: what was asked for, and what is out of bounds.
 func TestCreateInstance(t *testing.T) {
+	if onStores(t, TestCreateInstance) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	until := k.Clock.Now().Add(time.Hour)
 	made, err := k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Name: "Tenant 7", ExpiresAt: until})
 	require.NoError(t, err)
@@ -209,11 +224,15 @@ func TestCreateInstance(t *testing.T) {
 
 // TestRenewInstance: a new expiry is later than the old one and in the future, or none.
 func TestRenewInstance(t *testing.T) {
+	if onStores(t, TestRenewInstance) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	tenant(t, k, "tenant-7", 30)
 	day := func(n int) time.Time { return k.Clock.Now().AddDate(0, 0, n) }
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(29))), kms.ErrInvalid, "earlier")
+	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(30))), kms.ErrInvalid, "the same")
 	require.NoError(t, only(k.RenewInstance(ctx, "tenant-7", day(60))))
 	k.Clock.AdvanceDays(61)
 	require.ErrorIs(t, only(k.RenewInstance(ctx, "tenant-7", day(-1))), kms.ErrInvalid, "in the past")
@@ -229,6 +248,9 @@ func TestRenewInstance(t *testing.T) {
 // TestNotices: told once for each expiry, by one of two nodes, at the very instant; of several
 // that are due only the latest; and anew after a renewal.
 func TestNotices(t *testing.T) {
+	if onStores(t, TestNotices) {
+		return
+	}
 	ctx := t.Context()
 	var told []kms.Notice
 	observe := func(c *kms.Config) {
@@ -240,7 +262,7 @@ func TestNotices(t *testing.T) {
 			}
 		}
 	}
-	k := kmstest.New(t, observe)
+	k := newKMS(t, observe)
 	nodes := []*kms.Manager{k.Manager, k.Another(t, observe)}
 	tenant(t, k, "tenant-7", 40)
 	tenant(t, k, "for-ever", 0)
@@ -276,10 +298,13 @@ func TestNotices(t *testing.T) {
 // TestRotateRootOfManyInstances: the new root opens all of them, a Manager that is open goes on,
 // and what was released stays so.
 func TestRotateRootOfManyInstances(t *testing.T) {
+	if onStores(t, TestRotateRootOfManyInstances) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	first, second := tenant(t, k, "tenant-1", 0), tenant(t, k, "tenant-2", 30)
-	gone := tenant(t, k, "tenant-3", 0)
+	gone, home := tenant(t, k, "tenant-3", 0), k.MustCreateKey(t).ID
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-3", &kms.ReleaseOptions{Force: true})))
 	c, err := k.Encrypt(ctx, first, []byte("x"), nil)
 	require.NoError(t, err)
@@ -290,6 +315,18 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	require.NoError(t, k.RotateRoot(ctx, next), "again")
 	require.NoError(t, only(other.Decrypt(ctx, c, nil)), "it had met the instance")
 	require.ErrorIs(t, only(other.Encrypt(ctx, second, nil, nil)), kms.ErrRoot, "it had not")
+	listed := map[string]error{}
+	for key, err := range other.Keys(ctx, nil) {
+		listed[key.ID] = err
+	}
+	require.Len(t, listed, 3)
+	require.ErrorIs(t, listed[second], kms.ErrRoot)
+	require.NoError(t, listed[first])
+	require.NoError(t, listed[home], "it comes behind")
+	report, err := other.Maintain(ctx)
+	require.ErrorIs(t, err, kms.ErrRoot)
+	require.Equal(t, 3, report.Keys)
+	require.Empty(t, report.Tampered)
 	after := k.Another(t, func(c *kms.Config) { c.Root = next })
 	for _, m := range []*kms.Manager{k.Manager, after} {
 		require.NoError(t, only(m.Decrypt(ctx, c, nil)))
@@ -299,11 +336,43 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith())), kms.ErrRoot)
 }
 
+// TestCreateInstanceWhileRootRotates: no instance is left under the old root. One that is made
+// while the root is rotated is found; from then on who has the old root makes none.
+func TestCreateInstanceWhileRootRotates(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	first := tenant(t, k, "tenant-1", 0)
+	other, next := k.Another(t), newRoot(t, 9)
+	made := false
+	k.Store.OnPut(func(name string) (bool, error) {
+		if name == "instance/default" && !made { // the list has been read
+			made = true
+			require.NoError(t, only(other.CreateInstance(ctx, &kms.InstanceOptions{ID: "early"})))
+		}
+		return true, nil
+	})
+	require.NoError(t, k.RotateRoot(ctx, next))
+	require.True(t, made)
+	stored := everything(t, k)
+	require.ErrorIs(t, only(other.CreateInstance(ctx, &kms.InstanceOptions{ID: "late"})), kms.ErrRoot)
+	require.Equal(t, stored, everything(t, k))
+	after := k.Another(t, func(c *kms.Config) { c.Root = next })
+	for _, m := range []*kms.Manager{k.Manager, after} {
+		require.NoError(t, only(m.Encrypt(ctx, first, nil, nil)))
+		require.NoError(t, only(m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "early"})))
+	}
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "later"})))
+	require.NoError(t, only(after.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "later"})))
+}
+
 // TestTamperedInstanceStopsItsKeys: an instance whose record was edited stops its own keys and
 // no other.
 func TestTamperedInstanceStopsItsKeys(t *testing.T) {
+	if onStores(t, TestTamperedInstanceStopsItsKeys) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id, other, home := tenant(t, k, "tenant-1", 30), tenant(t, k, "tenant-2", 0), k.MustCreateKey(t).ID
 	good := value(t, k, "instance/tenant-1")
 	for name, bad := range map[string][]byte{
@@ -328,8 +397,11 @@ func TestTamperedInstanceStopsItsKeys(t *testing.T) {
 
 // TestInstanceOutOfReach: what cannot be looked up is refused, not guessed.
 func TestInstanceOutOfReach(t *testing.T) {
+	if onStores(t, TestInstanceOutOfReach) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id := tenant(t, k, "tenant-1", 30)
 	down := errors.New("connection refused")
 	m := k.Another(t)

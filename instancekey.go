@@ -59,10 +59,14 @@ func (in *instance) prefix() []byte {
 
 // instanceNamed is the instance that an item says it is authenticated by.
 func instanceNamed(value []byte) (id string, ok bool) {
-	if len(value) < 2 || value[0] != 1 || len(value) < 2+int(value[1]) {
+	if len(value) < 2 || value[0] != 1 {
 		return "", false
 	}
-	id = string(value[2 : 2+value[1]])
+	end := 2 + int(value[1])
+	if len(value) < end {
+		return "", false
+	}
+	id = string(value[2:end])
 	return id, validInstanceID(id)
 }
 

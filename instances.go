@@ -51,11 +51,11 @@ func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*inst
 
 // freshInstance is an instance as it stands, from memory where that is fresh enough.
 func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
-	if err := m.instanceChanges.follow(ctx); err != nil {
+	if err := m.instanceChanges.follow(ctx, c.began); err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	ie, ok := m.instances.get(id)
-	if ok && m.instanceChanges.holds(&ie.readAt) {
+	if ok && m.instanceChanges.holds(&ie.readAt, c.began) {
 		return ie, nil
 	}
 	return m.loadInstance(ctx, c, id)

@@ -209,12 +209,13 @@ func (m *Manager) level(op Op, asked Protection) (Protection, error) {
 
 // describe makes the caller's copy of a record.
 func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
+	state := r.state(ie, now)
 	k := Key{
-		ID: r.id(), Instance: r.in.id, State: r.state(ie, now), Underlying: r.facts().state(now),
+		ID: r.id(), Instance: r.in.id, State: state, Underlying: r.facts().state(now),
 		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection, Owner: r.Owner, Service: r.Service,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
 		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary), OldVersions: len(r.Old),
-		Rotation: r.rotation(now), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
+		Rotation: r.rotation(state), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
 	}
 	if k.Underlying == PendingDeletion {
 		k.DeletionDate = r.DeleteAt

@@ -89,8 +89,11 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// now reads the clock and drops what does not belong into a record.
-func (m *Manager) now() time.Time { return m.clock().Round(0).UTC() }
+// now reads the clock for a record.
+func (m *Manager) now() time.Time { return recorded(m.clock()) }
+
+// recorded drops from a time what does not belong into a record.
+func recorded(t time.Time) time.Time { return t.Round(0).UTC() }
 
 func (m *Manager) forgetKey(name string) {
 	if id, ok := parseKeyID(strings.TrimPrefix(name, keySegment)); ok {
@@ -107,6 +110,9 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	r.Seq++
 	name := keyItem(r.id())
 	value, err := r.in.encodeItem(name, r)
+	if errors.Is(err, errTooLarge) {
+		return "", refuseBecause(c.op, r.id(), ErrLimit, "all that is known of the key is more than 512 KiB", nil)
+	}
 	if err != nil { // all that callers give has its bounds; the clock has not
 		return "", badDate(c.op)
 	}

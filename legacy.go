@@ -199,15 +199,18 @@ func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyID
 // unlisted yields the keys of sources whose ID sorts behind after and not behind last, where
 // that is not empty, and which have no record in the key store.
 func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (found []*record, err error) {
-	for _, id := range m.legacy.ids {
-		text := m.legacy.keys[id].key.ID
-		if strings.Compare(text, after) <= 0 || last != "" && strings.Compare(text, last) > 0 {
-			continue
+	from, listed := slices.BinarySearchFunc(m.legacy.ids, after, func(id keyID, text string) int { return strings.Compare(id.String(), text) })
+	if listed {
+		from++
+	}
+	for _, id := range m.legacy.ids[from:] {
+		if last != "" && id.String() > last {
+			break
 		}
 		probe := *c
 		e, err := m.load(ctx, &probe, id)
 		switch {
-		case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered):
+		case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
 		case err != nil:
 			return nil, err
 		case e.record.Owner == OwnerLegacy:

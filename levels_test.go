@@ -9,17 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A level has keys made at one protection level.
-type level func(*kms.Config)
-
-// onBothLevels runs a test twice: with software keys, and with keys in a token.
-func onBothLevels(t *testing.T, run func(t *testing.T, at level)) {
-	t.Run("software", func(t *testing.T) { run(t, func(*kms.Config) {}) })
-	t.Run("hardware", func(t *testing.T) { _, token := newToken(t); run(t, inToken(token)) })
-}
+// atHardware is the last of places: all keys are in a token, and their records in Memory.
+const atHardware = "hardware"
 
 // inToken has all keys be in a token.
-func inToken(token *hsm.Token) level {
+func inToken(token *hsm.Token) func(*kms.Config) {
 	return func(c *kms.Config) { c.Software, c.HSM = nil, token }
 }
 

@@ -112,23 +112,19 @@ var verbs = map[kms.Op]func(context.Context, *subject) error{
 func only[T any](_ T, err error) error { return err }
 
 // newSubject makes a key of AES_256 and takes it to a state.
-func newSubject(t *testing.T, origin kms.Origin, state kms.State, at ...level) *subject {
-	return newSubjectOf(t, kms.SpecAES256, kms.UsageEncryptDecrypt, origin, state, at...)
+func newSubject(t *testing.T, origin kms.Origin, state kms.State) *subject {
+	return newSubjectOf(t, kms.SpecAES256, kms.UsageEncryptDecrypt, origin, state)
 }
 
 // newSubjectOf does so with another key.
-func newSubjectOf(t *testing.T, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State, at ...level) *subject {
-	return newSubjectFor(t, 100, spec, usage, origin, state, at...)
+func newSubjectOf(t *testing.T, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State) *subject {
+	return newSubjectFor(t, 100, spec, usage, origin, state)
 }
 
 // newSubjectFor does so in an instance that expires in that many days.
-func newSubjectFor(t *testing.T, days int, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State, at ...level) *subject {
+func newSubjectFor(t *testing.T, days int, spec kms.Spec, usage kms.Usage, origin kms.Origin, state kms.State) *subject {
 	ctx := t.Context()
-	s := &subject{KMS: kmstest.New(t, func(c *kms.Config) {
-		for _, change := range at {
-			change(c)
-		}
-	}), alias: "alias/subject", elsewhere: "alias/other", instance: "tenant-7"}
+	s := &subject{KMS: newKMS(t), alias: "alias/subject", elsewhere: "alias/other", instance: "tenant-7"}
 	other := s.MustCreateKey(t).ID
 	s.expires = s.Clock.Now().AddDate(0, 0, days)
 	require.NoError(t, only(s.CreateInstance(ctx, &kms.InstanceOptions{ID: s.instance, ExpiresAt: s.expires})))
@@ -187,15 +183,16 @@ func (s *subject) state(t *testing.T) kms.State {
 
 // TestLifecycleCells does every operation in every state and holds the table to it: a cell
 // is blank if and only if the operation is refused, by one condition, with nothing changed.
-func TestLifecycleCells(t *testing.T) { onBothLevels(t, lifecycleCells) }
-
-func lifecycleCells(t *testing.T, at level) {
+func TestLifecycleCells(t *testing.T) {
+	if everywhere(t, TestLifecycleCells) {
+		return
+	}
 	for op, verb := range verbs {
 		for _, before := range kms.States {
 			t.Run(op.String()+"/"+before.String(), func(t *testing.T) {
 				t.Parallel()
 				spec, usage := kms.SpecOf(op)
-				s := newSubjectOf(t, spec, usage, kms.OriginOf(op), before, at)
+				s := newSubjectOf(t, spec, usage, kms.OriginOf(op), before)
 				require.Equal(t, before, s.state(t))
 				stored := everything(t, s.KMS)
 
@@ -223,16 +220,17 @@ func lifecycleCells(t *testing.T, at level) {
 // TestLifecycleCellsExpired does every operation in every state while the instance of the key
 // is Expired: what the table allows then is done as ever, and all else is ErrUnavailable,
 // with nothing changed. A key that is Deleted is not found, as ever.
-func TestLifecycleCellsExpired(t *testing.T) { onBothLevels(t, lifecycleCellsExpired) }
-
-func lifecycleCellsExpired(t *testing.T, at level) {
+func TestLifecycleCellsExpired(t *testing.T) {
+	if everywhere(t, TestLifecycleCellsExpired) {
+		return
+	}
 	for op, verb := range verbs {
 		for _, before := range kms.States {
 			t.Run(op.String()+"/"+before.String(), func(t *testing.T) {
 				t.Parallel()
 				spec, usage := kms.SpecOf(op)
 				days := map[bool]int{false: 3, true: 10}[before == kms.Deleted]
-				s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), before, at)
+				s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), before)
 				s.Clock.Set(s.expires)
 				stored := everything(t, s.KMS)
 
@@ -286,9 +284,10 @@ func everything(t *testing.T, k *kmstest.KMS) (all []keystore.Item) {
 
 // TestLifecycleOrigins: what is for the keys of one origin is refused for those of the
 // other, in every state, with nothing changed.
-func TestLifecycleOrigins(t *testing.T) { onBothLevels(t, lifecycleOrigins) }
-
-func lifecycleOrigins(t *testing.T, at level) {
+func TestLifecycleOrigins(t *testing.T) {
+	if everywhere(t, TestLifecycleOrigins) {
+		return
+	}
 	other := map[kms.Origin]kms.Origin{kms.OriginKMS: kms.OriginExternal, kms.OriginExternal: kms.OriginKMS}
 	for op, verb := range verbs {
 		if !kms.HasOrigin(op) {
@@ -297,7 +296,7 @@ func lifecycleOrigins(t *testing.T, at level) {
 		for _, state := range []kms.State{kms.PendingImport, kms.Enabled, kms.Disabled, kms.PendingDeletion} {
 			t.Run(op.String()+"/"+state.String(), func(t *testing.T) {
 				t.Parallel()
-				s := newSubject(t, other[kms.OriginOf(op)], state, at)
+				s := newSubject(t, other[kms.OriginOf(op)], state)
 				before, err := s.Store.Get(t.Context(), "key/"+s.id)
 				require.NoError(t, err)
 				s.token, s.wrapped = nil, nil
@@ -312,9 +311,10 @@ func lifecycleOrigins(t *testing.T, at level) {
 
 // TestLifecycleUsages: what is for the keys of one usage is refused for all others, in every
 // state, with nothing changed; and so before any cryptography.
-func TestLifecycleUsages(t *testing.T) { onBothLevels(t, lifecycleUsages) }
-
-func lifecycleUsages(t *testing.T, at level) {
+func TestLifecycleUsages(t *testing.T) {
+	if everywhere(t, TestLifecycleUsages) {
+		return
+	}
 	for _, key := range []struct {
 		spec  kms.Spec
 		usage kms.Usage
@@ -325,7 +325,7 @@ func lifecycleUsages(t *testing.T, at level) {
 		for _, state := range []kms.State{kms.PendingImport, kms.Enabled, kms.Disabled, kms.PendingDeletion} {
 			t.Run(fmt.Sprintf("%s/%s/%s", key.spec, key.usage, state), func(t *testing.T) {
 				t.Parallel()
-				s := newSubjectOf(t, key.spec, key.usage, kms.OriginKMS, state, at)
+				s := newSubjectOf(t, key.spec, key.usage, kms.OriginKMS, state)
 				before, err := s.Store.Get(t.Context(), "key/"+s.id)
 				require.NoError(t, err)
 				if !kms.Fits(kms.OpDecrypt, key.spec, key.usage) {

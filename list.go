@@ -26,7 +26,8 @@ type ListOptions struct {
 // Keys yields the keys that opts allows, ascending by ID, which is the order in which
 // one process made them; those of other systems, which have IDs of any kind, among them. A nil opts allows all. To page, stop the loop and go on later
 // with After. A key whose record was changed behind the service's back is yielded with
-// its ID and ErrTampered, and the loop goes on; any other error ends it.
+// its ID and ErrTampered, one whose instance this Manager's root does not open with ErrRoot,
+// and the loop goes on; any other error ends it.
 func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, error] {
 	var o ListOptions
 	if opts != nil {
@@ -98,7 +99,7 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 			switch {
 			case refusedAs(err, ErrNotFound):
 				continue
-			case refusedAs(err, ErrTampered):
+			case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
 				if !yield(s, err) {
 					return
 				}

@@ -77,24 +77,23 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = m.allow(ctx, c, e.record); err == nil {
-		err = e.record.dim(c)
-	}
-	if err != nil {
-		c.refused = true
+	if _, err := m.allow(ctx, c, e.record); err != nil {
 		return nil, err
+	}
+	if c.refused = e.record.dim(c); c.refused != nil {
+		return nil, c.refused
 	}
 	return e, nil
 }
 
 // fetch is find before the table decides.
 func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx); err != nil {
+	if err := m.keyChanges.follow(ctx, c.began); err != nil {
 		c.keyID = id.String()
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(&e.readAt) {
+	if !ok || !m.keyChanges.holds(&e.readAt, c.began) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.record.text

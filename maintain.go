@@ -44,10 +44,10 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 			break
 		}
 		report.Keys++
-		if err != nil {
-			report.Tampered = append(report.Tampered, item.text)
-		} else {
+		if err == nil {
 			err = m.maintainKey(ctx, c, item.record, item.home, item.version, &report)
+		} else if refusedAs(err, ErrTampered) {
+			report.Tampered = append(report.Tampered, item.text)
 		}
 		if err != nil {
 			failed = append(failed, err)
@@ -62,7 +62,12 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 // Run does Maintain at once and then every minute, until ctx ends, and returns ctx's cause,
 // which is no refusal of this package. What a pass could not do is told to Observe and
 // tried again by the next. A program that runs neither this nor Maintain destroys nothing.
+//
+// Where other processes share the store, and MaxStaleness is not zero, Run also looks for
+// their changes three times within it, so that calls need not, and at once where the store
+// tells of them. The goroutines that it starts for this have ended when it returns.
 func (m *Manager) Run(ctx context.Context) error {
+	defer m.keepFresh(ctx)()
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
@@ -98,7 +103,7 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return m.step(ctx, c, r, version, nil)
 	case f.material && f.expired(c.now):
 		r.dropMaterial()
-	case r.rotationDue(c.now) && r.state(ie, c.now) == Enabled:
+	case r.rotationDue(r.state(ie, c.now), c.now):
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}

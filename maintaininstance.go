@@ -79,22 +79,20 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 	if err != nil {
 		return err
 	}
-	if rec.state(c.now) != InstanceReleased { // it was renewed meanwhile
+	if rec.state(c.now) != InstanceReleased || len(rec.Sealed) == 0 { // it was renewed meanwhile, or released
 		return errStale
 	}
 	return m.release(ctx, c, rec, version)
 }
 
 func reported(err error, id string, report *InstanceReport) error {
-	if errors.Is(err, errStale) {
-		return err
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		report.Released = append(report.Released, id)
+	case !errors.Is(err, errStale):
 		report.Waiting = append(report.Waiting, id)
-		return err
 	}
-	report.Released = append(report.Released, id)
-	return nil
+	return err
 }
 
 // instanceStep writes the record of an instance and notes it in a list of the report.

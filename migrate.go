@@ -2,12 +2,13 @@ package kms
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/cockroachdb/errors"
 )
 
-// maxOldMaterial bounds what a key brings with it from another system, in bytes.
-const maxOldMaterial = 256 << 10
+// maxOld bounds what a record holds of a key's life in another system, in bytes.
+const maxOld = 256 << 10
 
 // MigrateLegacyKey takes a key of another system over, from Config.Legacy into an instance:
 // "" is the default one. The key keeps its ID and all its versions, with which it goes on
@@ -104,15 +105,13 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyID, ie *instanceE
 	if r.CreatedAt.IsZero() {
 		r.CreatedAt = c.now
 	}
-	size := 0
 	for i := range r.Old {
 		material := known.key.Versions[i].Material()
-		size += len(material)
 		r.Old[i].Sealed = r.in.seal.Seal(nil, material, r.in.oldContext(id, i, &r.Old[i]))
 		clear(material)
 	}
-	if size > maxOldMaterial {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than 256 KiB together", nil)
+	if old, err := json.Marshal(r.Old); err != nil || len(old) > maxOld {
+		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: 256 KiB, sealed", nil)
 	}
 	if err := m.addVersion(ctx, c, r); err != nil {
 		return nil, err

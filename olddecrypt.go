@@ -17,20 +17,23 @@ func (m *Manager) decryptOld(ctx context.Context, c *call, at []oldLocator, ciph
 	}
 	var refused error
 	for _, id := range ids {
-		c.keyID, c.refused = id.String(), false
-		plaintext, err := m.decryptOldWith(ctx, c, id, at, ciphertext, ec)
+		tried := *c
+		tried.keyID = id.String()
+		plaintext, err := m.decryptOldWith(ctx, &tried, id, at, ciphertext, ec)
 		if err == nil {
+			*c = tried
 			return plaintext, nil
 		}
 		if refused == nil && !refusedAs(err, ErrCiphertext) {
-			refused = err
+			*c, refused = tried, err
 		}
 	}
 	if refused != nil {
 		return nil, refused
 	}
-	if len(ids) != 1 {
-		c.keyID = ""
+	c.keyID = ""
+	if len(ids) == 1 {
+		c.keyID = ids[0].String()
 	}
 	return nil, refuse(c.op, c.keyID, ErrCiphertext)
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
-	"github.com/keyhold/kms/internal/testtoken"
+	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/keyhold/kms/software"
@@ -32,7 +32,7 @@ const (
 func TestMain(m *testing.M) {
 	do := os.Getenv(childDo)
 	if do == "" {
-		os.Exit(testtoken.Main(m))
+		os.Exit(pgtest.Main(m))
 	}
 	if err := child(do, os.Getenv(childFolder), os.Getenv(childKill)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -39,9 +39,12 @@ func withRecorder(r *recorder, delay time.Duration) func(*kms.Config) {
 
 // TestPurge: noted when the date is first seen passed, purged PurgeDelay later, once.
 func TestPurge(t *testing.T) {
+	if onStores(t, TestPurge) {
+		return
+	}
 	ctx := t.Context()
 	r := &recorder{}
-	k := kmstest.New(t, withRecorder(r, 0)) // the default, 24 hours
+	k := newKMS(t, withRecorder(r, 0)) // the default, 24 hours
 	id := pendingKey(t, k)
 	keeps := k.MustCreateKey(t).ID
 
@@ -64,9 +67,12 @@ func TestPurge(t *testing.T) {
 // TestClockThatJumped: a clock that was wrong by more than a year destroys nothing if it is
 // set right within PurgeDelay; the key is what its facts say, and the note is dropped.
 func TestClockThatJumped(t *testing.T) {
+	if onStores(t, TestClockThatJumped) {
+		return
+	}
 	ctx := t.Context()
 	r := &recorder{}
-	k := kmstest.New(t, withRecorder(r, 24*time.Hour))
+	k := newKMS(t, withRecorder(r, 24*time.Hour))
 	id := pendingKey(t, k)
 	right := k.Clock.Now().Add(time.Hour)
 
@@ -97,8 +103,11 @@ func TestClockThatJumped(t *testing.T) {
 // TestNoteFromTheFuture: a note that a wrong clock left, while the date itself has passed
 // on the right one, begins to count anew.
 func TestNoteFromTheFuture(t *testing.T) {
+	if onStores(t, TestNoteFromTheFuture) {
+		return
+	}
 	r := &recorder{}
-	k := kmstest.New(t, withRecorder(r, 24*time.Hour))
+	k := newKMS(t, withRecorder(r, 24*time.Hour))
 	id := pendingKey(t, k)
 	k.Clock.AdvanceDays(8)
 	due := k.Clock.Now()
@@ -115,11 +124,14 @@ func TestNoteFromTheFuture(t *testing.T) {
 // TestPurgeKilled kills Maintain at each of its steps, in each way that a step can fail, and
 // lets the next pass of another Manager finish.
 func TestPurgeKilled(t *testing.T) {
+	if onStores(t, TestPurgeKilled) {
+		return
+	}
 	killed := errors.New("killed")
 	for put := 1; put <= 3; put++ { // the note, the tombstone, the forgetting
 		for _, applied := range []bool{false, true} {
 			r := &recorder{}
-			k := kmstest.New(t, withRecorder(r, time.Hour))
+			k := newKMS(t, withRecorder(r, time.Hour))
 			id := pendingKey(t, k)
 			k.Clock.AdvanceDays(7)
 			puts := 0
@@ -144,8 +156,11 @@ func TestPurgeKilled(t *testing.T) {
 // TestPurgeWaitsForTheProvider: a key that the provider cannot destroy now is never reported
 // as purged, keeps no other from its purge, and is finished later.
 func TestPurgeWaitsForTheProvider(t *testing.T) {
+	if onStores(t, TestPurgeWaitsForTheProvider) {
+		return
+	}
 	r := &recorder{fail: provider.ErrUnavailable}
-	k := kmstest.New(t, withRecorder(r, -1))
+	k := newKMS(t, withRecorder(r, -1))
 	first, second := pendingKey(t, k), pendingKey(t, k)
 	k.Clock.AdvanceDays(7)
 	for range 2 {
@@ -188,7 +203,10 @@ func maintain(t *testing.T, k *kmstest.KMS) kms.Report {
 
 // TestRun keeps maintaining until its context ends.
 func TestRun(t *testing.T) {
-	k := kmstest.New(t)
+	if onStores(t, TestRun) {
+		return
+	}
+	k := newKMS(t)
 	id := pendingKey(t, k)
 	k.Clock.AdvanceDays(7)
 	ctx, stop := context.WithCancelCause(t.Context())

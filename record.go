@@ -99,8 +99,11 @@ const (
 // encodeItem authenticates v as the content of the item called name.
 func (in *instance) encodeItem(name string, v any) ([]byte, error) {
 	body, err := json.Marshal(v)
-	if err != nil || len(body) > maxRecord {
+	switch {
+	case err != nil: // a date that JSON cannot hold
 		return nil, errRecord
+	case len(body) > maxRecord:
+		return nil, errTooLarge
 	}
 	value := append(in.prefix(), in.mac(name, in.prefix(), body)...)
 	return append(value, body...), nil
@@ -129,7 +132,7 @@ func (in *instance) decodeItem(name string, value []byte, v any) error {
 // macOf is the MAC of an item, or what stands in its place.
 func macOf(value []byte) (mac [macSize]byte) {
 	if len(value) > 2 && len(value) > 2+int(value[1]) {
-		copy(mac[:], value[2+value[1]:])
+		copy(mac[:], value[2+int(value[1]):])
 	}
 	return mac
 }

@@ -3,6 +3,7 @@ package kms_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -294,4 +295,30 @@ func TestDefaultKeyToldOnce(t *testing.T) {
 // An error put together by hand does not panic.
 func TestBlockedByNothing(t *testing.T) {
 	require.NotEmpty(t, (&kms.BlockedError{Blockers: []error{&kms.StateError{}, errors.New("x"), nil}}).Error())
+}
+
+// TestRecordIsFull: a key whose record is at every bound at once takes no more, which is said as
+// what it is, and goes on as it was.
+func TestRecordIsFull(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.MaxKeyVersions = 1000 })
+	id := k.MustCreateKey(t).ID
+	wide := func(n int) string { return strings.Repeat("<", n) } // six bytes each in a record
+	for i := range kms.MaxDependents {
+		d := kms.Dependent{Name: fmt.Sprintf("%03d", i) + wide(kms.MaxDependent-3), Note: wide(kms.MaxDependent)}
+		require.NoError(t, only(k.AddDependent(ctx, id, d)))
+	}
+	require.NoError(t, only(k.SetDescription(ctx, id, wide(kms.MaxDescription))))
+	require.NoError(t, only(k.SetDeletionProtection(ctx, id, true, wide(kms.MaxDescription))))
+	var err error
+	for range 1000 {
+		if err = only(k.RotateKey(ctx, id)); err != nil {
+			break
+		}
+	}
+	require.Equal(t, []string{"ErrLimit"}, conditionsOf(err))
+	require.ErrorContains(t, err, "512 KiB")
+	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, only(k.SetDescription(ctx, id, "shorter")))
+	require.NoError(t, only(k.RotateKey(ctx, id)))
 }

@@ -23,7 +23,8 @@ type ReleaseOptions struct {
 // default instance is not released (ErrUnsupported).
 //
 // Keys in hardware are destroyed there, each by itself. Where the hardware cannot be reached
-// the instance is released nonetheless, and Maintain finishes.
+// that is ErrUnavailable, and the instance is released nonetheless: Maintain finishes. A Manager
+// that has no hardware does not release them (ErrUnsupported).
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
@@ -31,7 +32,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 	if err != nil {
 		return Instance{}, err
 	}
-	if err := rec.releasable(c); err != nil {
+	if err := m.releasable(c, rec); err != nil {
 		return Instance{}, err
 	}
 	forced := opts != nil && opts.Force
@@ -45,7 +46,8 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		if err != nil {
 			return Instance{}, err
 		}
-		if err := rec.releasable(c); err != nil {
+		c.now = m.now()
+		if err := m.releasable(c, rec); err != nil {
 			return Instance{}, err
 		}
 		if !forced {
@@ -53,7 +55,6 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 				return Instance{}, err
 			}
 		}
-		c.now = m.now()
 		if err := m.release(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return rec.describe(c.now), err
 		}
@@ -64,7 +65,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 }
 
 // releasable refuses to release an instance by hand.
-func (rec *instanceRecord) releasable(c *call) error {
+func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 	switch {
 	case rec.ID == DefaultInstance:
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
@@ -72,6 +73,8 @@ func (rec *instanceRecord) releasable(c *call) error {
 		return instanceGone(c.op, rec.ID)
 	case rec.Protected:
 		return newProtectedInstance(c.op, rec)
+	case rec.Protection == ProtectionHSM && m.providers[ProtectionHSM] == nil:
+		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the protection level of its keys", nil)
 	}
 	return nil
 }
@@ -82,8 +85,8 @@ func (m *Manager) askOnRelease(ctx context.Context, c *call, rec *instanceRecord
 		return nil
 	}
 	if err := m.onRelease(ctx, m, rec.describe(c.now)); err != nil {
-		return &UnavailableError{refusal: refusal{op: c.op, inst: rec.ID, cond: ErrUnavailable, text: "Config.OnRelease", cause: err,
-			hint: "The instance is not released before Config.OnRelease succeeds. See to what it failed at, then try again."}, Err: err}
+		return unavailableInstance(c.op, rec.ID, "Config.OnRelease",
+			"The instance is not released before Config.OnRelease succeeds. See to what it failed at, then try again.", err)
 	}
 	return nil
 }
@@ -119,6 +122,31 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 		}
 		return m.finishRelease(ctx, c, rec.ID)
 	}
+	return m.destroyInstanceKey(ctx, c, rec, version)
+}
+
+// finishRelease destroys the keys in hardware of an instance that was released, and then its
+// instance key; from the start again where somebody else wrote one of the records meanwhile.
+func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
+	for {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // done by another, or undone
+			return err
+		}
+		if err = m.destroyAll(ctx, c, id); err == nil {
+			err = m.destroyInstanceKey(ctx, c, rec, version)
+		}
+		if !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// destroyInstanceKey writes the record of an instance without its key.
+func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
 	rec.Sealed = nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err
@@ -127,29 +155,11 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 	return nil
 }
 
-// finishRelease destroys the keys in hardware of an instance that was released, and then its
-// instance key.
-func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
-	if err := m.destroyAll(ctx, c, id); err != nil {
-		return err
-	}
-	rec, version, err := m.getInstance(ctx, c, id)
-	if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // it was restored meanwhile
-		return err
-	}
-	rec.Sealed = nil
-	if err := m.writeInstance(ctx, c, rec, version); err != nil && !errors.Is(err, errStale) {
-		return err
-	}
-	m.forgetReleased(id)
-	return nil
-}
-
 // destroyAll has the provider destroy every key of an instance, and leaves tombstones.
 func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 	for item, err := range m.scan(ctx, c, "") {
 		switch {
-		case item == nil:
+		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
 			return err
 		case err != nil || item.record.in.id != id:
 			continue
@@ -173,6 +183,5 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 // forgetReleased drops what this process knows of an instance whose key was destroyed.
 func (m *Manager) forgetReleased(id string) {
 	m.opened.Delete(id)
-	m.instances.drop(id)
 	m.keys.dropAll()
 }

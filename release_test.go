@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -16,8 +17,11 @@ var force = &kms.ReleaseOptions{Force: true}
 // TestRelease: one write, and every key of the instance is gone for every Manager; what leads
 // to the keys is gone from the store; others go on; the ID is not used again.
 func TestRelease(t *testing.T) {
+	if onStores(t, TestRelease) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id, other := tenant(t, k, "tenant-7", 0), tenant(t, k, "tenant-8", 0)
 	require.NoError(t, k.CreateAlias(ctx, "alias/seven", id))
 	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
@@ -57,10 +61,35 @@ func TestRelease(t *testing.T) {
 	require.NoError(t, k.CreateAlias(ctx, "alias/seven", other), "the name of a key that is gone is free")
 }
 
+// TestReleaseIsObeyed: at once by the Manager that did it, and by another within MaxStaleness,
+// whatever the key store can do.
+func TestReleaseIsObeyed(t *testing.T) {
+	for name, wrap := range wraps {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			k, other, _ := twoProcesses(t, wrap, time.Hour)
+			id := tenant(t, k, "tenant-7", 0)
+			for _, m := range []*kms.Manager{k.Manager, other} {
+				require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+			}
+			require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-7", force)))
+			require.Zero(t, kms.Cached(k.Manager), "opened keys are left in memory")
+			require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kms.ErrNotFound)
+			k.Clock.Advance(time.Hour)
+			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, only(other.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kms.ErrNotFound)
+		})
+	}
+}
+
 // TestReleaseRefused: without a backup, while it is protected, and the default instance ever.
 func TestReleaseRefused(t *testing.T) {
+	if onStores(t, TestReleaseRefused) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t)
+	k := newKMS(t)
 	id := tenant(t, k, "tenant-7", 0)
 	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrNoBackup)
 	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "until the audit")))
@@ -78,8 +107,11 @@ func TestReleaseRefused(t *testing.T) {
 // TestReleaseByExpiry: noted when the grace is first seen over, physical PurgeDelay later; the
 // protection of the instance does not stop it; and a clock that was set right does.
 func TestReleaseByExpiry(t *testing.T) {
+	if onStores(t, TestReleaseByExpiry) {
+		return
+	}
 	ctx := t.Context()
-	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	k := newKMS(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
 	id := tenant(t, k, "tenant-7", 10)
 	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
 	begin := k.Clock.Now()
@@ -110,13 +142,35 @@ func TestReleaseByExpiry(t *testing.T) {
 	require.Equal(t, kms.InstanceReleased, instanceState(t, k.Manager, "tenant-7"))
 }
 
+// TestReleaseNotedTooEarly: a note that a clock made which was ahead counts for nothing: neither
+// where that was set right, nor for the next end of an instance that was renewed.
+func TestReleaseNotedTooEarly(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	tenant(t, k, "tenant-7", 10)
+	edge := k.Clock.Now().AddDate(0, 0, 25)
+	for _, at := range []time.Time{edge.AddDate(1, 0, 0), edge} {
+		k.Clock.Set(at)
+		require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	}
+	k.Clock.Set(edge.Add(-1))
+	renewed, err := k.RenewInstance(ctx, "tenant-7", edge.AddDate(0, 1, 0))
+	require.NoError(t, err)
+	k.Clock.Set(renewed.ReleasesAt)
+	require.Equal(t, []string{"tenant-7"}, maintain(t, k).Instances.Noted)
+	require.True(t, kms.IsSealed(value(t, k, "instance/tenant-7")))
+}
+
 // TestOnRelease: the physical release waits for the hook, and so does a release by hand, but
 // for one by force.
 func TestOnRelease(t *testing.T) {
+	if onStores(t, TestOnRelease) {
+		return
+	}
 	ctx := t.Context()
 	fails := errors.New("the bucket does not answer")
 	var asked []kms.Instance
-	k := kmstest.New(t, func(c *kms.Config) {
+	k := newKMS(t, func(c *kms.Config) {
 		c.OnRelease = func(_ context.Context, m *kms.Manager, in kms.Instance) error {
 			require.NotNil(t, m)
 			asked = append(asked, in)
@@ -147,14 +201,29 @@ func TestOnRelease(t *testing.T) {
 	require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-8", force)))
 }
 
+// TestProtectedByHook: what was protected while OnRelease ran is not released.
+func TestProtectedByHook(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.OnRelease = func(ctx context.Context, m *kms.Manager, in kms.Instance) error {
+			return only(m.SetInstanceDeletionProtection(ctx, in.ID, true, "wait"))
+		}
+	})
+	tenant(t, k, "tenant-7", 0)
+	require.ErrorIs(t, only(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrProtected)
+}
+
 // TestReleaseKilled kills a release at its write, in each way that it can fail: it is done or
 // it is not, and the next call or pass finishes.
 func TestReleaseKilled(t *testing.T) {
+	if onStores(t, TestReleaseKilled) {
+		return
+	}
 	killed := errors.New("killed")
 	for _, applied := range []bool{false, true} {
 		for _, byHand := range []bool{false, true} {
 			ctx := t.Context()
-			k := kmstest.New(t)
+			k := newKMS(t)
 			id := tenant(t, k, "tenant-7", 10)
 			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 			require.NoError(t, err)
@@ -184,12 +253,75 @@ func TestReleaseKilled(t *testing.T) {
 	}
 }
 
+// TestRenewedByHook: an instance that was renewed while OnRelease ran, by a node whose clock is
+// behind, is not reported as released.
+func TestRenewedByHook(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := tenant(t, k, "tenant-7", 10)
+	edge := k.Clock.Now().AddDate(0, 0, 25)
+	k.Clock.Set(edge.Add(-1))
+	late := k.Another(t, func(c *kms.Config) {
+		c.Now = func() time.Time { return edge }
+		c.OnRelease = func(context.Context, *kms.Manager, kms.Instance) error {
+			return only(k.RenewInstance(ctx, "tenant-7", edge.AddDate(1, 0, 0)))
+		}
+	})
+	report, err := late.Maintain(ctx)
+	require.NoError(t, err)
+	require.Equal(t, kms.InstanceReport{}, report.Instances)
+	require.NoError(t, only(late.Encrypt(ctx, id, nil, nil)))
+}
+
+// TestReleaseOfHardware: keys in hardware are destroyed before the instance key, also where
+// somebody else writes a record just then.
+func TestReleaseOfHardware(t *testing.T) {
+	for put := 0; put <= 4; put++ {
+		ctx := t.Context()
+		k := kmstest.New(t, func(c *kms.Config) { c.HSM = c.Software })
+		require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Protection: kms.ProtectionHSM})))
+		id := keyIn(t, k, "tenant-7")
+		puts := 0
+		k.Store.OnPut(func(string) (bool, error) {
+			if puts++; puts == put {
+				return false, keystore.ErrConflict
+			}
+			return true, nil
+		})
+		released, err := k.ReleaseInstance(ctx, "tenant-7", force)
+		require.NoError(t, err, "put %d", put)
+		require.Equal(t, kms.InstanceReleased, released.State)
+		require.False(t, kms.IsSealed(value(t, k, "instance/tenant-7")), "put %d", put)
+		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound)
+	}
+}
+
+// TestReleaseWithoutHardware: a Manager that has no provider for the keys of an instance does not
+// release it by hand, and says so before anything is written.
+func TestReleaseWithoutHardware(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.HSM = c.Software })
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Protection: kms.ProtectionHSM})))
+	keyIn(t, k, "tenant-7")
+	m := k.Another(t, func(c *kms.Config) { c.HSM = nil })
+	stored := everything(t, k)
+	x, err := m.Explain(ctx, kms.OpReleaseInstance, "tenant-7")
+	require.NoError(t, err)
+	err = only(m.ReleaseInstance(ctx, "tenant-7", force))
+	require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err))
+	require.Equal(t, err.Error(), x.Reasons[0].Error())
+	require.Equal(t, stored, everything(t, k))
+}
+
 // TestRenewAgainstRelease: at the edge of the grace two nodes whose clocks differ renew and
 // release; one of them wins, never both.
 func TestRenewAgainstRelease(t *testing.T) {
-	for range 50 {
+	if onStores(t, TestRenewAgainstRelease) {
+		return
+	}
+	for range onMemory(t, 50, 15) {
 		ctx := t.Context()
-		k := kmstest.New(t)
+		k := newKMS(t)
 		id := tenant(t, k, "tenant-7", 10)
 		edge := k.Clock.Now().AddDate(0, 0, 25)
 		k.Clock.Set(edge.Add(-1))

@@ -15,22 +15,26 @@ import (
 // Restore brings an instance back from a backup, into this key store or a new one: the keys
 // under their IDs, so that old ciphertexts open, the aliases, and where it is absent or was
 // released the instance itself, under its ID and with its instance key. Its expiry is that of the
-// backup, or where that is past Options.ExpiresAt. An instance that is here keeps what it is.
+// backup, or where that is past RestoreOptions.ExpiresAt. An instance that is here keeps what it is.
 //
 // All of the backup is verified before anything is written. What is wrong with it is ErrBackup,
 // as in VerifyBackup. From then on every step is one write: a Restore that failed or was
-// killed midway is repeated, with the same backup. Source is read twice, from where it stands.
+// killed midway is repeated, with the same backup; the report says what was done nonetheless.
+// Source is read twice, from where it stands.
 //
 // A key that is here is merged to the stricter side: the earlier deletion date, disabled,
-// protected, with the dependents of both. A deletion that was cancelled here after the backup is
-// scheduled again; if its date is past the key is Disabled and not Deleted. Material that is
-// here is kept, and material that was deleted here stays deleted; then and where the backup had
-// none the key is Disabled, or waits for its import. A key with a tombstone never comes back: not
-// one of this key store, of the backup, or of Options.Tombstones. A tombstone in the backup ends
-// the key here. A deletion date that passed meanwhile has passed.
+// protected, with the dependents of both. A deletion that was cancelled here after the backup
+// is scheduled again; if its date is past, the key is Disabled instead, and not lost. Material
+// that is here is kept, and where the backup has none the key is Disabled. Material that was
+// deleted here stays deleted, and the key waits for its import.
+//
+// A key with a tombstone never comes back: not with one of this key store, of the backup, or of
+// RestoreOptions.Tombstones. One in the backup ends the key here, too. A deletion date that
+// passed meanwhile has passed.
 //
 // The material of keys in hardware is not in the backup. Keys that the hardware does not know
-// are restored all the same, and told as Missing.
+// are restored all the same, and told as Missing. Two key stores that have one such key share it:
+// deleted by one of them, it is gone for both.
 func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient Root, opts *RestoreOptions) (report RestoreReport, err error) {
 	c := m.begin(OpRestore)
 	defer c.end(ctx, &err)
@@ -69,7 +73,7 @@ type restoring struct {
 	header *backupHeader
 	key    *xaes.Key // the backup key
 	opts   RestoreOptions
-	buried map[keyID]bool // by Options.Tombstones
+	buried map[keyID]bool // by RestoreOptions.Tombstones
 	backup *backupReader
 	in     *instance // what is restored into
 
@@ -123,9 +127,7 @@ func (rs *restoring) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rs.report.Backup, err = rs.backup.each(ctx,
-		func(r *record) error { return rs.askHardware(ctx, r) },
-		func(Alias) error { return nil })
+	rs.report.Backup, err = rs.backup.each(ctx, backupVisitor{key: func(r *record) error { return rs.askHardware(ctx, r) }})
 	return err
 }
 
@@ -139,16 +141,23 @@ func (rs *restoring) write(ctx context.Context) error {
 		return err
 	}
 	rs.m.forgetAll()
-	keys, aliases := newCrew(), newCrew()
-	_, err := rs.backup.each(ctx,
-		func(r *record) error { return keys.do(func() error { return rs.restoreKey(ctx, r) }) },
-		func(a Alias) error {
+	counts, keys, aliases := newCrew(), newCrew(), newCrew()
+	_, err := rs.backup.each(ctx, backupVisitor{
+		count: func(r *allowanceRecord) error { return counts.do(func() error { return rs.restoreCount(ctx, r) }) },
+		key: func(r *record) error {
+			if err := counts.wait(); err != nil { // a key is not used before its count is there
+				return err
+			}
+			return keys.do(func() error { return rs.restoreKey(ctx, r) })
+		},
+		alias: func(a Alias) error {
 			if err := keys.wait(); err != nil { // an alias is for a key that is there
 				return err
 			}
 			return aliases.do(func() error { return rs.restoreAlias(ctx, a) })
-		})
-	for _, crew := range []*crew{keys, aliases} {
+		},
+	})
+	for _, crew := range []*crew{counts, keys, aliases} {
 		if failed := crew.wait(); err == nil {
 			err = failed
 		}

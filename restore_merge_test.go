@@ -157,6 +157,14 @@ func TestRestoreMaterial(t *testing.T) {
 	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
 
 	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	wrapped, token = wrap(t, k, id, ownMaterial)
+	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+	report := restore(t, k.Manager, with, recipient, nil)
+	require.Empty(t, report.Skipped, "the same material, imported anew")
+	require.NoError(t, only(k.EnableKey(ctx, id)))
+	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+
+	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
 	restore(t, k.Manager, with, recipient, nil)
 	require.Equal(t, kms.PendingImport, stateOf(t, k.Manager, id))
 
@@ -204,4 +212,64 @@ func TestRestoreForks(t *testing.T) {
 	require.Equal(t, map[string]string{"at": "work"}, key.Tags)
 	require.ErrorIs(t, only(to.Decrypt(ctx, c, nil)), kms.ErrCiphertext)
 	require.NoError(t, only(to.Decrypt(ctx, own, nil)))
+}
+
+// TestRestoreCounts: a hardware key encrypts no oftener because it was restored.
+func TestRestoreCounts(t *testing.T) {
+	const most = 20
+	ctx := t.Context()
+	k, recipient := kmstest.New(t, inHardware), newRoot(t, 7)
+	limited := func(m *kms.Manager) *kms.Manager { kms.LimitUses(m, most, 4); return m }
+	uses := func(m *kms.Manager, id string) (n int) {
+		for ; n <= most; n++ {
+			if err := only(m.Encrypt(ctx, id, nil, nil)); err != nil {
+				require.ErrorIs(t, err, kms.ErrLimit)
+				break
+			}
+		}
+		return n
+	}
+	m := limited(k.Another(t))
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
+	id, other := keyIn(t, k, "acme"), hardwareKey(t, k)
+	for range 10 { // blocks of 4 and 8
+		require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+		require.NoError(t, only(m.Encrypt(ctx, other, nil, nil)))
+	}
+	backup := backupOf(t, m, "acme", recipient)
+	to := fresh(t, k, inHardware)
+	restore(t, to.Manager, backup, recipient, nil)
+	require.Equal(t, most-12, uses(limited(to.Another(t)), id))
+	restore(t, to.Manager, backup, recipient, nil)
+	require.Zero(t, uses(limited(to.Another(t)), id), "what was used since stays used")
+	require.Equal(t, most-10, uses(m, id))
+	items, err := kms.BackupItems(backup, recipient)
+	require.NoError(t, err)
+	require.Len(t, items, 4, "the instance, one count, the key, the closing")
+}
+
+// TestRestoreToken: the keys of a backup are found in a token, and are missing where they were
+// destroyed in it.
+func TestRestoreToken(t *testing.T) {
+	ctx := t.Context()
+	_, token := newToken(t)
+	k, recipient := kmstest.New(t, inToken(token)), newRoot(t, 7)
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
+	id := keyIn(t, k, "acme")
+	c, err := k.Encrypt(ctx, id, []byte("hello"), nil)
+	require.NoError(t, err)
+	backup := backupOf(t, k.Manager, "acme", recipient)
+
+	to := fresh(t, k, inToken(token))
+	report := restore(t, to.Manager, backup, recipient, nil)
+	require.Equal(t, 1, report.Restored)
+	require.Empty(t, report.Missing)
+	plain, err := to.Decrypt(ctx, c, nil)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(plain))
+
+	require.NoError(t, only(k.ReleaseInstance(ctx, "acme", force))) // and so destroyed in the token
+	late := fresh(t, k, inToken(token))
+	require.Equal(t, []string{id}, restore(t, late.Manager, backup, recipient, nil).Missing)
+	require.Error(t, only(late.Decrypt(ctx, c, nil)))
 }

@@ -398,9 +398,9 @@ func TestRestoreIntoALivingInstance(t *testing.T) {
 	}, report.Skipped)
 }
 
-// TestReleaseIsNotFinishedOverARestore: one process destroys the keys of a released instance in
-// hardware, and another restores the instance meanwhile: it stays.
-func TestReleaseIsNotFinishedOverARestore(t *testing.T) {
+// TestRestoreWaitsForTheRelease: while the keys of a released instance are being destroyed in
+// hardware it is not restored; when that is finished it is.
+func TestRestoreWaitsForTheRelease(t *testing.T) {
 	ctx := t.Context()
 	token := &module{Provider: software.New()}
 	k := kmstest.New(t, func(c *kms.Config) { c.HSM = token })
@@ -408,18 +408,23 @@ func TestReleaseIsNotFinishedOverARestore(t *testing.T) {
 	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
 	backup := backupOf(t, k.Manager, "acme", recipient)
 	other := k.Another(t, func(c *kms.Config) { c.Store = k.Store.Unwrap() })
+	refused := false
 	k.Store.OnList(func(name string) error {
 		if name == "key/" {
 			k.Store.OnList(nil)
-			restore(t, other, backup, recipient, nil)
+			err := only(other.Restore(ctx, bytes.NewReader(backup), recipient, nil))
+			require.ErrorIs(t, err, kms.ErrUnavailable)
+			require.Contains(t, kms.Hint(err), "Maintain")
+			refused = true
 		}
 		return nil
 	})
-	require.NoError(t, only(k.ReleaseInstance(ctx, "acme", &kms.ReleaseOptions{Force: true})))
-	in, err := k.Another(t).DescribeInstance(ctx, "acme")
-	require.NoError(t, err)
-	require.Equal(t, kms.InstanceActive, in.State)
-	require.NoError(t, only(k.Another(t).CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})))
+	require.NoError(t, only(k.ReleaseInstance(ctx, "acme", force)))
+	require.True(t, refused)
+	require.False(t, kms.IsSealed(value(t, k, "instance/acme")))
+	require.True(t, restore(t, other, backup, recipient, nil).Made)
+	require.Equal(t, kms.InstanceActive, instanceState(t, k.Manager, "acme"))
+	require.NoError(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})))
 }
 
 // TestRestoreMigrated: a key that was taken over from another system opens what it made there,

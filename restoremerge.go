@@ -70,10 +70,10 @@ func (r *record) mergeShred(b *record) bool {
 	return true
 }
 
-// mergeVersions adds the versions of b that are not here. Material that was imported and that
-// is not here any more stays away.
+// mergeVersions adds the versions of b that are not here. Imported material, of which there is
+// one, stays what it is here, or away: whether it is the same was told by the fingerprint.
 func (r *record) mergeVersions(b *record) bool {
-	if r.Origin == OriginExternal && len(r.Versions) == 0 {
+	if r.Origin == OriginExternal {
 		return true
 	}
 	moved, err := b.moveTo(r.in)

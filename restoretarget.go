@@ -30,6 +30,9 @@ func (rs *restoring) target(ctx context.Context) error {
 			rs.in, err = m.openInstance(c, rec)
 			return err
 		}
+		if !rec.ReleasedAt.IsZero() && len(rec.Sealed) > 0 {
+			return unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
+		}
 		if err := rs.make(ctx, rec, was, version); !errors.Is(err, errStale) {
 			return err
 		}
@@ -52,7 +55,11 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now) {
 		rec.ExpiresAt = was.ExpiresAt
 	}
-	in, err := rec.setKey(c.op, *m.root.Load(), rs.backup.instanceKey())
+	root, err := m.current(ctx, c)
+	if err != nil {
+		return err
+	}
+	in, err := rec.setKey(c.op, root, rs.backup.instanceKey())
 	if err != nil {
 		return err
 	}

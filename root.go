@@ -21,9 +21,9 @@ type Root interface {
 
 // RotateRoot seals the instance keys under next instead of the root that the Manager was
 // opened with. Keys and ciphertexts stay as they are, and every open Manager goes on; an
-// instance that another one had not met yet is ErrRoot for it, until it is opened anew. It
-// may be killed at any point and repeated, on this Manager or on one opened anew with
-// the old root. When it has returned nil, Open takes next and the old root opens
+// instance that another one had not met yet, or would create, is ErrRoot for it, until it is
+// opened anew. It may be killed at any point and repeated, on this Manager or on one opened
+// anew with the old root. When it has returned nil, Open takes next and the old root opens
 // nothing that the store then holds; older copies of the store it still opens. An item
 // among the instances that is none is told as ErrTampered, and does not keep the others.
 func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
@@ -35,29 +35,45 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 	if err := c.authorize(ctx, Request{}); err != nil {
 		return err
 	}
-	// The default instance comes last, so that the old root opens the store until all is done.
-	// What is no instance of this service must not keep the root from being rotated.
+	// The default instance comes after the others, so that the old root opens the store until
+	// all is done. From then on nobody makes an instance under the old root; those that were
+	// made meanwhile are sealed by the second round.
 	var foreign []error
+	done := map[string]bool{DefaultInstance: true}
+	for range 2 {
+		tampered, err := m.resealAll(ctx, c, done, next)
+		if err == nil {
+			err = m.reseal(ctx, c, DefaultInstance, next)
+		}
+		if err != nil {
+			return err
+		}
+		foreign = append(foreign, tampered...)
+	}
+	m.root.Store(&next)
+	return errors.Join(foreign...)
+}
+
+// resealAll seals the keys of all instances that are not done. What is no instance of this
+// service must not keep the root from being rotated.
+func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, next Root) (foreign []error, err error) {
 	for item, err := range m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
-			return unavailable(c.op, "", "the key store", err)
+			return nil, unavailable(c.op, "", "the key store", err)
 		}
 		id := strings.TrimPrefix(item.Name, instanceSegment)
-		if id == DefaultInstance {
+		if done[id] {
 			continue
 		}
+		done[id] = true
 		switch err := m.reseal(ctx, c, id, next); {
 		case refusedAs(err, ErrTampered):
 			foreign = append(foreign, err)
 		case err != nil:
-			return err
+			return nil, err
 		}
 	}
-	if err := m.reseal(ctx, c, DefaultInstance, next); err != nil {
-		return err
-	}
-	m.root.Store(&next)
-	return errors.Join(foreign...)
+	return foreign, nil
 }
 
 // reseal seals the key of one instance under next, unless it is already.
@@ -91,6 +107,19 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) err
 			return unavailable(c.op, "", "", context.Cause(ctx))
 		}
 	}
+}
+
+// current is the root, unless another process rotated it: what the old one sealed would be
+// lost with it.
+func (m *Manager) current(ctx context.Context, c *call) (Root, error) {
+	root := *m.root.Load()
+	home, _, err := m.getInstance(ctx, c, DefaultInstance)
+	if err != nil {
+		return nil, err
+	}
+	key, err := home.key(c.op, root)
+	clear(key)
+	return root, err
 }
 
 // sealUnder seals an instance key under a root, and opens it once before it is trusted.

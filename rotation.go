@@ -110,12 +110,13 @@ func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, e
 	return h.version != e.record.Primary, nil
 }
 
-// rotationDue tells whether the policy of a key asks for a rotation now.
-func (r *record) rotationDue(now time.Time) bool {
-	return r.RotationDays > 0 && r.facts().state(now) == Enabled && !now.Before(r.rotation(now).Next)
+// rotationDue tells whether the policy of a key in that state asks for a rotation now.
+func (r *record) rotationDue(state State, now time.Time) bool {
+	o := r.rotation(state)
+	return o.Status == RotationEnabled && !now.Before(o.Next)
 }
 
-func (r *record) rotation(now time.Time) Rotation {
+func (r *record) rotation(state State) Rotation {
 	var o Rotation
 	if i := r.version(r.Primary); i >= 0 {
 		o.Last = r.Versions[i].CreatedAt
@@ -125,7 +126,7 @@ func (r *record) rotation(now time.Time) Rotation {
 	}
 	o.Days, o.Status = r.RotationDays, RotationEnabled
 	o.Next = o.Last.Add(time.Duration(o.Days) * 24 * time.Hour)
-	if r.facts().state(now) != Enabled {
+	if state != Enabled {
 		o.Status = RotationSuspended
 	}
 	return o

@@ -55,6 +55,9 @@ var attacks = []struct {
 	{"another instance", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		edit(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, []byte("\x07default"), []byte("\x07defaulx"), 1) })
 	}},
+	{"an instance whose name ends nowhere", func(t *testing.T, k *kmstest.KMS, victim, other string) {
+		edit(t, k, "key/"+victim, func(v []byte) []byte { return append([]byte{1, 255}, bytes.Repeat(v, 2)...) })
+	}},
 	{"another format", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		edit(t, k, "key/"+victim, func(v []byte) []byte { v[0] = 2; return v })
 	}},

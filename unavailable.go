@@ -19,6 +19,10 @@ func unavailable(op Op, keyID, text string, cause error) error {
 	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, cause: cause}, KeyID: keyID, Err: cause}
 }
 
+func unavailableInstance(op Op, id, text, hint string, cause error) error {
+	return &UnavailableError{refusal: refusal{op: op, inst: id, cond: ErrUnavailable, text: text, hint: hint, cause: cause}, Err: cause}
+}
+
 func outcomeUnknown(op Op, keyID string, cause error) error {
 	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
 		hint: "Look at the key before you repeat the call: the change may have been made."}, KeyID: keyID, Unknown: true, Err: cause}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/legacy/transit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -118,6 +119,47 @@ func TestRefusedUses(t *testing.T) {
 	k.Clock.AdvanceDays(7)
 	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
 	require.ErrorIs(t, only(k.KeyUsage(ctx, id)), kms.ErrNotFound)
+}
+
+// TestRefusalsOfOthers: a key store that does not answer refuses nothing because of what a key
+// is; and where a ciphertext may be of several keys, the one that refused is the one that is
+// told and counted.
+func TestRefusalsOfOthers(t *testing.T) {
+	ctx := t.Context()
+	source, err := transit.New(transitExport("first", 1), transitExport("second", 1))
+	require.NoError(t, err)
+	var last kms.Event
+	k := kmstest.New(t, withSources(source), func(c *kms.Config) { c.Observe = func(_ context.Context, e kms.Event) { last = e } })
+	id := tenant(t, k, "tenant-7", 30)
+	c, err := k.Encrypt(ctx, id, nil, nil)
+	require.NoError(t, err)
+	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
+	k.Store.OnGet(func(string) error { return errors.New("connection refused") })
+	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	k.Store.OnGet(nil)
+	require.Zero(t, keyUsage(t, k.Manager, id).Refused)
+	k.Clock.AdvanceDays(30)
+	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	require.EqualValues(t, 1, keyUsage(t, k.Manager, id).Refused)
+
+	var ids []string
+	for key, err := range k.Keys(ctx, &kms.ListOptions{Owners: []kms.Owner{kms.OwnerLegacy}}) {
+		require.NoError(t, err)
+		ids = append(ids, key.ID)
+	}
+	require.Len(t, ids, 2)
+	for i, id := range ids {
+		require.NoError(t, only(k.MigrateLegacyKey(ctx, id, "")))
+		require.NoError(t, only(k.DisableKey(ctx, id)))
+		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+		nobodys := transitCiphertext(t, "third", "1")
+		require.ErrorIs(t, only(k.Decrypt(ctx, nobodys, nil)), kms.ErrPendingDeletion)
+		require.Equal(t, ids[0], last.KeyID)
+		require.Equal(t, kms.NoticeUsedPendingDeletion, last.Notice)
+		require.Contains(t, last.Err.Error(), ids[0])
+		require.EqualValues(t, i+1, keyUsage(t, k.Manager, ids[0]).Refused)
+		require.Zero(t, keyUsage(t, k.Manager, ids[1]).Refused)
+	}
 }
 
 // TestUsageIsNotLost: what a store that fails did not take is kept for the next time, and many

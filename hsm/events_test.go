@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/hsm"
-	"github.com/keyhold/kms/internal/testtoken"
+	"github.com/keyhold/kms/internal/notrun"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -59,7 +59,7 @@ func eventsUnderLoad(t *testing.T, event func(t *testing.T, tk token, l *load, p
 
 	load := startLoad(t, token, k)
 	times := 20
-	if testtoken.Required || campaign {
+	if notrun.Required() || campaign {
 		times = 100
 	}
 	for range times {

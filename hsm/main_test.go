@@ -9,11 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/notrun"
 	"github.com/keyhold/kms/internal/testtoken"
 )
 
 func TestMain(m *testing.M) {
-	code := testtoken.Main(m)
+	code := notrun.Main(m)
 	if built.folder != "" {
 		_ = os.RemoveAll(built.folder)
 	}

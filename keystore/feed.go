@@ -36,12 +36,25 @@ type Local interface {
 	Head(segment string) func() Cursor
 }
 
+// Watcher is the ability of a Store with a Feed that others change too to tell soon that
+// it has moved. It hurries those who look at the Feed anyway, and is no reason not to look.
+type Watcher interface {
+	// Watch calls moved with a segment soon after a value under it was replaced. It may
+	// miss replacements, and call for none. It returns when ctx ends, or with the reason
+	// why it cannot go on; the caller may watch again later. Where the Store has nothing to
+	// watch, that is errors.ErrUnsupported, and will be so again.
+	Watch(ctx context.Context, moved func(segment string)) error
+}
+
 // FeedOf returns the Feed of s. Like LocalOf it looks through wrappers that have a
 // method Unwrap() Store.
 func FeedOf(s Store) (Feed, bool) { return ability[Feed](s) }
 
 // LocalOf returns the Local of s, if one process owns it.
 func LocalOf(s Store) (Local, bool) { return ability[Local](s) }
+
+// WatcherOf returns the Watcher of s, as FeedOf does.
+func WatcherOf(s Store) (Watcher, bool) { return ability[Watcher](s) }
 
 func ability[T any](s Store) (T, bool) {
 	for s != nil {

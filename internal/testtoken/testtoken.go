@@ -10,12 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
-)
 
-// Required is whether a test must find a token: make test says so, by KEYHOLD_HSM=1.
-var Required = os.Getenv("KEYHOLD_HSM") == "1"
+	"github.com/keyhold/kms/internal/notrun"
+)
 
 // A Token is one to test with.
 type Token struct {
@@ -27,11 +25,8 @@ type Token struct {
 var modules = []string{"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
 	"/usr/lib64/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so"}
 
-// notRun counts the tests that found no token.
-var notRun atomic.Int32
-
-// New is an empty token of SoftHSM. Without SoftHSM the test is skipped, which Main tells of, or
-// fails where it is required.
+// New is an empty token of SoftHSM. Without SoftHSM the test is skipped, which is told, or
+// fails where nothing may be left out.
 func New(t testing.TB) Token {
 	t.Helper()
 	module := ""
@@ -41,10 +36,10 @@ func New(t testing.TB) Token {
 		}
 	}
 	if _, err := exec.LookPath("softhsm2-util"); module == "" || err != nil {
-		Without(t, "there is no SoftHSM: apt-get install softhsm2 opensc")
+		notrun.Without(t, "there is no SoftHSM (apt-get install softhsm2 opensc)")
 	}
 	if !cgo {
-		Without(t, "it is built without cgo, which PKCS#11 needs")
+		notrun.Without(t, "it is built without cgo, which PKCS#11 needs")
 	}
 	dir := t.TempDir()
 	tk := Token{Module: module, Label: "kms", PIN: "1234-5678", Folder: filepath.Join(dir, "tokens")}
@@ -56,17 +51,6 @@ func New(t testing.TB) Token {
 	t.Setenv("SOFTHSM2_CONF", conf)
 	tk.Make(t)
 	return tk
-}
-
-// Without ends a test that has no token: it is skipped, which Main tells of, or fails where a token
-// is required.
-func Without(t testing.TB, why string) {
-	t.Helper()
-	if Required {
-		t.Fatalf("KEYHOLD_HSM=1, and %s", why)
-	}
-	notRun.Add(1)
-	t.Skip(why)
 }
 
 // Any is the token that KEYHOLD_HSM_MODULE, KEYHOLD_HSM_LABEL and KEYHOLD_HSM_PIN name, or New.
@@ -89,22 +73,4 @@ func (tk Token) Make(t testing.TB) {
 	if err != nil {
 		t.Fatalf("softhsm2-util: %v: %s", err, out)
 	}
-}
-
-// Main runs the tests of a package and says at the end what was not run. The go command keeps
-// what a package printed to itself when that passed, so it is told to the go command's own error
-// output as well.
-func Main(m *testing.M) (code int) {
-	code = m.Run()
-	if n := notRun.Load(); n > 0 {
-		wd, _ := os.Getwd()
-		says := fmt.Sprintf("%s: NOT RUN: %d tests of hardware keys. They need cgo, and SoftHSM: apt-get install softhsm2 opensc, or: make test\n",
-			filepath.Base(wd), n)
-		fmt.Fprint(os.Stderr, says)
-		if f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/2", os.Getppid()), os.O_WRONLY|os.O_APPEND, 0); err == nil {
-			fmt.Fprint(f, says)
-			_ = f.Close()
-		}
-	}
-	return code
 }

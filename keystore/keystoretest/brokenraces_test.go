@@ -154,6 +154,13 @@ var brokenContexts = []broken{{
 	flaw: flaw{changes: func(m *model, _ context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
 		return m.changes(context.Background(), segment, after)
 	}},
+}, {
+	how:  "Watch ends without saying why",
+	fail: "Watch ends with its context",
+	flaw: flaw{watch: func(_ *model, ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}},
 }}
 
 var brokenReopens = []broken{{

@@ -78,6 +78,29 @@ var contextCases = []testCase{{
 			return err
 		})
 	},
+}, {
+	name:  "Watch ends with its context",
+	why:   "a program that ends waits for those who watch",
+	needs: watcher,
+	run: func(t *trial) {
+		w, _ := keystore.WatcherOf(t.Store)
+		watch := func(ctx context.Context) error { return w.Watch(ctx, func(string) {}) }
+		t.ended(watch)
+		ctx, cancel := context.WithCancel(t.Context())
+		watching := make(chan error, 1)
+		go func() { watching <- watch(ctx) }()
+		version := t.put("key/a", "", "")
+		t.put("key/a", version, "next")
+		cancel()
+		select {
+		case err := <-watching:
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, errors.ErrUnsupported) {
+				t.Fatalf("Watch, whose context ended: %v; want an error that matches %v", err, context.Canceled)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("Watch goes on after its context has ended")
+		}
+	},
 }}
 
 // ended calls f with contexts that have ended, and wants their errors.

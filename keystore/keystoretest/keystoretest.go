@@ -24,8 +24,8 @@ type Driver struct {
 }
 
 // Run tests that the Stores of a driver keep the contract, one subtest a case. A failure
-// says which promise was broken and why somebody relies on it. Cases for a Feed, for a
-// Local and for Reopen are left out where there is none; the log ends with what was not
+// says which promise was broken and why somebody relies on it. Cases for a Feed, a Local,
+// a Watcher and for Reopen are left out where there is none; the log ends with what was not
 // there.
 func Run(t *testing.T, d Driver) {
 	var absent []string
@@ -83,6 +83,7 @@ const (
 	reopenable ability = "Reopen"
 	feed       ability = "Feed"
 	local      ability = "Local"
+	watcher    ability = "Watcher"
 )
 
 var cases = slices.Concat(putCases, boundsCases, listCases, listItemCases, raceCases, contextCases, reopenCases, feedCases, followCases)
@@ -100,6 +101,8 @@ func (t *trial) has(a ability) (ok bool) {
 		ok = t.reopen != nil
 	case feed:
 		_, ok = keystore.FeedOf(t.Store)
+	case watcher:
+		_, ok = keystore.WatcherOf(t.Store)
 	case local:
 		_, ok = keystore.LocalOf(t.Store)
 	default:

@@ -40,6 +40,7 @@ type flaw struct {
 	list     func(m *model, ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error]
 	changes  func(m *model, ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error)
 	head     func(m *model, segment string) func() keystore.Cursor
+	watch    func(m *model, ctx context.Context) error
 	reopened func(d *disk)
 	immortal bool // does not know that it was closed
 
@@ -178,6 +179,15 @@ func (m *model) Changes(ctx context.Context, segment string, after keystore.Curs
 		return m.flaw.changes(m, ctx, segment, after)
 	}
 	return m.changes(ctx, segment, after)
+}
+
+// Watch tells of nothing, which it may.
+func (m *model) Watch(ctx context.Context, _ func(segment string)) error {
+	if m.flaw.watch != nil {
+		return m.flaw.watch(m, ctx)
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // remembered is how far back the feed of a model reaches.
