@@ -13,8 +13,10 @@ import (
 // TestConformance: it keeps the contract of a key store, in every way in which statements
 // can be sent.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"cache_statement", "exec"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			dsn := dsn(t, "default_query_exec_mode="+mode)
 			tables := map[keystore.Store]*pgstore.Options{}
 			begin := func(t *testing.T, opts *pgstore.Options) keystore.Store {
