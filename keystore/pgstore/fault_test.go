@@ -50,6 +50,50 @@ func TestNetworkFaults(t *testing.T) {
 	}
 }
 
+// TestGarbled: whatever a server seems to say, calls end, and the process lives. When it
+// speaks clearly again everything goes on.
+func TestGarbled(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	what := serving{newTable().Table, 0}
+	near := service(t, dsn(t), what)
+	p := newProxy(t, server.Address())
+	far := service(t, server.DSN(p.address(), "default_query_exec_mode=exec"), what)
+	key, err := near.CreateKey(t.Context(), nil)
+	require.NoError(t, err)
+	failed := 0
+	for range 20 {
+		p.set(garbled)
+		for n := range 20 {
+			err := timed(t, faultBound, func(ctx context.Context) error {
+				switch n % 4 {
+				case 0:
+					_, err := far.Encrypt(ctx, key.ID, nil, nil)
+					return err
+				case 1:
+					_, err := far.SetDescription(ctx, key.ID, "garbled")
+					return err
+				case 2:
+					_, err := far.CreateKey(ctx, nil)
+					return err
+				default:
+					_, err := far.Maintain(ctx)
+					return err
+				}
+			})
+			if err != nil {
+				failed++
+			}
+		}
+		p.set(renewed)
+		require.NoError(t, recovers(t, far, key.ID, nil))
+	}
+	require.NotZero(t, failed)
+	key, err = near.DescribeKey(t.Context(), key.ID)
+	require.NoError(t, err)
+	require.Equal(t, kms.Enabled, key.State)
+}
+
 // unreachable uses a key that was disabled, by a service that cannot know, until well after
 // the bound, and changes it.
 func unreachable(t *testing.T, far *kms.Manager, id string, disabled time.Time) {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keyhold/kms/keystore"
 )
 
 // Options are what may be chosen about a Store. Nil and the zero Options are the defaults.
@@ -46,6 +50,10 @@ func (o *Options) timeout() time.Duration {
 	return o.Timeout
 }
 
+// largestMessage is more than any that a server has to send. One that says it has more is
+// believed no further.
+const largestMessage = 4 * keystore.MaxValue
+
 // Open connects to a database and makes the table there, if there is none; any number of
 // processes may do so at once. Dsn is a connection string as libpq knows them, a URL or
 // pairs, with the settings of pgx and pgxpool. TLS is as it says: without sslmode an
@@ -63,6 +71,11 @@ func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 		config.ConnConfig.ConnectTimeout = 2 * time.Second
 	}
 	config.PingTimeout = silence
+	config.ConnConfig.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		f := pgproto3.NewFrontend(r, w)
+		f.SetMaxBodyLen(largestMessage)
+		return f
+	}
 	if err := usable(config, opts); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ const (
 	halfClosed              // what the server says ends, and what it is told goes on
 	dripping                // a byte a second goes through
 	lost                    // nothing goes through, and never will where there is a connection now
+	garbled                 // one answer in ten has a byte that is another
 	muted                   // what the server says to a statement that writes is dropped
 )
 
@@ -148,6 +150,10 @@ func (p *proxy) pass(to, from *net.TCPConn, c *carried, answers bool) {
 				if answers && c.writes.Load() {
 					at = n
 					continue
+				}
+			case garbled:
+				if answers && rand.IntN(10) == 0 {
+					part[rand.IntN(len(part))] ^= 1 << rand.IntN(8)
 				}
 			case stalled:
 				<-changed
