@@ -6,6 +6,14 @@ import "context"
 // are ErrUnsupported; so is here every algorithm that is not of its spec. No method may
 // modify its inputs, nor keep them.
 
+// DataKeyGenerator is the ability of keys that encrypt to make a random key and encrypt it in
+// one step: with randomness of their own, or with one read of it for key and nonce.
+type DataKeyGenerator interface {
+	// GenerateDataKey fills key, up to 1 KiB, with random bytes, and appends to dst what
+	// Encrypt could have appended for them.
+	GenerateDataKey(ctx context.Context, dst, key, associatedData []byte) ([]byte, error)
+}
+
 // Signer is the ability of keys that sign: RSA, EC, ED25519, ML_DSA.
 //
 // The input is the digest of the message, by the hash of the algorithm, or where that has

@@ -71,10 +71,11 @@ type Importer interface {
 // messages. It may not modify its inputs, nor keep them.
 //
 // What other keys than those that encrypt can do, they say with a further interface:
-// Signer, AsymmetricDecrypter, MAC.
+// Signer, AsymmetricDecrypter, MAC. One that encrypts may be a DataKeyGenerator.
 type Key interface {
 	// Encrypt appends the ciphertext of plaintext (at most 8 KiB) to dst and returns
-	// the extended slice. It adds at most 1 KiB. The capacity of dst must not overlap the inputs.
+	// the extended slice. It adds at most 1 KiB. The room behind dst must not overlap the
+	// inputs; what is in dst may be one of them.
 	Encrypt(ctx context.Context, dst, plaintext, associatedData []byte) ([]byte, error)
 
 	// Decrypt appends the plaintext to dst and returns the extended slice, or nil and

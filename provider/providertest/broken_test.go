@@ -15,7 +15,7 @@ type broken struct {
 
 // brokenProviders are all of them; TestEachCaseFailsAlone proves that they do for every
 // case. Each make returns a fresh one.
-var brokenProviders = concat(brokenEncryption, brokenRefusals, brokenMaterials, brokenLives, brokenSigning)
+var brokenProviders = concat(brokenEncryption, brokenDataKeys, brokenRefusals, brokenMaterials, brokenLives, brokenSigning)
 
 func concat(parts ...[]broken) (all []broken) {
 	for _, p := range parts {

@@ -48,9 +48,23 @@ func (h *hooked) withAbilities(k provider.Key) provider.Key {
 		return &hookedRSA{hookedSigner{base, sound}, sound}
 	case provider.Signer:
 		return &hookedSigner{base, sound}
+	case provider.DataKeyGenerator:
+		if h.dataKey == nil {
+			return &base
+		}
+		return &hookedGenerator{base, sound}
 	default:
 		return &base
 	}
+}
+
+type hookedGenerator struct {
+	hookedKey
+	sound provider.DataKeyGenerator
+}
+
+func (k *hookedGenerator) GenerateDataKey(ctx context.Context, dst, key, ad []byte) ([]byte, error) {
+	return k.h.dataKey(k.sound.GenerateDataKey, ctx, dst, key, ad)
 }
 
 type hookedSigner struct {

@@ -17,6 +17,7 @@ type hooked struct {
 	destroy  func(ctx context.Context, id string, m []byte) error
 	encrypt  func(sound cryptFunc, ctx context.Context, dst, in, ad []byte) ([]byte, error)
 	decrypt  func(sound cryptFunc, ctx context.Context, dst, in, ad []byte) ([]byte, error)
+	dataKey  func(sound cryptFunc, ctx context.Context, dst, key, ad []byte) ([]byte, error)
 
 	abilities abilities
 }

@@ -45,6 +45,7 @@ type promise struct {
 func cases() []promise {
 	return slices.Concat(
 		encryptionCases(),
+		dataKeyCases(),
 		refusalCases(),
 		materialCases(),
 		destroyCases(),
