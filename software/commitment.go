@@ -1,7 +1,7 @@
 package software
 
 import (
-	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -25,7 +25,7 @@ var errSeal = errors.New("software: AES-GCM stopped working")
 func sealCommitted(k *xaes.Key, dst, plaintext, associatedData []byte) ([]byte, error) {
 	out := slices.Grow(dst, sealedOverhead+len(plaintext))
 	// The zeros and the plaintext are put where Seal encrypts in place.
-	at := len(out) + xaes.SaltSize
+	at := len(out) + xaes.PlaintextAt
 	padded := out[at : at+commitmentSize+len(plaintext)]
 	copy(padded[commitmentSize:], plaintext)
 	clear(padded[:commitmentSize])
@@ -48,12 +48,23 @@ func openCommitted(k *xaes.Key, dst, sealed, associatedData []byte) ([]byte, boo
 		return nil, false
 	}
 	padded := out[len(dst):]
-	var zeros [commitmentSize]byte
-	if subtle.ConstantTimeCompare(padded[:commitmentSize], zeros[:]) != 1 {
+	if !zeros([commitmentSize]byte(padded)) {
 		clear(padded)
 		return nil, false
+	}
+	if cap(dst) == 0 { // the result need not begin where out does
+		return padded[commitmentSize:], true
 	}
 	n := copy(padded, padded[commitmentSize:])
 	clear(padded[n:])
 	return out[:len(dst)+n], true
+}
+
+// zeros tells whether all bytes are zero, in a time that does not depend on them.
+func zeros(b [commitmentSize]byte) bool {
+	var all uint64
+	for i := 0; i < len(b); i += 8 {
+		all |= binary.NativeEndian.Uint64(b[i:])
+	}
+	return all == 0
 }

@@ -5,15 +5,18 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
-	"sync"
 	"sync/atomic"
 )
 
 // expanded is a key made ready: its AES, and K1, the first CMAC subkey of that AES
 // (NIST SP 800-38B, 6.1), and the message keys that are worth keeping.
+//
+// The AES is half a kilobyte. It is kept from the first message on whose key is derived to be
+// opened, for there may be one for each; those to be sealed are derived too seldom.
 type expanded struct {
-	block   cipher.Block
+	key     [KeySize]byte
 	k1      [aes.BlockSize]byte
+	aes     atomic.Pointer[cipher.Block]
 	sealers [4]atomic.Pointer[sealer] // with messages left, for one goroutine each
 	openers [2]atomic.Pointer[opener] // of the messages that were opened lately
 }
@@ -27,16 +30,12 @@ const maxMessages = 1 << 10
 
 // A sealer seals messages under one message key, for one goroutine at a time.
 type sealer struct {
-	salt [SaltSize]byte
-	gcm  cipher.AEAD
+	messageKey
 	left int
 }
 
 // An opener opens the messages of one salt, for any number of goroutines.
-type opener struct {
-	salt [SaltSize]byte
-	gcm  cipher.AEAD
-}
+type opener struct{ messageKey }
 
 // take returns a sealer that nobody else has.
 func (e *expanded) take() (*sealer, error) {
@@ -50,8 +49,7 @@ func (e *expanded) take() (*sealer, error) {
 	s := &sealer{left: maxMessages}
 	// Read never fails: where there is no randomness, it ends the program.
 	_, _ = rand.Read(s.salt[:])
-	var err error
-	s.gcm, err = e.messageAEAD(s.salt[:])
+	err := e.derive(&s.messageKey, false)
 	return s, err
 }
 
@@ -68,15 +66,14 @@ func (e *expanded) give(s *sealer) {
 }
 
 // opener returns the opener of a salt, and whether it was kept from before.
-func (e *expanded) opener(salt []byte) (o *opener, kept bool, err error) {
+func (e *expanded) opener(salt [SaltSize]byte) (o *opener, kept bool, err error) {
 	for i := range e.openers {
-		if o := e.openers[i].Load(); o != nil && string(o.salt[:]) == string(salt) {
+		if o := e.openers[i].Load(); o != nil && o.salt == salt {
 			return o, true, nil
 		}
 	}
-	o = &opener{salt: [SaltSize]byte(salt)}
-	o.gcm, err = e.messageAEAD(salt)
-	return o, false, err
+	o = &opener{messageKey{salt: salt}}
+	return o, false, e.derive(&o.messageKey, true)
 }
 
 // keep keeps an opener that opened something, in the place of an older one. What opens
@@ -86,14 +83,29 @@ func (e *expanded) keep(o *opener) {
 }
 
 func expand(key []byte) (*expanded, error) {
-	block, err := aes.NewCipher(key)
+	e := &expanded{key: [KeySize]byte(key)}
+	block, err := e.block(false)
 	if err != nil {
-		return nil, fmt.Errorf("xaes: AES: %w", err)
+		return nil, err
 	}
-	e := &expanded{block: block}
 	block.Encrypt(e.k1[:], e.k1[:])
 	doubled(&e.k1)
 	return e, nil
+}
+
+// block is the AES of the key, which is kept if it is to be.
+func (e *expanded) block(kept bool) (cipher.Block, error) {
+	if known := e.aes.Load(); known != nil {
+		return *known, nil
+	}
+	block, err := aes.NewCipher(e.key[:])
+	if err != nil {
+		return nil, fmt.Errorf("xaes: AES: %w", err)
+	}
+	if kept {
+		e.aes.Store(&block)
+	}
+	return block, nil
 }
 
 // doubled multiplies b by x in GF(2^128), without a branch that depends on b.
@@ -103,34 +115,4 @@ func doubled(b *[aes.BlockSize]byte) {
 		b[i], carry = b[i]<<1|carry, b[i]>>7
 	}
 	b[len(b)-1] ^= 0b10000111 & -carry
-}
-
-// scratch has room for message keys, all zero.
-var scratch = sync.Pool{New: func() any { return new([KeySize]byte) }}
-
-// messageAEAD is the AES-GCM, with random nonces, of the message with that salt.
-func (e *expanded) messageAEAD(salt []byte) (cipher.AEAD, error) {
-	key := scratch.Get().(*[KeySize]byte)
-	e.messageKey(key, salt)
-	block, err := aes.NewCipher(key[:])
-	clear(key[:])
-	scratch.Put(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
-}
-
-// messageKey derives the key of the message with that salt: CMAC-AES of two blocks of
-// input, which is one AES call for each half.
-func (e *expanded) messageKey(key *[KeySize]byte, salt []byte) {
-	for i := range 2 {
-		half := key[i*aes.BlockSize:][:aes.BlockSize]
-		copy(half, []byte{0, byte(1 + i), 'X', 0})
-		copy(half[4:], salt)
-		for j := range half {
-			half[j] ^= e.k1[j]
-		}
-		e.block.Encrypt(half, half)
-	}
 }

@@ -13,6 +13,7 @@
 package xaes
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +26,9 @@ const (
 	// SaltSize is the size in bytes of the salt at the start of a ciphertext, from which
 	// the message's own key is derived.
 	SaltSize = 12
+
+	// PlaintextAt is where in a ciphertext the encrypted plaintext stands.
+	PlaintextAt = SaltSize + ivSize
 
 	// Overhead is how many bytes a ciphertext is longer than its plaintext: salt, iv, tag.
 	Overhead = SaltSize + ivSize + tagSize
@@ -53,7 +57,7 @@ type Key struct {
 
 // New returns the Key of these 32 bytes. It keeps no reference to them.
 //
-// New fails also where the Go toolchain has no AES-GCM with random nonces for its AES, so
+// New fails also where the Go toolchain has no AES-GCM for its AES, so
 // that Seal and Open cannot fail of that later.
 func New(key []byte) (*Key, error) {
 	if len(key) != KeySize {
@@ -63,7 +67,7 @@ func New(key []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := e.messageAEAD(make([]byte, SaltSize)); err != nil {
+	if err := e.derive(new(messageKey), false); err != nil {
 		return nil, fmt.Errorf("xaes: AES-GCM: %w", err)
 	}
 	return &Key{expanded: func() *expanded { return e }}, nil
@@ -74,8 +78,9 @@ func New(key []byte) (*Key, error) {
 // if dst has that much capacity to spare.
 //
 // The spare capacity of dst may not overlap the inputs, with one exception that saves a
-// copy: the plaintext may lie exactly at dst[len(dst)+SaltSize:]. As everywhere in
-// crypto/cipher, other overlaps and plaintexts of more than 64 GiB panic.
+// copy: the plaintext may lie exactly where its ciphertext is going to be, at
+// dst[len(dst)+PlaintextAt:]. As everywhere in crypto/cipher, other overlaps and plaintexts
+// of more than 64 GiB panic.
 func (k *Key) Seal(dst, plaintext, associatedData []byte) []byte {
 	e := k.expanded()
 	s, err := e.take()
@@ -83,7 +88,39 @@ func (k *Key) Seal(dst, plaintext, associatedData []byte) []byte {
 		return nil // cannot be: New has done the same
 	}
 	out := append(slices.Grow(dst, Overhead+len(plaintext)), s.salt[:]...)
-	out = s.gcm.Seal(out, nil, plaintext, associatedData)
+	out = s.seal(out, plaintext, associatedData)
+	e.give(s)
+	return out
+}
+
+// SealRandom fills key with random bytes, and appends to dst the ciphertext of zeros zero
+// bytes and the key, as Seal does. Key and nonce are one read of the random source where that
+// can be. The spare capacity of dst may not overlap the inputs.
+func (k *Key) SealRandom(dst, key []byte, zeros int, associatedData []byte) []byte {
+	at := len(dst) + PlaintextAt
+	out := slices.Grow(dst, Overhead+zeros+len(key))
+	padded := out[at : at+zeros+len(key)]
+	if approved || zeros < ivSize {
+		_, _ = rand.Read(key)
+		clear(padded[:zeros])
+		copy(padded[zeros:], key)
+		sealed := k.Seal(out, padded, associatedData)
+		if sealed == nil {
+			clear(padded)
+		}
+		return sealed
+	}
+	e := k.expanded()
+	s, err := e.take()
+	if err != nil {
+		return nil // cannot be: New has done the same
+	}
+	_, _ = rand.Read(padded[zeros-ivSize:])
+	iv := out[at-ivSize : at]
+	copy(iv, padded[zeros-ivSize:])
+	copy(key, padded[zeros:])
+	clear(padded[:zeros])
+	out = s.gcm.Seal(append(out, s.salt[:]...)[:at], iv, padded, associatedData)
 	e.give(s)
 	return out
 }
@@ -96,11 +133,11 @@ func (k *Key) Open(dst, ciphertext, associatedData []byte) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	e := k.expanded()
-	o, kept, err := e.opener(ciphertext[:SaltSize])
+	o, kept, err := e.opener([SaltSize]byte(ciphertext))
 	if err != nil {
 		return nil, ErrOpen // cannot be: New has done the same
 	}
-	out, err := o.gcm.Open(dst, nil, ciphertext[SaltSize:], associatedData)
+	out, err := o.open(dst, ciphertext[SaltSize:], associatedData)
 	if err != nil {
 		return nil, ErrOpen
 	}

@@ -83,12 +83,70 @@ func TestSealsInPlace(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
 	buf := append(make([]byte, 0, 100), "prefix"...)
-	plaintext := append(buf[:6+xaes.SaltSize], "plaintext"...)[6+xaes.SaltSize:]
+	plaintext := append(buf[:6+xaes.PlaintextAt], "plaintext"...)[6+xaes.PlaintextAt:]
 	sealed := k.Seal(buf, plaintext, []byte("ad"))
 	require.Same(t, &buf[0], &sealed[0])
 	opened, err := k.Open(nil, sealed[6:], []byte("ad"))
 	require.NoError(t, err)
 	require.Equal(t, "plaintext", string(opened))
+}
+
+// TestSealRandom: what comes back is zeros and the key that was filled in, behind what was in
+// dst; and no two keys are alike.
+func TestSealRandom(t *testing.T) {
+	t.Parallel()
+	k, ad := newKey(t), []byte("ad")
+	for _, zeros := range []int{0, 1, 11, 12, 32} {
+		for _, n := range []int{0, 1, 32, 1024} {
+			for _, spare := range []int{0, 1, 4096} {
+				key, again := make([]byte, n), make([]byte, n)
+				sealed := k.SealRandom(append(make([]byte, 0, 6+spare), "prefix"...), key, zeros, ad)
+				require.Equal(t, "prefix", string(sealed[:6]))
+				require.Len(t, sealed, 6+xaes.Overhead+zeros+n)
+				opened, err := k.Open(nil, sealed[6:], ad)
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(append(make([]byte, zeros), key...), opened))
+				k.SealRandom(nil, again, zeros, ad)
+				if n >= 32 {
+					require.NotEqual(t, key, again)
+					require.NotEqual(t, make([]byte, n), key)
+				}
+			}
+		}
+	}
+}
+
+// TestKeptKeysAreFew: of messages of any number of salts, and from any number of goroutines,
+// a Key keeps no more message keys than it has places for; of forged messages it keeps none.
+func TestKeptKeysAreFew(t *testing.T) {
+	t.Parallel()
+	raw := randomBytes(t, xaes.KeySize)
+	k, err := xaes.New(raw)
+	require.NoError(t, err)
+	for range 100 {
+		forged := randomBytes(t, 100)
+		_, err := k.Open(nil, forged, nil)
+		require.ErrorIs(t, err, xaes.ErrOpen)
+	}
+	sealers, openers := k.Kept()
+	require.Zero(t, sealers)
+	require.Zero(t, openers)
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 100 {
+				other, _ := xaes.New(raw)
+				_, _ = k.Open(nil, other.Seal(nil, nil, nil), nil)
+				k.Seal(nil, nil, nil)
+			}
+		})
+	}
+	all.Wait()
+	sealers, openers = k.Kept()
+	require.LessOrEqual(t, sealers, 4)
+	require.LessOrEqual(t, openers, 2)
+	require.NotZero(t, sealers)
+	require.NotZero(t, openers)
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -127,8 +185,13 @@ func TestNoncesDiffer(t *testing.T) {
 	var all sync.WaitGroup
 	for range goroutines {
 		all.Go(func() {
-			for range n {
-				sealed := k.Seal(nil, nil, nil)
+			for i := range n {
+				var sealed []byte
+				if i%2 == 0 {
+					sealed = k.Seal(nil, nil, nil)
+				} else {
+					sealed = k.SealRandom(nil, nil, 32, nil)
+				}
 				mu.Lock()
 				salts[string(sealed[:12])]++
 				ivs[string(sealed[12:24])] = true
