@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 	"sync"
 	"time"
 )
@@ -47,35 +48,33 @@ func parseKeyID(s string) (id keyID, ok bool) {
 	if len(s) != 36 {
 		return keyID{}, false
 	}
-	n := 0
-	for i := 0; i < len(s); {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if s[i] != '-' {
-				return keyID{}, false
-			}
-			i++
-			continue
-		}
-		hi, lo := nibble(s[i]), nibble(s[i+1])
-		if hi > 15 || lo > 15 {
-			return keyID{}, false
-		}
-		id[n] = hi<<4 | lo
-		n++
-		i += 2
+	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return keyID{}, false
+	}
+	var all byte
+	for i := range id {
+		at := digits[i]
+		hi, lo := nibbles[s[at]], nibbles[s[at+1]]
+		all |= hi | lo
+		id[i] = hi<<4 | lo&15
+	}
+	if all > 15 {
+		return keyID{}, false
 	}
 	return id, true
 }
 
-func nibble(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
+// digits is where each byte of an ID stands in its text.
+var digits = [len(keyID{})]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+
+// nibbles are the values of the digits that String writes; 255 is none. This table is read for
+// every use of a key.
+var nibbles = func() (table [256]byte) {
+	for i := range table {
+		table[i] = byte(max(-1, strings.IndexByte("0123456789abcdef", byte(i))))
 	}
-	return 255
-}
+	return table
+}()
 
 // idSource makes IDs that grow, also within one millisecond and when the clock goes
 // back: the 12 bits behind the timestamp count (RFC 9562, section 6.2, method 1).

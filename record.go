@@ -146,6 +146,9 @@ func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, 
 	if r.ID != id {
 		return nil, errRecord
 	}
+	if len(r.Versions) > 0 { // the decoder leaves room for more
+		r.Versions = append(make([]keyVersion, 0, len(r.Versions)), r.Versions...)
+	}
 	return r, nil
 }
 

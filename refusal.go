@@ -132,6 +132,9 @@ func (e *refusal) self() *refusal { return e }
 // refusedAs tells whether err is a refusal of this package for that condition. Unlike
 // errors.Is it does not look into causes, which others choose.
 func refusedAs(err, cond error) bool {
+	if err == nil {
+		return false
+	}
 	r := refusalOf(err)
 	return r != nil && r.cond == cond
 }
