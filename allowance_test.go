@@ -70,6 +70,39 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
+// TestAllowanceOfEveryCall: every call that encrypts takes from the allowance, and one that is refused
+// writes nothing and leaves no data key.
+func TestAllowanceOfEveryCall(t *testing.T) {
+	const most = 20
+	ctx := t.Context()
+	for name, call := range map[string]func(m *kms.Manager, id string, dst, key []byte) error{
+		"Encrypt": func(m *kms.Manager, id string, _, _ []byte) error { return only(m.Encrypt(ctx, id, nil, nil)) },
+		"AppendEncrypt": func(m *kms.Manager, id string, dst, _ []byte) error {
+			return only(m.AppendEncrypt(ctx, dst, id, nil, nil))
+		},
+		"GenerateDataKey": func(m *kms.Manager, id string, _, _ []byte) error { return only(m.GenerateDataKey(ctx, id, nil)) },
+		"GenerateDataKeyWithoutPlaintext": func(m *kms.Manager, id string, _, _ []byte) error {
+			return only(m.GenerateDataKeyWithoutPlaintext(ctx, id, 32, nil))
+		},
+		"AppendDataKey": func(m *kms.Manager, id string, dst, key []byte) error {
+			return only(m.AppendDataKey(ctx, dst, id, key, nil))
+		},
+	} {
+		k := kmstest.New(t, inHardware)
+		kms.LimitUses(k.Manager, most, 8)
+		id := hardwareKey(t, k)
+		dst, key := make([]byte, 0, 256), make([]byte, 32)
+		for range most {
+			require.NoError(t, call(k.Manager, id, dst, key), name)
+		}
+		clear(dst[:cap(dst)])
+		clear(key)
+		require.ErrorIs(t, call(k.Manager, id, dst, key), kms.ErrLimit, name)
+		require.Equal(t, make([]byte, 256), dst[:256], name)
+		require.Equal(t, make([]byte, 32), key, name)
+	}
+}
+
 // TestAllowanceSurvives: a process that ends takes the rest of its block with it, and nothing that
 // was used is handed out again.
 func TestAllowanceSurvives(t *testing.T) {

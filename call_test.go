@@ -33,6 +33,9 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 		"Encrypt":         func() error { return only(m.Encrypt(ctx, s.id, nil, nil)) },
 		"Decrypt":         func() error { return only(m.Decrypt(ctx, s.ciphertext, nil)) },
 		"ReEncrypt":       func() error { return only(m.ReEncrypt(ctx, s.ciphertext, nil, s.id, nil)) },
+		"AppendDataKey":   func() error { return only(m.AppendDataKey(ctx, nil, s.id, make([]byte, 16), nil)) },
+		"AppendEncrypt":   func() error { return only(m.AppendEncrypt(ctx, nil, s.id, nil, nil)) },
+		"AppendDecrypt":   func() error { return only(m.AppendDecrypt(ctx, nil, s.ciphertext, nil)) },
 		"Maintain":        func() error { return only(m.Maintain(ctx)) },
 		"RotateRoot":      func() error { return m.RotateRoot(ctx, s.Root) },
 		"GenerateDataKeyN": func() error {

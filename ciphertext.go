@@ -22,8 +22,8 @@ const (
 	// contextSize is the size of what stands for an encryption context.
 	contextSize = 32
 
-	// overhead is more than any suite adds to a plaintext.
-	overhead = 80
+	// overhead is as much as any suite adds to a plaintext.
+	overhead = 72
 )
 
 // MaxCiphertext is the most that Decrypt takes, in bytes; no ciphertext is longer.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sync"
 )
 
 // EncryptionContext is what a ciphertext is bound to: pairs that say what it is for, as
@@ -19,6 +20,9 @@ const (
 )
 
 func (ec EncryptionContext) check(op Op) error {
+	if len(ec) == 0 {
+		return nil
+	}
 	if len(ec) > MaxContextPairs {
 		return invalid(op, "the encryption context has more than 64 pairs")
 	}
@@ -55,12 +59,32 @@ func (ec EncryptionContext) canonical(b []byte) []byte {
 	return b
 }
 
-// appendHash appends the SHA-256 of the canonical encoding, or nothing for none.
-func (ec EncryptionContext) appendHash(b []byte) []byte {
+// bound is the associated data of a payload.
+type bound struct {
+	data []byte
+	room *boundRoom // that data is in, to be used again; nil: there is none
+}
+
+type boundRoom [headerSize + contextSize]byte
+
+var boundRooms = sync.Pool{New: func() any { return new(boundRoom) }}
+
+// bind makes the associated data of a header and an encryption context: the header and, if
+// there is a context, the SHA-256 of its canonical encoding. Without one it is the header
+// itself.
+func bind(header []byte, ec EncryptionContext) bound {
 	if len(ec) == 0 {
-		return b
+		return bound{data: header}
 	}
-	var room [256]byte
-	sum := sha256.Sum256(ec.canonical(room[:0]))
-	return append(b, sum[:]...)
+	var few [256]byte
+	sum := sha256.Sum256(ec.canonical(few[:0]))
+	room := boundRooms.Get().(*boundRoom)
+	return bound{append(append(room[:0], header...), sum[:]...), room}
+}
+
+// free gives up the associated data, after its use.
+func (b bound) free() {
+	if b.room != nil {
+		boundRooms.Put(b.room)
+	}
 }

@@ -44,12 +44,15 @@ func (m *Manager) GenerateDataKey(ctx context.Context, ref string, ec Encryption
 func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKey)
 	defer c.end(ctx, &err)
-	k, plaintext, err := m.dataKey(ctx, c, ref, n, ec)
+	if err := checkDataKey(c.op, n); err != nil {
+		return DataKey{}, err
+	}
+	plaintext := make([]byte, n)
+	ciphertext, err := m.makeDataKey(ctx, c, nil, ref, plaintext, ec)
 	if err != nil {
 		return DataKey{}, err
 	}
-	k.plaintext = func() []byte { return plaintext }
-	return k, nil
+	return DataKey{c.keyID, int(c.version), ciphertext, func() []byte { return plaintext }}, nil
 }
 
 // GenerateDataKeyWithoutPlaintext makes a data key of n bytes, 1 to 1024, and returns it
@@ -57,25 +60,47 @@ func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec En
 func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKeyWithoutPlaintext)
 	defer c.end(ctx, &err)
-	k, plaintext, err := m.dataKey(ctx, c, ref, n, ec)
-	clear(plaintext)
-	return k, err
-}
-
-func (m *Manager) dataKey(ctx context.Context, c *call, ref string, n int, ec EncryptionContext) (DataKey, []byte, error) {
-	if n < 1 || n > MaxDataKeySize {
-		return DataKey{}, nil, invalid(c.op, "the data key is not 1 to 1024 bytes long")
-	}
-	e, err := m.encryptor(ctx, c, ref, ec)
-	if err != nil {
-		return DataKey{}, nil, err
+	if err := checkDataKey(c.op, n); err != nil {
+		return DataKey{}, err
 	}
 	plaintext := make([]byte, n)
-	rand.Read(plaintext)
-	ciphertext, err := m.seal(ctx, c, e, plaintext, ec)
+	defer clear(plaintext)
+	ciphertext, err := m.makeDataKey(ctx, c, nil, ref, plaintext, ec)
 	if err != nil {
-		clear(plaintext)
-		return DataKey{}, nil, err
+		return DataKey{}, err
 	}
-	return DataKey{KeyID: c.keyID, KeyVersion: int(c.version), Ciphertext: ciphertext}, plaintext, nil
+	return DataKey{KeyID: c.keyID, KeyVersion: int(c.version), Ciphertext: ciphertext}, nil
+}
+
+func checkDataKey(op Op, n int) error {
+	if n < 1 || n > MaxDataKeySize {
+		return invalid(op, "the data key is not 1 to 1024 bytes long")
+	}
+	return nil
+}
+
+// makeDataKey fills plaintext with a data key, once its size is found good, and appends what is
+// kept of it to dst. What it could not encrypt it wipes.
+func (m *Manager) makeDataKey(ctx context.Context, c *call, dst []byte, ref string, plaintext []byte, ec EncryptionContext) ([]byte, error) {
+	e, err := m.encryptor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	key, err := m.sealingKey(ctx, c, e)
+	if err != nil {
+		return nil, err
+	}
+	out := e.begin(dst, len(plaintext))
+	bound := bind(out[len(dst):], ec)
+	if key.maker != nil {
+		out, err = key.maker.GenerateDataKey(ctx, out, plaintext, bound.data)
+	} else {
+		rand.Read(plaintext)
+		out, err = key.Encrypt(ctx, out, plaintext, bound.data)
+	}
+	bound.free()
+	if out, err = sealed(c, len(dst), out, err); err != nil {
+		clear(plaintext)
+	}
+	return out, err
 }

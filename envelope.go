@@ -12,14 +12,7 @@ const MaxPlaintext = 6144
 func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpEncrypt)
 	defer c.end(ctx, &err)
-	if len(plaintext) > MaxPlaintext {
-		return nil, invalid(c.op, "the plaintext is longer than 6144 bytes; encrypt it under a data key")
-	}
-	e, err := m.encryptor(ctx, c, ref, ec)
-	if err != nil {
-		return nil, err
-	}
-	return m.seal(ctx, c, e, plaintext, ec)
+	return m.encrypt(ctx, c, nil, ref, plaintext, ec)
 }
 
 // Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption
@@ -29,7 +22,7 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
-	return m.decrypt(ctx, c, ciphertext, ec)
+	return m.decrypt(ctx, c, nil, ciphertext, ec)
 }
 
 // ReEncrypt decrypts a ciphertext under one encryption context and encrypts what was in
@@ -50,7 +43,7 @@ func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from Encrypt
 func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (plaintext []byte, keyID string, err error) {
 	c := m.begin(OpReEncryptFrom)
 	defer c.end(ctx, &err)
-	plaintext, err = m.decrypt(ctx, c, ciphertext, ec)
+	plaintext, err = m.decrypt(ctx, c, nil, ciphertext, ec)
 	return plaintext, c.keyID, err
 }
 
@@ -61,7 +54,19 @@ func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte,
 	if err != nil {
 		return nil, err
 	}
-	return m.seal(ctx, c, e, plaintext, ec)
+	return m.seal(ctx, c, e, nil, plaintext, ec)
+}
+
+// encrypt encrypts plaintext, once its length is found good, and appends it to dst.
+func (m *Manager) encrypt(ctx context.Context, c *call, dst []byte, ref string, plaintext []byte, ec EncryptionContext) ([]byte, error) {
+	if len(plaintext) > MaxPlaintext {
+		return nil, invalid(c.op, "the plaintext is longer than 6144 bytes; encrypt it under a data key")
+	}
+	e, err := m.encryptor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	return m.seal(ctx, c, e, dst, plaintext, ec)
 }
 
 // encryptor finds the key to encrypt with.
@@ -76,38 +81,62 @@ func (m *Manager) encryptor(ctx context.Context, c *call, ref string, ec Encrypt
 	return e, err
 }
 
-// seal encrypts plaintext under the primary version of a key.
-func (m *Manager) seal(ctx context.Context, c *call, e *entry, plaintext []byte, ec EncryptionContext) ([]byte, error) {
+// seal encrypts plaintext under the primary version of a key and appends it to dst, whose
+// spare capacity may not overlap it.
+func (m *Manager) seal(ctx context.Context, c *call, e *entry, dst, plaintext []byte, ec EncryptionContext) ([]byte, error) {
+	key, err := m.sealingKey(ctx, c, e)
+	if err != nil {
+		return nil, err
+	}
+	out := e.begin(dst, len(plaintext))
+	bound := bind(out[len(dst):], ec)
+	out, err = key.Encrypt(ctx, out, plaintext, bound.data)
+	bound.free()
+	return sealed(c, len(dst), out, err)
+}
+
+// sealingKey returns the primary version of the key, for one encryption, which is taken from what
+// the key may do.
+func (m *Manager) sealingKey(ctx context.Context, c *call, e *entry) (*openKey, error) {
 	key, err := m.openPrimary(ctx, c, e)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.spend(ctx, c, e.record); err != nil {
-		return nil, err
+	return key, m.spend(ctx, c, e.record)
+}
+
+// begin appends the header of a ciphertext of size bytes to dst, with room for all of it.
+func (e *entry) begin(dst []byte, size int) []byte {
+	if room := headerSize + overhead + size; cap(dst)-len(dst) < room {
+		dst = append(make([]byte, 0, len(dst)+room), dst...)
 	}
-	// One allocation holds the ciphertext and, behind its capacity, the associated data.
-	room := headerSize + overhead + len(plaintext)
-	b := make([]byte, room+headerSize+contextSize)
-	h := header{suiteOf(e.record.Protection), e.record.ID, e.record.Primary}
-	out := h.append(b[:0:room])
-	associated := ec.appendHash(append(b[room:room], out...))
-	if out, err = key.Encrypt(ctx, out, plaintext, associated); err != nil {
+	return e.header.append(dst)
+}
+
+// sealed is a ciphertext, behind n bytes of something else, as the provider answered it.
+func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
+	if err != nil {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
-	if len(out) > MaxCiphertext { // Decrypt would refuse it
+	if len(out)-n > MaxCiphertext { // Decrypt would refuse it
 		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider adds too much to a plaintext", nil)
 	}
 	return out, nil
 }
 
-// decrypt opens a ciphertext with the key version that it names.
-func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+// decrypt opens a ciphertext with the key version that it names and appends the plaintext to
+// dst, whose spare capacity may not overlap it.
+func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
 	if err := ec.check(c.op); err != nil {
 		return nil, err
 	}
 	h, payload, ok := parseHeader(ciphertext)
 	if !ok {
-		return m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
+		plaintext, err := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
+		if err != nil {
+			return nil, err
+		}
+		return moved(dst, plaintext), nil
 	}
 	if m.ask != nil {
 		c.keyID = h.id.String()
@@ -119,7 +148,7 @@ func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec En
 	if refusedAs(err, ErrNotFound) {
 		// Another system's ciphertext may look like one that names a key that is not here.
 		if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
-			return plaintext, nil
+			return moved(dst, plaintext), nil
 		}
 		c.keyID = h.id.String()
 	}
@@ -127,7 +156,7 @@ func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec En
 		return nil, err
 	}
 	i := e.record.version(h.version)
-	if i < 0 || h.suite != suiteOf(e.record.Protection) {
+	if i < 0 || h.suite != e.header.suite {
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}
 	c.version = h.version
@@ -135,11 +164,20 @@ func (m *Manager) decrypt(ctx context.Context, c *call, ciphertext []byte, ec En
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, headerSize+contextSize)
-	associated := ec.appendHash(append(b, ciphertext[:headerSize]...))
-	plaintext, err := key.Decrypt(ctx, nil, payload, associated)
+	bound := bind(ciphertext[:headerSize], ec)
+	plaintext, err := key.Decrypt(ctx, dst, payload, bound.data)
+	bound.free()
 	if err != nil {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
 	return plaintext, nil
+}
+
+// moved appends a plaintext to dst and wipes it, unless it can be had as it is.
+func moved(dst, plaintext []byte) []byte {
+	if dst == nil {
+		return plaintext
+	}
+	defer clear(plaintext)
+	return append(dst, plaintext...)
 }

@@ -261,6 +261,58 @@ func ExampleManager_Decrypt() {
 	// Output: true
 }
 
+func ExampleManager_AppendEncrypt() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	var sealed, opened []byte // used again and again: after the first turns nothing is allocated
+	for _, row := range []string{"one", "two", "three"} {
+		var err error
+		if sealed, err = m.AppendEncrypt(ctx, sealed[:0], "alias/invoices", []byte(row), nil); err != nil {
+			log.Fatal(err)
+		}
+		if opened, err = m.AppendDecrypt(ctx, opened[:0], sealed, nil); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", opened)
+	}
+	// Output:
+	// one
+	// two
+	// three
+}
+
+func ExampleManager_AppendDecrypt() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	ciphertext, err := m.Encrypt(ctx, "alias/invoices", []byte("world"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	greeting, err := m.AppendDecrypt(ctx, []byte("hello "), ciphertext, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", greeting)
+	// Output: hello world
+}
+
+func ExampleManager_AppendDataKey() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	var key [kms.DataKeySize]byte
+	defer clear(key[:])
+	wrapped, err := m.AppendDataKey(ctx, nil, "alias/invoices", key[:], nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	again, err := m.Decrypt(ctx, wrapped, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(bytes.Equal(again, key[:]))
+	// Output: true
+}
+
 func ExampleManager_ReEncrypt() {
 	ctx := context.Background()
 	m := exampleManager("alias/old", "alias/new")

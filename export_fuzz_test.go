@@ -17,7 +17,7 @@ func Reassemble(ciphertext []byte) ([]byte, bool) {
 // stands for it in the associated data.
 func CanonicalContext(ec EncryptionContext) []byte { return ec.canonical(nil) }
 
-func HashContext(ec EncryptionContext) []byte { return ec.appendHash(nil) }
+func HashContext(ec EncryptionContext) []byte { return bind(nil, ec).data }
 
 // Authenticate makes an item of any content, as the Manager itself would write it.
 func Authenticate(m *Manager, name string, body []byte) []byte {

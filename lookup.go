@@ -17,14 +17,17 @@ type entry struct {
 	record  *record
 	primary int                       // the index of the version that encrypts; -1: there is none
 	opened  []atomic.Pointer[openKey] // one for each of the record's versions; nil: not yet
+	header  header                    // of what is encrypted
 	version keystore.Version
-	mac     [macSize]byte // of the record
-	readAt  time.Time     // when the store was asked
+	mac     [macSize]byte              // of the record
+	readAt  time.Time                  // when the store was asked
+	first   [1]atomic.Pointer[openKey] // what opened is in, of a key with one version
 }
 
 // An openKey is an opened key version, and where its uses are counted.
 type openKey struct {
 	provider.Key
+	maker provider.DataKeyGenerator // the same; nil: it is none
 	tally *tally
 }
 
@@ -125,8 +128,11 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 			return nil, err
 		}
 		e.primary = e.record.version(e.record.Primary)
-		e.opened = make([]atomic.Pointer[openKey], len(e.record.Versions))
+		if e.opened = e.first[:]; len(e.record.Versions) != 1 {
+			e.opened = make([]atomic.Pointer[openKey], len(e.record.Versions))
+		}
 	}
+	e.header = header{suiteOf(e.record.Protection), id, e.record.Primary}
 	if e.record.DestroyedAt.IsZero() {
 		m.keys.put(id, e, mark)
 	}
@@ -134,7 +140,7 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 }
 
 // openPrimary returns the primary version of the key, for a use of it.
-func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (provider.Key, error) {
+func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey, error) {
 	if e.primary < 0 {
 		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
 	}
@@ -144,10 +150,10 @@ func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (provider.
 
 // open returns the i-th version of the key, opened and kept with the entry. Callers that
 // come at once may each open it, so that none waits for another's provider.
-func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.Key, error) {
+func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (*openKey, error) {
 	if key := e.opened[i].Load(); key != nil {
 		c.tally = key.tally
-		return key.Key, nil
+		return key, nil
 	}
 	r, v := e.record, &e.record.Versions[i]
 	p, err := m.provider(c, r)
@@ -163,7 +169,9 @@ func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (provider.
 	if err != nil {
 		return nil, fromProvider(c.op, r.id(), err)
 	}
-	c.tally = m.usage.of(r.ID, v.Version)
-	e.opened[i].Store(&openKey{key, c.tally})
-	return key, nil
+	opened := &openKey{Key: key, tally: m.usage.of(r.ID, v.Version)}
+	opened.maker, _ = key.(provider.DataKeyGenerator)
+	c.tally = opened.tally
+	e.opened[i].Store(opened)
+	return opened, nil
 }

@@ -33,6 +33,7 @@ var changesNoKey = map[string]bool{
 	"KeyUsage": true, "PlanDeletion": true, "Explain": true, "DescribeInstance": true, "Instances": true, "Tombstones": true,
 	// they use
 	"GenerateDataKey": true, "GenerateDataKeyN": true, "GenerateDataKeyWithoutPlaintext": true, "Encrypt": true, "Decrypt": true,
+	"AppendDataKey": true, "AppendEncrypt": true, "AppendDecrypt": true,
 	"ReEncrypt": true, "Rewrap": true, "Sign": true, "SignDigest": true, "Verify": true, "VerifyDigest": true, "GenerateMac": true,
 	"VerifyMac": true, "AsymmetricEncrypt": true, "AsymmetricDecrypt": true, "Signer": true, "Decrypter": true,
 	// they are about other things than one key

@@ -136,7 +136,7 @@ func ability[T any](ctx context.Context, m *Manager, c *call, e *entry) (able T,
 	if err != nil {
 		return able, err
 	}
-	able, ok := key.(T)
+	able, ok := key.Key.(T)
 	if !ok {
 		return able, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider", nil)
 	}
