@@ -56,9 +56,10 @@ golangci:
 	$(GO) run $(GOLANGCI) config verify
 	$(GO) run $(GOLANGCI) run ./...
 
-# The benchmarks and their floors, as ratios; -write docs/results.md keeps them.
+# This module beside its floors and its peers, as ratios, with a plot. The peers are in the go.mod
+# of bench alone. BENCHFLAGS="-write ../docs/results.md -svg ../docs/speed.svg" keeps both.
 bench:
-	$(GO) run ./internal/benchtable $(BENCHFLAGS)
+	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . $(BENCHFLAGS)
 
 # All fuzz targets, as lines of package and name. None at all is a failure.
 define fuzz_targets
