@@ -12,7 +12,7 @@
 //	owniv                        the token puts an IV of its own into AES-GCM, as some do
 //
 // C_Finalize, C_CloseAllSessions and C_Logout wait for the calls that are under way: to finalise a
-// module under a call is not defined, and SoftHSM 2.6.1 crashes of all three.
+// module under a call is not defined, and SoftHSM 2.6.1 was seen to crash of C_CloseAllSessions.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
