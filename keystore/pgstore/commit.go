@@ -104,9 +104,12 @@ func (s *Store) send(ctx context.Context, l *lane, g *group, made map[string]boo
 	}
 	var rows pgx.Rows
 	var err error
-	if l.creates {
+	switch {
+	case l.creates && n == 1:
+		rows, err = s.pool.Load().Query(ctx, s.sql.insertOne, names[0], news[0], values[0])
+	case l.creates:
 		rows, err = s.pool.Load().Query(ctx, s.sql.insert, names, news, values)
-	} else {
+	default:
 		rows, err = s.pool.Load().Query(ctx, s.sql.update, names, olds, news, values, l.segment, s.notes)
 	}
 	if err != nil {

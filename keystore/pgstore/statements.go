@@ -9,9 +9,10 @@ import (
 // statements are all that is ever sent. The name of the table is quoted; all else that
 // varies is a parameter.
 type statements struct {
-	probe, create, index, begin        string
-	get, list, changes, insert, update string
-	which, listen                      string
+	probe, create, index, begin string
+	get, list, changes, update  string
+	insertOne, insert           string
+	which, listen               string
 }
 
 // format is what the row about the table says.
@@ -67,6 +68,9 @@ func statementsFor(table pgx.Identifier, channel string, timelines bool) stateme
 			coalesce((SELECT position FROM TABLE_NAME WHERE name = '+' || $1), 0),
 			ARRAY(SELECT name FROM TABLE_NAME WHERE feed = $1 AND position > $2 LIMIT $3)`),
 
+		// The usual case of a writer alone: a row needs no set to be read from.
+		insertOne: fill(`INSERT INTO TABLE_NAME (name, version, value) VALUES ($1, $2, $3)
+			ON CONFLICT (name) DO NOTHING RETURNING name`),
 		// Names come sorted, so that those who write the same ones do not wait for each other in a
 		// circle.
 		insert: fill(`INSERT INTO TABLE_NAME (name, version, value)
