@@ -46,7 +46,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if w == nil || recipient == nil {
 		return BackupInfo{}, invalid(c.op, "there is nothing to write to, or no recipient")
 	}
-	rec, _, err := m.namedInstance(ctx, c, id)
+	rec, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return BackupInfo{}, err
 	}

@@ -176,10 +176,7 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 		id = cmp.Or(id, m.ids.next(c.now).String())
 	}
 	x.Instance = id
-	if !validInstanceID(id) {
-		return badInstanceID(c.op)
-	}
-	if err := c.authorizeInstance(ctx, id); err != nil {
+	if err := c.nameInstance(ctx, id); err != nil {
 		return err
 	}
 	x.against(asked.authorizeInstance(ctx, id))

@@ -131,7 +131,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 func (m *Manager) DescribeInstance(ctx context.Context, id string) (_ Instance, err error) {
 	c := m.begin(OpDescribeInstance)
 	defer c.end(ctx, &err)
-	rec, _, err := m.namedInstance(ctx, c, id)
+	rec, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return Instance{}, err
 	}

@@ -114,15 +114,21 @@ func (m *Manager) readInstance(c *call, id string, value []byte) (*instanceRecor
 	return rec, nil
 }
 
-// namedInstance is the instance that a caller named, as the store has it, after Authorize.
-func (m *Manager) namedInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+// nameInstance settles which instance a caller named, and asks Authorize.
+func (c *call) nameInstance(ctx context.Context, id string) error {
 	if !validInstanceID(id) {
-		return nil, "", badInstanceID(c.op)
+		return badInstanceID(c.op)
 	}
-	if err := c.authorizeInstance(ctx, id); err != nil {
-		return nil, "", err
+	return c.authorizeInstance(ctx, id)
+}
+
+// namedInstance is the instance that a caller named, as the store has it.
+func (m *Manager) namedInstance(ctx context.Context, c *call, id string) (*instanceRecord, error) {
+	if err := c.nameInstance(ctx, id); err != nil {
+		return nil, err
 	}
-	return m.getInstance(ctx, c, id)
+	rec, _, err := m.getInstance(ctx, c, id)
+	return rec, err
 }
 
 // updateInstance is the only way in which a call changes an instance, as update is for keys.
@@ -132,7 +138,7 @@ func (m *Manager) updateInstance(ctx context.Context, op Op, id string, bad erro
 	if bad != nil {
 		return Instance{}, bad
 	}
-	if _, _, err := m.namedInstance(ctx, c, id); err != nil {
+	if err := c.nameInstance(ctx, id); err != nil {
 		return Instance{}, err
 	}
 	rec, err := m.changeInstance(ctx, c, id, change)

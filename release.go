@@ -28,7 +28,7 @@ type ReleaseOptions struct {
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
-	rec, _, err := m.namedInstance(ctx, c, id)
+	rec, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return Instance{}, err
 	}
