@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 GO           ?= go
 FUZZTIME     ?= 30s
-CAMPAIGNTIME ?= 30m
+SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -88,11 +88,12 @@ fuzz:
 		fuzz_one "$$pkg" "$$name" $(FUZZTIME); \
 	done <<<"$$targets"
 
-# The long run: the tests that KEYHOLD_CAMPAIGN=1 makes long, package by package, then each
-# fuzz target for CAMPAIGNTIME. What passed at this commit is not done again, so that a
-# campaign which was stopped goes on where it was.
+# The long run: the tests that KEYHOLD_CAMPAIGN makes long, package by package, then each fuzz
+# target for 20 minutes. SHARE=0.1 does a tenth of it. What passed at this commit is not done again,
+# so that a campaign which was stopped goes on where it was.
 campaign:
-	@$(fuzz_one); done=.cache/campaign/$$(git rev-parse HEAD); mkdir -p "$$done"; \
+	@$(fuzz_one); done=.cache/campaign/$$(git rev-parse HEAD)-$(SHARE); mkdir -p "$$done"; \
+	each=$$(awk 'BEGIN { printf "%ds", 1200 * $(SHARE) }'); \
 	targets=$$($(fuzz_targets)); [ -n "$$targets" ] || { echo "no fuzz target found" >&2; exit 1; }; \
 	steps=$$($(GO) list ./... | sed 's/$$/ -/'; echo "$$targets"); \
 	total=$$(wc -l <<<"$$steps"); n=0; \
@@ -101,10 +102,10 @@ campaign:
 		if [ -e "$$stamp" ]; then echo "== $$n/$$total $$pkg $$name: done before"; continue; fi; \
 		echo "== $$n/$$total $$pkg $$name, begun $$(date -u +%FT%TZ)"; \
 		if [ "$$name" = - ]; then \
-			KEYHOLD_CAMPAIGN=1 $(GO) test -count=1 -v -timeout 0 "$$pkg" </dev/null; \
+			KEYHOLD_CAMPAIGN=$(SHARE) $(GO) test -count=1 -v -timeout 0 "$$pkg" </dev/null; \
 		else \
-			fuzz_one "$$pkg" "$$name" $(CAMPAIGNTIME); \
+			fuzz_one "$$pkg" "$$name" "$$each"; \
 		fi; \
 		touch "$$stamp"; \
 	done <<<"$$steps"; \
-	echo "== all $$total done at $$(git rev-parse --short HEAD)"
+	echo "== all $$total done at $$(git rev-parse --short HEAD), share $(SHARE)"

@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -149,7 +149,7 @@ func TestBackupRearranged(t *testing.T) {
 	r.refuse(t, join(otherHeader, all), "under another's header")
 	r.refuse(t, join(header, append(slices.Clone(all), others...)), "with another behind it")
 	step := 4001
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
+	if campaign.Running() {
 		step = 101
 	}
 	for at := 0; at < len(backup); at += step {

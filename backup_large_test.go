@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/keyhold/kms/keystore/keystoretest"
@@ -51,7 +52,7 @@ func (g *gauge) check(t *testing.T, what string, keys int) {
 	took, above := time.Since(g.begun), g.peak-min(g.base, g.peak)
 	t.Logf("%-8s %6d keys: %6.2f s, at most %4.1f MiB above %.1f MiB", what, keys, took.Seconds(), float64(above)/(1<<20), float64(g.base)/(1<<20))
 	require.Less(t, above, uint64(largeMemory), what)
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
+	if campaign.Running() {
 		require.Less(t, took, largeTime, what)
 	}
 }
@@ -61,10 +62,7 @@ func (g *gauge) check(t *testing.T, what string, keys int) {
 // KEYHOLD_CAMPAIGN it has 3000 keys.
 func TestLargeInstance(t *testing.T) {
 	ctx := t.Context()
-	n := 3000
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		n = 100_000
-	}
+	n := campaign.Size(3000, 100_000)
 	folder, recipient, root := t.TempDir(), newRoot(t, 7), newRoot(t, 8)
 	open := func(name string) (*kms.Manager, *keystoretest.Flaky) {
 		store, err := boltstore.Open(filepath.Join(folder, name), nil)

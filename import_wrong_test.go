@@ -2,7 +2,6 @@ package kms_test
 
 import (
 	"crypto/rand"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -19,10 +19,7 @@ import (
 // encrypted, also after the root was rotated. 2000 materials; 100 000 in a campaign.
 func TestWrongMaterial(t *testing.T) {
 	t.Parallel()
-	n := 2000
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		n = 100_000
-	}
+	n := campaign.Size(2000, 100_000)
 	ctx, k := t.Context(), kmstest.New(t)
 	material := make([]byte, 32)
 	_, _ = rand.Read(material)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
@@ -172,13 +172,7 @@ func (h *history) opens(m *kms.Manager, is snapshot) (opened int) {
 // it is in the backup.
 func TestRestoreHistories(t *testing.T) {
 	t.Parallel()
-	runs := 1000
-	if testing.Short() {
-		runs = 100
-	}
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		runs = 20_000
-	}
+	runs := campaign.Size(1000, 20_000)
 	var keys, deleted, opened int
 	recipient := newRoot(t, 7)
 	for seed := range uint64(runs) {

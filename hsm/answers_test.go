@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -159,7 +159,7 @@ func TestEveryAnswer(t *testing.T) {
 			t.Run(op.name+" "+function, func(t *testing.T) {
 				t.Cleanup(func() { shim.does(t) })
 				codes := everyAnswer()
-				if op.slow && !campaign {
+				if op.slow && !campaign.Running() {
 					codes = []uint{0x5, 0x30, 0x40, 0x70, 0x82, 0xA0, 0xB3, 0xD1, 0x333} // of each kind
 				}
 				for _, code := range codes {
@@ -193,9 +193,6 @@ func TestEveryAnswer(t *testing.T) {
 		}
 	}
 }
-
-// campaign is whether to run the tests at their full size, which takes minutes.
-var campaign = os.Getenv("KEYHOLD_CAMPAIGN") != ""
 
 // TestEveryAnswerOfConnecting: a connection that cannot be made is as the answer says, and made
 // as soon as it can be. Those about the PIN are in TestPIN.

@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/pkcs11"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -81,7 +82,7 @@ func BenchmarkToken(b *testing.B) {
 // KEYHOLD_CAMPAIGN=1 it holds the provider to 1.2 times the bare calls.
 func TestCost(t *testing.T) {
 	rounds, most := 40, 2.0
-	if campaign {
+	if campaign.Running() {
 		rounds, most = 400, 1.2
 	}
 	all := costs(t)
@@ -168,10 +169,7 @@ func (r *bareToken) decrypt(sealed, ad []byte) {
 // TestManyKeys: with thousands of keys in the token, using one searches for nothing, and the
 // first use of many does not search for each.
 func TestManyKeys(t *testing.T) {
-	n := 300
-	if campaign {
-		n = 10_000
-	}
+	n := campaign.Size(300, 10_000)
 	tk, shim := shimmed(t)
 	token := tk.open(t)
 	materials := make([][]byte, n)

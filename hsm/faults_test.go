@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/provider/providertest"
 )
@@ -142,10 +143,7 @@ func TestPIN(t *testing.T) {
 
 // TestEvil: a module that fails at random, in every function, makes calls fail, and nothing else.
 func TestEvil(t *testing.T) {
-	calls := 5_000
-	if campaign {
-		calls = 1_000_000
-	}
+	calls := campaign.Size(5_000, 1_000_000)
 	tk, shim := shimmed(t)
 	token := tk.open(t)
 	k := opened(t, token, "evil")

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/campaign"
 )
 
 // TestUnpadOAEP: what the padding check takes and refuses, the standard library takes and refuses,
@@ -33,10 +34,7 @@ func TestUnpadOAEP(t *testing.T) {
 		require.True(t, bytes.Equal(want, got))
 		return ok
 	}
-	rounds := 300
-	if campaign {
-		rounds = 20_000
-	}
+	rounds := campaign.Size(300, 20_000)
 	taken := 0
 	for n := range rounds {
 		message := random(mathrand.IntN(191))

@@ -13,6 +13,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/secretdata"
 
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
 )
@@ -25,10 +26,7 @@ import (
 // 32 zero bytes under the first key: that one opens there, and only there.
 func TestCommitment(t *testing.T) {
 	t.Parallel()
-	n := 200
-	if campaign {
-		n = 10_000
-	}
+	n := campaign.Size(200, 10_000)
 	for i := range n {
 		keys := [2][]byte{randomBytes(t, 32), randomBytes(t, 32)}
 		salt, iv, plaintext := randomBytes(t, 12), randomBytes(t, 12), randomBytes(t, 32)

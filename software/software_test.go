@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/fips140"
 	"crypto/rand"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,9 +12,6 @@ import (
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
 )
-
-// campaign is whether to run the tests at their full size, which takes minutes.
-var campaign = os.Getenv("KEYHOLD_CAMPAIGN") != ""
 
 func randomBytes(t testing.TB, n int) []byte {
 	t.Helper()

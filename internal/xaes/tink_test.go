@@ -14,6 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/secretdata"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
@@ -41,10 +42,7 @@ func tinkAEAD(t testing.TB, key []byte) tink.AEAD {
 // enforcement off, as Tink refuses to run under it; ours runs as the process does.
 func TestSameAsTink(t *testing.T) {
 	t.Parallel()
-	n := 20_000
-	if campaign {
-		n = 1_000_000
-	}
+	n := campaign.Size(20_000, 1_000_000)
 	seed := [32]byte{'s', 'a', 'm', 'e'}
 	r := rand.New(rand.NewChaCha8(seed))
 	fill := func(n int) []byte {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 )
@@ -129,10 +130,7 @@ func TestFlippedBytes(t *testing.T) {
 	t.Parallel()
 	content, used := sample(t)
 	page := os.Getpagesize()
-	rounds := 150
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		rounds = 20000
-	}
+	rounds := campaign.Size(150, 20000)
 	random := rand.New(rand.NewPCG(1, uint64(rounds)))
 	noticed := 0
 	path := newPath(t)

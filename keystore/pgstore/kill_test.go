@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/pgstore"
@@ -105,10 +105,7 @@ func number(value []byte) int {
 // again. Every Put that had returned is there, and nothing older has come back.
 func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	rounds := 60 // each kills three writers, and each third the server
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		rounds = 3000
-	}
+	rounds := campaign.Size(60, 3000) // each kills three writers, and each third the server
 	server := pgtest.New(t)
 	opts := newTable()
 	at := server.DSN(server.Address(), "pool_max_conns=4", "connect_timeout=5")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/keystore/pgstore"
 	"github.com/keyhold/kms/software"
 )
@@ -205,10 +205,7 @@ func said(err error) string {
 // one after the other, in an order that fits what each of them saw.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
-	histories := 200
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		histories = 2000
-	}
+	histories := campaign.Size(200, 2000)
 	dsn := dsn(t, "pool_max_conns=4")
 	pool, err := pgxpool.New(t.Context(), dsn)
 	require.NoError(t, err)

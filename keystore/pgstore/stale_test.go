@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/pgstore"
 	"github.com/keyhold/kms/software"
@@ -33,10 +33,7 @@ func TestStaleness(t *testing.T) {
 		bound = 100 * time.Millisecond
 		keys  = 500
 	)
-	rounds := 4
-	if os.Getenv("KEYHOLD_CAMPAIGN") != "" {
-		rounds = 40
-	}
+	rounds := campaign.Size(4, 40)
 	ctx, cancel := context.WithCancel(t.Context())
 	opts := newTable()
 	root, err := software.NewRoot(rootKey)
