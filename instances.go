@@ -94,15 +94,29 @@ func (m *Manager) openInstance(c *call, rec *instanceRecord) (*instance, error) 
 
 // getInstance reads the record of an instance from the store.
 func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+	known := m.latestInstances.before(id)
 	item, err := m.store.Get(ctx, instanceItem(id))
+	rec := new(instanceRecord)
+	absent := errors.Is(err, keystore.ErrNotFound)
 	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return nil, "", instanceNotFound(c.op, id)
+	case absent:
 	case err != nil:
 		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+	default:
+		if rec, err = m.readInstance(c, id, item.Value); err != nil {
+			return nil, "", err
+		}
 	}
-	rec, err := m.readInstance(c, id, item.Value)
-	return rec, item.Version, err
+	switch older, err := m.latestInstances.older(ctx, rec.Seq, known); {
+	case err != nil:
+		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+	case older:
+		return nil, "", tamperedInstance(c.op, id)
+	case absent:
+		return nil, "", instanceNotFound(c.op, id)
+	}
+	m.latestInstances.saw(id, rec.Seq, known)
+	return rec, item.Version, nil
 }
 
 // readInstance reads the record of the instance that is listed under id.
@@ -185,7 +199,10 @@ func (m *Manager) writeInstance(ctx context.Context, c *call, rec *instanceRecor
 	if err != nil {
 		return badDate(c.op)
 	}
-	_, err = m.store.Put(ctx, name, old, value)
+	known := m.latestInstances.before(rec.ID)
+	if _, err = m.store.Put(ctx, name, old, value); err == nil {
+		m.latestInstances.saw(rec.ID, rec.Seq, known)
+	}
 	m.instances.drop(rec.ID)
 	return written(c.op, "", err)
 }

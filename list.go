@@ -95,7 +95,9 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 				return
 			}
 			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
-			s.record, err = m.readRecord(ctx, c, s.text, item.Value)
+			if s.record, err = m.readRecord(ctx, c, s.text, item.Value); err == nil {
+				err = m.upToDate(ctx, c, s)
+			}
 			switch {
 			case refusedAs(err, ErrNotFound):
 				continue
@@ -116,6 +118,22 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 			}
 		}
 	}
+}
+
+// upToDate reads a key by itself that was listed and is older than one that is known: a list
+// may be of before, so that it alone shows nothing.
+func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
+	id := s.record.ID
+	if s.record.Seq >= m.latestKeys.before(id).seq {
+		return nil
+	}
+	of := *c
+	e, err := m.load(ctx, &of, id)
+	if err != nil {
+		return err
+	}
+	s.record, s.version = e.record.clone(), e.version
+	return nil
 }
 
 func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
