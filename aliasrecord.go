@@ -24,12 +24,13 @@ type aliasEntry struct {
 }
 
 func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
-	value, err := m.home.in.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
+	in := m.home.Load().in
+	value, err := in.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
 	if err != nil {
 		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: an alias that cannot be encoded")
 	}
 	known := m.latestAliases.before(alias)
-	if _, err = m.store.Put(ctx, alias, current.version, value); err == nil {
+	if _, err = m.putHome(ctx, c, in, alias, current.version, value); err == nil {
 		m.latestAliases.saw(alias, current.seq+1, known)
 	}
 	m.aliases.drop(alias)
@@ -84,7 +85,7 @@ func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEn
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
 	default:
 		item.Name = alias
-		if a, err = m.readAlias(c, item); err != nil {
+		if a, err = m.readAlias(ctx, c, item); err != nil {
 			return aliasEntry{}, err
 		}
 	}
@@ -99,10 +100,11 @@ func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEn
 	return a, nil
 }
 
-func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
+func (m *Manager) readAlias(ctx context.Context, c *call, item keystore.Item) (aliasEntry, error) {
 	var rec aliasRecord
-	if m.home.in.decodeItem(item.Name, item.Value, &rec) != nil {
-		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	tampered := refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	if err := m.readHome(ctx, c, item.Name, item.Value, &rec, tampered); err != nil {
+		return aliasEntry{}, err
 	}
 	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
 	if rec.Key != (keyID{}) {

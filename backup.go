@@ -58,7 +58,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 		return BackupInfo{}, err
 	}
 	defer clear(key)
-	in, err := deriveInstance(rec.ID, rec.Store, slices.Clone(key))
+	in, err := rec.open(c.op, *m.root.Load())
 	if err != nil {
 		return BackupInfo{}, err
 	}
@@ -99,6 +99,7 @@ type backupWriter struct {
 func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byte) error {
 	lasting := *rec
 	lasting.Sealed, lasting.Backup, lasting.Told, lasting.OverSeenAt = nil, nil, "", time.Time{}
+	lasting.Generation, lasting.Former, lasting.KeyedAt, lasting.Restored, lasting.RootedFrom, lasting.RootedAt = 0, nil, time.Time{}, 0, 0, time.Time{}
 	facts, err := json.Marshal(lasting)
 	if err != nil {
 		return badDate(b.c.op)
@@ -141,10 +142,14 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error)
 			b.info.Tampered++
 			continue
 		}
-		if err := b.item(backupKey, []byte(s.text), s.value); err != nil {
+		value, err := b.value(s)
+		if err != nil {
 			return nil, err
 		}
-		b.sum.add(s.text, s.value)
+		if err := b.item(backupKey, []byte(s.text), value); err != nil {
+			return nil, err
+		}
+		b.sum.add(s.text, value)
 		b.info.count(s.record)
 		if s.record.facts().state(b.c.now) != Deleted {
 			alive = append(alive, s.record.ID)
@@ -156,12 +161,26 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error)
 	return alive, nil
 }
 
+// value is the record of a key as it stands, or while the instance is shredded as it would
+// under the instance key that is in this backup.
+func (b *backupWriter) value(s *scanned) ([]byte, error) {
+	name := keyItem(s.text)
+	if _, ok := b.in.wrote(name, s.value); ok {
+		return s.value, nil
+	}
+	r, err := s.record.moveTo(b.in)
+	if err != nil {
+		return nil, err
+	}
+	return b.in.encodeItem(name, r)
+}
+
 func (b *backupWriter) writeAliases(ctx context.Context, keys []keyID) error {
 	for item, err := range b.m.store.List(ctx, aliasSegment, "") {
 		if err != nil {
 			return unavailable(b.c.op, "", "the key store", err)
 		}
-		a, err := b.m.readAlias(b.c, item)
+		a, err := b.m.readAlias(ctx, b.c, item)
 		if err != nil {
 			b.info.Tampered++
 			continue

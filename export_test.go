@@ -18,7 +18,7 @@ var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 // KeylessOps are the operations that have no row.
 var KeylessOps = []Op{
 	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpMigrateLegacyKey, OpCreateInstance, OpDescribeInstance, OpListInstances,
-	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain,
+	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain, OpShred,
 }
 
 func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }

@@ -20,8 +20,8 @@ import (
 type Manager struct {
 	store       keystore.Store
 	root        atomic.Pointer[Root]
-	home        *instanceEntry // the default instance
-	opened      sync.Map       // instance ID -> *instance
+	home        atomic.Pointer[instanceEntry] // the default instance
+	opened      sync.Map                      // instance ID -> *instance
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
 	ask         func(context.Context, Request) error
@@ -95,11 +95,12 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 			return nil, unavailable(opOpen, "", "the key store", err)
 		}
 	}
-	m.home, err = openHome(ctx, m.store, cfg.Root, m.now())
+	home, err := openHome(ctx, m.store, cfg.Root, m.now())
 	if err != nil {
 		return nil, err
 	}
-	m.latestInstances.saw(DefaultInstance, m.home.rec.Seq, m.latestInstances.before(DefaultInstance))
+	m.settleHome(home)
+	m.latestInstances.saw(DefaultInstance, home.rec.Seq, m.latestInstances.before(DefaultInstance))
 	return m, nil
 }
 
@@ -137,6 +138,8 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	}
 	if old != "" {
 		m.keys.drop(r.ID)
+	} else if err == nil {
+		version, err = m.created(ctx, c, r, version)
 	}
 	return version, written(c.op, r.id(), err)
 }

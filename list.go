@@ -52,7 +52,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 				yield(Key{}, err)
 				return false
 			}
-			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home) })
+			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home.Load()) })
 		}
 		after := o.After
 		for item, failed := range m.scan(ctx, c, o.After) {
@@ -163,11 +163,24 @@ func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []
 	if ie.in == nil {
 		return nil, keyGone(c.op, text, true)
 	}
-	r, err := ie.in.decodeRecord(id, text, value)
-	if err != nil {
-		return nil, refuse(c.op, text, ErrTampered)
+	return m.decodeKey(ctx, &of, ie.in, id, text, value)
+}
+
+// decodeKey reads the record of a key of an instance, with the keys that this has by now where
+// what is known of it does not fit.
+func (m *Manager) decodeKey(ctx context.Context, c *call, in *instance, id keyID, text string, value []byte) (*record, error) {
+	for {
+		if r, err := in.decodeRecord(id, text, value); err == nil {
+			return r, nil
+		}
+		var err error
+		if in, value, err = m.again(ctx, c, in, keyItem(text), value); err != nil {
+			return nil, err
+		}
+		if in == nil {
+			return nil, refuse(c.op, text, ErrTampered)
+		}
 	}
-	return r, nil
 }
 
 func (o *ListOptions) allows(k Key) bool {

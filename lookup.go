@@ -116,7 +116,7 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		// A key of another system is not kept: that it was taken over is a creation, and no
 		// feed tells of those.
 		if old := m.legacy.keys[id]; old != nil {
-			return &entry{record: old.record(id, m.home.in), primary: -1, readAt: sent}, nil
+			return &entry{record: old.record(id, m.home.Load().in), primary: -1, readAt: sent}, nil
 		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}

@@ -23,6 +23,7 @@ const (
 	OpListInstances
 	OpRenewInstance
 	OpReleaseInstance
+	OpShred
 	OpSetInstanceDeletionProtection
 	OpBackupInstance
 	OpRestore
@@ -83,6 +84,7 @@ var opNames = [numOps]string{
 	OpListInstances:                   "ListInstances",
 	OpRenewInstance:                   "RenewInstance",
 	OpReleaseInstance:                 "ReleaseInstance",
+	OpShred:                           "Shred",
 	OpSetInstanceDeletionProtection:   "SetInstanceDeletionProtection",
 	OpBackupInstance:                  "BackupInstance",
 	OpRestore:                         "Restore",

@@ -72,9 +72,12 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	if named, ok := instanceNamed(item.Value); ok && named != rs.in.id {
 		return rs.skip(was.text, "", SkippedInstance)
 	}
-	r, err := rs.in.decodeRecord(was.ID, was.text, item.Value)
-	if err != nil {
+	r, err := rs.m.decodeKey(ctx, rs.c, rs.in, was.ID, was.text, item.Value)
+	if refusedAs(err, ErrTampered) {
 		return rs.skip(was.text, "", SkippedTampered)
+	}
+	if err != nil {
+		return err
 	}
 	if older, err := rs.older(ctx, was, r.Seq, known); older || err != nil {
 		return err

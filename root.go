@@ -100,6 +100,13 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) err
 		if _, err := rec.setKey(c.op, next, key); err != nil {
 			return err
 		}
+		rec.RootedFrom, rec.RootedAt = rec.Generation, c.now
+		if len(rec.Former) > 0 { // it is being shredded
+			if err := rec.resealFormer(c.op, old, next); err != nil {
+				return err
+			}
+			rec.RootedFrom--
+		}
 		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return err
 		}

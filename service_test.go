@@ -38,7 +38,7 @@ var changesNoKey = map[string]bool{
 	"VerifyMac": true, "AsymmetricEncrypt": true, "AsymmetricDecrypt": true, "Signer": true, "Decrypter": true,
 	// they are about other things than one key
 	"CreateKey": true, "CreateInstance": true, "RenewInstance": true, "ReleaseInstance": true, "SetInstanceDeletionProtection": true,
-	"BackupInstance": true, "Restore": true, "RotateRoot": true, "Maintain": true, "Run": true, "Close": true, "Service": true,
+	"BackupInstance": true, "Restore": true, "RotateRoot": true, "Shred": true, "Maintain": true, "Run": true, "Close": true, "Service": true,
 }
 
 // TestServiceKeysAreReadOnly enumerates the methods of a Manager: each that changes a key
