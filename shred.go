@@ -27,7 +27,8 @@ import (
 // Import tokens that were issued before are no longer good: get new parameters. A backup
 // from before has the old key, for its recipient; make a new one, and destroy the recipient of
 // the others. ReleaseInstance asks for one. Items that are none of this service's are told as
-// ErrTampered, and do not keep the others: a copy of them from before is of no use any more.
+// ErrTampered, and do not keep the others: a copy of them from before is of no use any more. So
+// may be what a process that missed two Shreds is just creating; it sees to that itself.
 func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err error) {
 	c := m.begin(OpShred)
 	defer c.end(ctx, &err)
@@ -168,9 +169,8 @@ func (s *shredding) again(ctx context.Context, segment string, item keystore.Ite
 		}
 		value, ok := s.anew(segment, item)
 		if !ok {
-			newer, err := s.m.newer(ctx, s.c, s.in)
-			if err != nil || newer != nil && newer.generation != s.in.generation {
-				return err // somebody else has finished this Shred, and begun the next
+			if over, err := s.over(ctx); over || err != nil {
+				return err
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -189,6 +189,17 @@ func (s *shredding) again(ctx context.Context, segment string, item keystore.Ite
 			return unavailable(s.c.op, "", "the key store", err)
 		}
 		item.Name = name
+	}
+}
+
+// over tells whether somebody else has finished this Shred and begun the next.
+func (s *shredding) over(ctx context.Context) (bool, error) {
+	for in := s.in; ; {
+		newer, err := s.m.newer(ctx, s.c, in)
+		if err != nil || newer == nil {
+			return in.generation != s.in.generation, err
+		}
+		in = newer
 	}
 }
 
