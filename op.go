@@ -29,6 +29,7 @@ const (
 	OpRestore
 	OpListTombstones
 	OpExplain
+	OpDeletionReceipt
 	OpDescribeKey
 	OpListKeyVersions
 	OpGetKeyUsage
@@ -94,6 +95,7 @@ var opNames = [numOps]string{
 	OpGetKeyUsage:                     "GetKeyUsage",
 	OpPlanDeletion:                    "PlanDeletion",
 	OpExplain:                         "Explain",
+	OpDeletionReceipt:                 "DeletionReceipt",
 	OpGenerateDataKey:                 "GenerateDataKey",
 	OpGenerateDataKeyWithoutPlaintext: "GenerateDataKeyWithoutPlaintext",
 	OpEncrypt:                         "Encrypt",

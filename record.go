@@ -45,6 +45,8 @@ type record struct {
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 
+	Forgotten *forgetting `json:"forgotten,omitempty"` // of a tombstone: when it had nothing any more that leads to material
+
 	Old []oldVersion `json:"old,omitempty"` // versions that it had in another system
 
 	// Of imported material; the end of its life is above.

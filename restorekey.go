@@ -48,6 +48,9 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 	}
 	gone := r.facts().state(rs.c.now) == Deleted
 	r.DueSeenAt = time.Time{} // by the clock of another time
+	if !r.DestroyedAt.IsZero() && len(r.Doomed) == 0 {
+		r.forget(r.forgotten().At) // under the instance key that there is now, for all that is known
+	}
 	for i := range r.Old {
 		if err := rs.m.addMaker(ctx, rs.c, r.Old[i].at(), r.ID); err != nil {
 			return err
