@@ -203,3 +203,9 @@ func WhoCannot() map[DeletionLevel]string {
 	}
 	return all
 }
+
+// NewSeqs is a table of sequence numbers.
+func NewSeqs(hash func(int) uint64) (get func(int) uint64, raise func(int, uint64), room func() int) {
+	s := &seqs[int]{}
+	return func(k int) uint64 { return s.get(k, hash(k)) }, func(k int, seq uint64) { s.raise(k, seq, hash) }, func() int { return len(s.slots) }
+}

@@ -22,6 +22,7 @@ import (
 type forensic struct {
 	roots    []kms.Root
 	imported [][]byte
+	home     []byte // the key of the default instance, from a backup; nil: he has none
 
 	seen      map[[32]byte]bool
 	records   []foundRecord
@@ -97,18 +98,13 @@ func (f *forensic) open() {
 	for _, in := range f.instances {
 		for _, sealed := range [][]byte{in.Root, in.Former} {
 			for _, root := range f.roots {
-				key, err := root.Decrypt(sealed, asFramed([]byte("keyhold instance key v1"), in.Store, []byte(in.ID)))
-				if err != nil {
-					continue
-				}
-				derived, err := hkdf.Expand(sha256.New, key, "keyhold/v1/seal", 32)
-				if err != nil {
-					continue
-				}
-				if seal, err := xaes.New(derived); err == nil {
-					f.seals = append(f.seals, foundSeal{in.Store, in.ID, seal})
+				if key, err := root.Decrypt(sealed, asFramed([]byte("keyhold instance key v1"), in.Store, []byte(in.ID))); err == nil {
+					f.derive(in, key)
 				}
 			}
+		}
+		if in.ID == kms.DefaultInstance && f.home != nil {
+			f.derive(in, f.home)
 		}
 	}
 	for _, r := range f.records {
@@ -128,6 +124,17 @@ func (f *forensic) open() {
 				f.shreds[r.ID] = append(f.shreds[r.ID], m)
 			}
 		}
+	}
+}
+
+// derive keeps the key of an instance that seals material.
+func (f *forensic) derive(in foundInstance, key []byte) {
+	derived, err := hkdf.Expand(sha256.New, key, "keyhold/v1/seal", 32)
+	if err != nil {
+		return
+	}
+	if seal, err := xaes.New(derived); err == nil {
+		f.seals = append(f.seals, foundSeal{in.Store, in.ID, seal})
 	}
 }
 

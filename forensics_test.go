@@ -119,6 +119,7 @@ type scene struct {
 	material    map[string][]byte   // of those that were imported
 	ciphertexts map[string][][]byte // by key
 	deleted     []string
+	instanceKey []byte // of the default instance, out of a backup; nil
 }
 
 const sceneKeys = 20
@@ -234,7 +235,7 @@ func (s *scene) delete(t *testing.T) {
 // and of the others. Of a key he reads all ciphertexts or none.
 func (s *scene) read(t *testing.T, roots ...kms.Root) (deleted, others int) {
 	t.Helper()
-	f := &forensic{roots: roots}
+	f := &forensic{roots: roots, home: s.instanceKey}
 	for _, m := range s.material {
 		f.imported = append(f.imported, m)
 	}
@@ -363,14 +364,22 @@ func TestForensicsOrder(t *testing.T) {
 	}
 }
 
-// TestForensicsBackup: a deletion does not reach a backup. Who has one of before it and its
-// recipient has the key, whatever was shredded.
+// TestForensicsBackup: neither a deletion nor Shred reaches a backup. Who has one of before the
+// deletion, and its recipient, has the key; and who has one of before the Shred has the instance
+// key, which opens old media.
 func TestForensicsBackup(t *testing.T) {
 	s := newScene(t, 0, 1)
 	backup := backupOf(t, s.Manager, kms.DefaultInstance, s.recipient)
 	s.delete(t)
+	late := backupOf(t, s.Manager, kms.DefaultInstance, s.recipient)
 	require.NoError(t, only(s.Shred(t.Context(), kms.DefaultInstance)))
 	s.rotateRoot(t)
+	items, err := kms.BackupItems(late, s.recipient)
+	require.NoError(t, err)
+	deleted, _ := s.read(t, s.roots[len(s.roots)-1])
+	s.instanceKey = items[0].Body[:32]
+	more, _ := s.read(t, s.roots[len(s.roots)-1])
+	require.Greater(t, more, deleted, "the backup has the key that opens them")
 	elsewhere := kmstest.New(t)
 	restore(t, elsewhere.Manager, backup, s.recipient, nil)
 	read := 0

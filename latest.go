@@ -16,7 +16,7 @@ type latest[K comparable] struct {
 	drops   atomic.Uint64 // how often all was dropped
 	shards  [32]struct {
 		mu   sync.Mutex
-		seqs map[K]uint64
+		seqs seqs[K]
 	}
 }
 
@@ -32,11 +32,11 @@ func newLatest[K comparable](changes *follower, hash func(K) uint64) *latest[K] 
 
 // before is taken before the store is asked: a slow answer may be of then.
 func (l *latest[K]) before(key K) sight {
-	s := sight{drops: l.drops.Load()}
-	shard := &l.shards[l.hash(key)%uint64(len(l.shards))]
+	s, hash := sight{drops: l.drops.Load()}, l.hash(key)
+	shard := &l.shards[hash%uint64(len(l.shards))]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	s.seq = shard.seqs[key]
+	s.seq = shard.seqs.get(key, hash/uint64(len(l.shards)))
 	return s
 }
 
@@ -45,13 +45,9 @@ func (l *latest[K]) saw(key K, seq uint64, since sight) {
 	shard := &l.shards[l.hash(key)%uint64(len(l.shards))]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if l.drops.Load() != since.drops || seq <= shard.seqs[key] {
-		return
+	if l.drops.Load() == since.drops {
+		shard.seqs.raise(key, seq, func(key K) uint64 { return l.hash(key) / uint64(len(l.shards)) })
 	}
-	if shard.seqs == nil {
-		shard.seqs = map[K]uint64{}
-	}
-	shard.seqs[key] = seq
 }
 
 // older tells whether what was read is older than what was known when it was asked for; a seq
@@ -73,7 +69,7 @@ func (l *latest[K]) dropAll() {
 	for i := range l.shards {
 		shard := &l.shards[i]
 		shard.mu.Lock()
-		shard.seqs = nil
+		shard.seqs = seqs[K]{}
 		shard.mu.Unlock()
 	}
 }

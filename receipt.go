@@ -121,7 +121,7 @@ func (d *DeletionReceipt) judge(r *record, rec *instanceRecord) {
 			"Rotate the root with RotateRoot, and destroy the old one with every copy.")
 	default:
 		d.reach(DeletionLevel4, rec.RootedAt, "if every root that was in use before RotateRoot at "+instant(rec.RootedAt)+
-			" was destroyed, and the recipient of every backup from before "+instant(gone.At))
+			" was destroyed, and so was the recipient of every backup from before "+instant(rec.KeyedAt))
 	}
 }
 

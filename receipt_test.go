@@ -94,6 +94,8 @@ func TestDeletionReceipt(t *testing.T) {
 			k.Clock.AdvanceDays(1)
 			require.NoError(t, only(k.Shred(ctx, instance)))
 			require.Contains(t, is(kms.DeletionLevel3, "the present root opens").Do, "RotateRoot")
+			require.NoError(t, k.RotateRoot(ctx, root), "with the same root")
+			is(kms.DeletionLevel3, "the present root opens")
 			k.Clock.AdvanceDays(1)
 			rotated := k.Clock.Now()
 			root = newRoot(t, 4)
@@ -101,6 +103,11 @@ func TestDeletionReceipt(t *testing.T) {
 			d = is(kms.DeletionLevel4, "")
 			require.Equal(t, rotated, d.Reached[4].Since)
 			require.Contains(t, d.Reached[4].If, "if every root that was in use before RotateRoot at "+rotated.Format(time.RFC3339)+" was destroyed")
+			in, err := k.DescribeInstance(ctx, instance)
+			require.NoError(t, err)
+			require.False(t, in.KeyedAt.Before(purged))
+			require.Equal(t, rotated, in.RootedAt)
+			require.Contains(t, d.Reached[4].If, "every backup from before "+in.KeyedAt.Format(time.RFC3339))
 
 			// A key that is deleted later is not helped by what came before.
 			late := keyIn(t, k, instance)

@@ -26,7 +26,8 @@ import (
 //
 // Import tokens that were issued before are no longer good: get new parameters. A backup
 // from before has the old key, for its recipient; make a new one, and destroy the recipient of
-// the others. ReleaseInstance asks for one. Items that are none of this service's are told as
+// the others. ReleaseInstance asks for one; and an instance that was shredded and released is not
+// brought back in this key store by one from before: what stands of it is not that backup's. Items that are none of this service's are told as
 // ErrTampered, and do not keep the others: a copy of them from before is of no use any more. So
 // may be what a process that missed two Shreds is just creating; it sees to that itself.
 func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err error) {
