@@ -62,7 +62,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	header, sealer, err := newBackupHeader(c.op, in, c.now, recipient)
+	header, sealer, err := newBackupHeader(c.op, in, c.now(), recipient)
 	if err != nil {
 		return BackupInfo{}, err
 	}
@@ -146,7 +146,7 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error)
 		}
 		b.sum.add(s.text, s.value)
 		b.info.count(s.record)
-		if s.record.facts().state(b.c.now) != Deleted {
+		if s.record.facts().state(b.c.now()) != Deleted {
 			alive = append(alive, s.record.ID)
 		}
 		if b.info.Keys%1000 == 0 {

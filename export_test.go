@@ -124,7 +124,7 @@ func RefusalWhileExpired(op Op, s State) error {
 }
 
 func refusalNow(r *record, op Op, now time.Time, ie *instanceEntry) error {
-	c := &call{op: op, now: now}
+	c := &call{op: op, clock: now}
 	if found := r.obstacles(c, ie); found != 0 {
 		return r.refuseFor(c, ie, found)
 	}
@@ -166,7 +166,7 @@ func Cached(m *Manager) (n int) {
 
 // ShredSecret opens the shred secret of an imported key, as one with the root could.
 func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, now: m.now()}
+	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
 	key, _ := parseKeyID(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
@@ -186,7 +186,7 @@ func LimitUses(m *Manager, most, first uint64) {
 
 // Material opens the material of the primary version of a key, as one with the root could.
 func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, now: m.now()}
+	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
 	key, _ := parseKeyID(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {

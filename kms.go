@@ -24,6 +24,8 @@ type Manager struct {
 	opened      sync.Map       // instance ID -> *instance
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
+	ticks       bool         // the clock is the machine's
+	tick        atomic.Int64 // the second since 1970, while Run keeps it; else 0
 	ask         func(context.Context, Request) error
 	tell        func(context.Context, Event)
 	staleness   time.Duration
@@ -55,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		store: cfg.Store, clock: cfg.now(), ask: cfg.Authorize, tell: cfg.Observe,
+		store: cfg.Store, clock: cfg.now(), ticks: cfg.Now == nil, ask: cfg.Authorize, tell: cfg.Observe,
 		onRelease: cfg.OnRelease, staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(), maxVersions: cfg.maxVersions(),
 		providers: map[Protection]provider.Provider{},
 	}
@@ -159,7 +161,7 @@ func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref strin
 		if err != nil {
 			return Key{}, err
 		}
-		c.now = m.now() // time passed: a deletion date may have come
+		c.again() // time passed: a deletion date may have come
 		ie, err := m.allow(ctx, c, e.record)
 		if err != nil {
 			return Key{}, err
@@ -169,11 +171,11 @@ func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref strin
 			return Key{}, err
 		}
 		if r.equal(e.record) {
-			return m.describe(r, ie, c.now), nil
+			return m.describe(r, ie, c.now()), nil
 		}
-		r.settle(c.now)
+		r.settle(c.now())
 		if _, err := m.write(ctx, c, r, e.version); err == nil {
-			return m.describe(r, ie, c.now), nil
+			return m.describe(r, ie, c.now()), nil
 		} else if !errors.Is(err, errStale) {
 			return Key{}, err
 		}

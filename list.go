@@ -42,7 +42,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 			return
 		}
 		give := func(r *record, home *instanceEntry) bool {
-			k := m.describe(r, home, c.now)
+			k := m.describe(r, home, c.now())
 			return k.State == Deleted || !o.allows(k) || yield(k, nil)
 		}
 		// between yields the keys of other systems that sort behind after, up to last.

@@ -84,26 +84,26 @@ func (m *Manager) Run(ctx context.Context) error {
 // whoever loses the race for it leaves the rest to the winner.
 func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *instanceEntry, version keystore.Version, report *Report) error {
 	f := r.facts()
-	due, noted := f.due(c.now), !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now)
+	due, noted := f.due(c.now()), !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now())
 	switch {
 	case len(r.Doomed) > 0:
 		return m.destroy(ctx, c, r, version, report)
 	case f.destroyed:
 		return nil
 	case due && !noted && m.purgeDelay > 0:
-		r.DueSeenAt = c.now
+		r.DueSeenAt = c.now()
 		return m.step(ctx, c, r, version, &report.Noted)
-	case due && noted && c.now.Sub(r.DueSeenAt) < m.purgeDelay:
+	case due && noted && c.now().Sub(r.DueSeenAt) < m.purgeDelay:
 		report.Waiting = append(report.Waiting, r.id())
 		return nil
 	case due:
-		r.bury(c.now)
+		r.bury(c.now())
 	case !r.DueSeenAt.IsZero(): // the clock was wrong when the note was made
-		r.settle(c.now)
+		r.settle(c.now())
 		return m.step(ctx, c, r, version, nil)
-	case f.material && f.expired(c.now):
+	case f.material && f.expired(c.now()):
 		r.dropMaterial()
-	case r.rotationDue(r.state(ie, c.now), c.now):
+	case r.rotationDue(r.state(ie, c.now()), c.now()):
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}

@@ -146,6 +146,7 @@ func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, 
 	if r.ID != id {
 		return nil, errRecord
 	}
+	r.Spec, r.Usage, r.Protection, r.Origin = constant(r.Spec), constant(r.Usage), constant(r.Protection), constant(r.Origin)
 	if len(r.Versions) > 0 { // the decoder leaves room for more
 		r.Versions = append(make([]keyVersion, 0, len(r.Versions)), r.Versions...)
 	}
@@ -171,4 +172,28 @@ func (r *record) settle(now time.Time) {
 	if !r.facts().due(now) {
 		r.DueSeenAt = time.Time{}
 	}
+}
+
+// constants are the strings that most records hold, so that a record in memory need not have its
+// own.
+var constants = func() map[string]string {
+	all := map[string]string{}
+	for spec := range specs {
+		all[string(spec)] = string(spec)
+	}
+	for _, s := range []string{
+		string(UsageEncryptDecrypt), string(UsageSignVerify), string(UsageGenerateVerifyMac),
+		string(ProtectionSoftware), string(ProtectionHSM), string(OriginKMS), string(OriginExternal),
+	} {
+		all[s] = s
+	}
+	return all
+}()
+
+// constant is s, in the memory of the constant where it is one.
+func constant[S ~string](s S) S {
+	if known, ok := constants[string(s)]; ok {
+		return S(known)
+	}
+	return s
 }

@@ -41,9 +41,9 @@ func (rs *restoring) newKey(ctx context.Context, was *record) error {
 	tomb := !r.DestroyedAt.IsZero()
 	if rs.buried[r.ID] && !tomb {
 		r.Versions = nil // whoever said so has destroyed them
-		r.bury(rs.c.now)
+		r.bury(rs.c.now())
 	}
-	gone := r.facts().state(rs.c.now) == Deleted
+	gone := r.facts().state(rs.c.now()) == Deleted
 	r.DueSeenAt = time.Time{} // by the clock of another time
 	for i := range r.Old {
 		if err := rs.m.addMaker(ctx, rs.c, r.Old[i].at(), r.ID); err != nil {
@@ -73,7 +73,7 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	if err != nil {
 		return rs.skip(was.text, "", SkippedTampered)
 	}
-	now := rs.c.now
+	now := rs.c.now()
 	gone, tomb := r.facts().state(now) == Deleted, !was.DestroyedAt.IsZero()
 	merged := r.clone()
 	switch {
