@@ -17,6 +17,7 @@ type record struct {
 	// What every use of the key reads stands together.
 	text          string       // ID as callers see it
 	in            *instance    // where it lives
+	noted         time.Time    // for when the due index has it, as it was read
 	ID            keyID        `json:"id"`
 	Disabled      bool         `json:"disabled,omitempty"`
 	Protected     bool         `json:"protected,omitempty"`
@@ -150,6 +151,7 @@ func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, 
 	if len(r.Versions) > 0 { // the decoder leaves room for more
 		r.Versions = append(make([]keyVersion, 0, len(r.Versions)), r.Versions...)
 	}
+	r.noted = r.next()
 	return r, nil
 }
 
