@@ -23,13 +23,16 @@ const (
 	dueMinute  = "20060102T1504"
 )
 
+// longAgo is a time that is past for everybody.
+var longAgo = time.Unix(60, 0)
+
 // next is when there is something to do to a key as it is; zero: never. What is long ago is yet
 // to be finished, or to be tried again.
 func (r *record) next() time.Time {
 	f := r.facts()
 	switch {
 	case len(r.Doomed) > 0:
-		return time.Unix(0, 0)
+		return longAgo
 	case f.destroyed:
 		return time.Time{}
 	case !r.DueSeenAt.IsZero():
@@ -67,11 +70,11 @@ func parseDue(name string) (at time.Time, id keyID, ok bool) {
 	return at, id, true
 }
 
-// noteDue has Maintain look at a key when there is something to do to it as it is going to be
-// written, unless that is known of what it replaces.
+// noteDue has Maintain look at a key when there is something to do to it, as it is going to be
+// written.
 func (m *Manager) noteDue(ctx context.Context, c *call, r *record) error {
 	at := r.next()
-	if at.IsZero() || at.Equal(r.noted) {
+	if at.IsZero() {
 		return nil
 	}
 	return m.putDue(ctx, c, at, r.ID)

@@ -132,7 +132,7 @@ func (m *Manager) maintainAll(ctx context.Context, c *call, version keystore.Ver
 		if pending {
 			next = c.now()
 		}
-		if next.IsZero() || known[dueAt{next.Unix() / 60, s.record.ID}] {
+		if next.IsZero() || known[dueItem(next, s.record.ID)] {
 			continue
 		}
 		if err := m.putDue(ctx, c, next, s.record.ID); err != nil {
@@ -147,21 +147,14 @@ func (m *Manager) maintainAll(ctx context.Context, c *call, version keystore.Ver
 	return failed
 }
 
-type dueAt struct {
-	minute int64
-	id     keyID
-}
-
 // allDue is what the due index holds from now on.
-func (m *Manager) allDue(ctx context.Context, c *call) (map[dueAt]bool, error) {
-	known := map[dueAt]bool{}
+func (m *Manager) allDue(ctx context.Context, c *call) (map[string]bool, error) {
+	known := map[string]bool{}
 	for item, err := range m.store.List(ctx, dueSegment, dueSegment+c.now().Format(dueMinute)) {
 		if err != nil {
 			return nil, unavailable(c.op, "", "the key store", err)
 		}
-		if at, id, ok := parseDue(item.Name); ok {
-			known[dueAt{at.Unix() / 60, id}] = true
-		}
+		known[item.Name] = true
 	}
 	return known, nil
 }

@@ -17,7 +17,6 @@ type record struct {
 	// What every use of the key reads stands together.
 	text          string       // ID as callers see it
 	in            *instance    // where it lives
-	noted         time.Time    // for when the due index has it, as it was read
 	ID            keyID        `json:"id"`
 	Disabled      bool         `json:"disabled,omitempty"`
 	Protected     bool         `json:"protected,omitempty"`
@@ -32,6 +31,7 @@ type record struct {
 	Owner         Owner        `json:"owner,omitempty"`
 	BrownUntil    time.Time    `json:"brownUntil,omitzero"`  // until when a share of uses is refused
 	BrownShare    uint32       `json:"brownShare,omitempty"` // that share, in millionths
+	RotationDays  int32        `json:"rotationDays,omitempty"`
 
 	Seq          uint64            `json:"seq"` // grows by one with each change: of two records the later shows
 	Spec         Spec              `json:"spec"`
@@ -41,8 +41,7 @@ type record struct {
 	DueSeenAt    time.Time         `json:"dueSeenAt,omitzero"` // when Maintain first saw the deletion date passed
 	ProtectedWhy string            `json:"protectedWhy,omitempty"`
 	Dependents   []Dependent       `json:"dependents,omitempty"`
-	Doomed       []keyVersion      `json:"doomed,omitempty"` // what the provider has yet to destroy
-	RotationDays int               `json:"rotationDays,omitempty"`
+	Doomed       []keyVersion      `json:"doomed,omitempty"`    // what the provider has yet to destroy
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 
@@ -151,7 +150,6 @@ func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, 
 	if len(r.Versions) > 0 { // the decoder leaves room for more
 		r.Versions = append(make([]keyVersion, 0, len(r.Versions)), r.Versions...)
 	}
-	r.noted = r.next()
 	return r, nil
 }
 
