@@ -54,16 +54,16 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return e.record.state(ie, c.now) != Deleted, nil
+	return e.record.state(ie, c.now()) != Deleted, nil
 }
 
 // aliasTarget is what an alias names, from memory where that is fresh enough.
 func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	if err := m.aliasChanges.follow(ctx, c.began); err != nil {
+	if err := m.aliasChanges.follow(ctx, c); err != nil {
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
 	}
 	a, ok := m.aliases.get(alias)
-	if ok && m.aliasChanges.holds(&a.readAt, c.began) {
+	if ok && m.aliasChanges.holds(&a.readAt, c) {
 		return a, nil
 	}
 	mark := m.aliases.mark(alias)

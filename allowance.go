@@ -55,11 +55,11 @@ func (a *allowances) of(v tallied) *allowance {
 }
 
 // spend takes one encryption of the primary version from its allowance, if it has one.
-func (m *Manager) spend(ctx context.Context, c *call, r *record) error {
-	if r.Protection != ProtectionHSM {
+func (m *Manager) spend(ctx context.Context, c *call, e *entry) error {
+	if e.header.suite != suiteHSM {
 		return nil
 	}
-	v := tallied{r.ID, r.Primary}
+	v := tallied{e.header.id, e.header.version}
 	a := m.allowances.of(v)
 	for a.left.Add(-1) < 0 {
 		if err := m.takeBlock(ctx, c, v, a); err != nil {

@@ -62,7 +62,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	header, sealer, err := newBackupHeader(c.op, in, c.now, recipient)
+	header, sealer, err := newBackupHeader(c.op, in, c.now(), recipient)
 	if err != nil {
 		return BackupInfo{}, err
 	}

@@ -21,7 +21,7 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error)
 		}
 		b.sum.add(s.text, value)
 		b.info.count(s.record)
-		if s.record.facts().state(b.c.now) != Deleted {
+		if s.record.facts().state(b.c.now()) != Deleted {
 			alive = append(alive, s.record.ID)
 		}
 		if b.info.Keys%1000 == 0 {

@@ -59,7 +59,7 @@ func (r *record) brownout(now time.Time) Brownout {
 
 // dim refuses a use of a key by chance, while that has a brown-out.
 func (r *record) dim(c *call) error {
-	if r.BrownShare == 0 || !lifecycle[c.op].isUse() || !c.now.Before(r.BrownUntil) {
+	if r.BrownShare == 0 || !lifecycle[c.op].isUse() || !c.now().Before(r.BrownUntil) {
 		return nil
 	}
 	var random [8]byte
@@ -71,7 +71,7 @@ func (r *record) dim(c *call) error {
 }
 
 func newBrownoutError(c *call, r *record) error {
-	b := r.brownout(c.now)
+	b := r.brownout(c.now())
 	text := strconv.FormatFloat(b.Share*100, 'f', -1, 64) + " % of uses are refused until " + instant(b.Until)
 	return &BrownoutError{refusal{op: c.op, keyID: r.id(), cond: ErrBrownout, text: text}, r.id(), b}
 }

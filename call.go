@@ -34,8 +34,7 @@ type Event struct {
 type call struct {
 	m        *Manager
 	op       Op
-	began    time.Time // with the clock's monotonic reading, for ages
-	now      time.Time // when it began; for a change, when it decides
+	clock    time.Time // as it was read, with its monotonic reading; zero: it was not yet
 	keyID    string
 	version  uint32
 	instance string
@@ -46,28 +45,49 @@ type call struct {
 
 // begin begins a call. It is small enough to be inlined, so that a call takes no memory of its own
 // (TestAppendAllocates).
-func (m *Manager) begin(op Op) *call {
-	c := &call{m: m, op: op}
-	c.start()
-	return c
+func (m *Manager) begin(op Op) *call { return &call{m: m, op: op} }
+
+// also is another operation that is thought of within a call, at the same time.
+func (c *call) also(op Op) *call {
+	return &call{m: c.m, op: op, clock: c.began()}
 }
 
-func (c *call) start() {
-	c.began = c.m.clock()
-	c.now = recorded(c.began)
+// began is when the call began, for ages. The clock is read when it is first asked for: a use of
+// a key on which no date bears does without.
+func (c *call) began() time.Time {
+	if c.clock.IsZero() {
+		c.again()
+	}
+	return c.clock
+}
+
+// now is the time that the call goes by: when it began; for a change, when it decides.
+func (c *call) now() time.Time { return recorded(c.began()) }
+
+// again reads the clock again.
+func (c *call) again() { c.clock = c.m.clock() }
+
+// second is now as uses are dated, in seconds since 1970.
+func (c *call) second() int64 {
+	if c.clock.IsZero() {
+		if tick := c.m.tick.Load(); tick != 0 {
+			return tick
+		}
+	}
+	return c.began().Unix()
 }
 
 // end counts a use and tells Observe. It is deferred.
 func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
-		c.m.usage.count(c.tally, c.op, c.now)
+		c.m.usage.count(c.tally, c.op, c.second())
 	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():
 		c.countRefusal(*err)
 	}
 	if c.m.tell != nil {
 		c.m.tell(ctx, Event{
-			Time: c.now, Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Instance: c.instance, Service: c.service,
+			Time: c.now(), Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Instance: c.instance, Service: c.service,
 			Notice: c.notice(*err), Err: *err,
 		})
 	}

@@ -56,9 +56,7 @@ func parseHeader(ciphertext []byte) (h header, payload []byte, ok bool) {
 	if len(ciphertext) < headerSize || len(ciphertext) > MaxCiphertext || ciphertext[0] != format1 || ciphertext[2] != 0 {
 		return header{}, nil, false
 	}
-	h.suite = suite(ciphertext[1])
-	copy(h.id[:], ciphertext[3:])
-	h.version = binary.BigEndian.Uint32(ciphertext[19:])
+	h = header{suite(ciphertext[1]), keyID(ciphertext[3:19]), binary.BigEndian.Uint32(ciphertext[19:])}
 	known := h.suite == suiteSoftware || h.suite == suiteHSM
 	return h, ciphertext[headerSize:], known && h.version > 0
 }

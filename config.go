@@ -24,8 +24,8 @@ type Config struct {
 	// what they made; MigrateLegacyKey takes them over. They are asked for their keys by Open.
 	Legacy []legacy.Source
 
-	// Now is the only clock. A use of a key reads it once, when it begins; a change of a key
-	// reads it again before it decides. Nil is time.Now.
+	// Now is the only clock. A use of a key reads it at most once, where a date bears on it or to
+	// date it; a change of a key reads it again before it decides. Nil is time.Now.
 	Now func() time.Time
 
 	// Authorize is asked before every call that is about keys, when its arguments are found

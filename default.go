@@ -44,7 +44,7 @@ func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec Encryp
 				gone = alias.id // unless it was made just now, as the next look shows
 			}
 		case state == stateNone || state == Deleted:
-			err = m.writeAlias(ctx, &making, name, alias, m.ids.next(c.now))
+			err = m.writeAlias(ctx, &making, name, alias, m.ids.next(c.now()))
 		default:
 			c.keyID = alias.text
 			if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: name, EncryptionContext: ec}); err != nil {
@@ -76,7 +76,7 @@ func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (S
 	if err != nil {
 		return stateNone, err
 	}
-	return e.record.state(ie, c.now), nil
+	return e.record.state(ie, c.now()), nil
 }
 
 // createAs makes a key with every default under an ID that was chosen before. It is told as

@@ -33,7 +33,7 @@ func checkWindow(days int) error {
 
 func deleteIn(days int) func(*call, *record) error {
 	return func(c *call, r *record) error {
-		r.DeleteAt = c.now.Add(time.Duration(days) * 24 * time.Hour)
+		r.DeleteAt = c.now().Add(time.Duration(days) * 24 * time.Hour)
 		return nil
 	}
 }

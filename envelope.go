@@ -102,7 +102,7 @@ func (m *Manager) sealingKey(ctx context.Context, c *call, e *entry) (*openKey, 
 	if err != nil {
 		return nil, err
 	}
-	return key, m.spend(ctx, c, e.record)
+	return key, m.spend(ctx, c, e)
 }
 
 // begin appends the header of a ciphertext of size bytes to dst, with room for all of it.
@@ -145,17 +145,17 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 		}
 	}
 	e, err := m.find(ctx, c, h.id)
-	if refusedAs(err, ErrNotFound) {
-		// Another system's ciphertext may look like one that names a key that is not here.
-		if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
-			return moved(dst, plaintext), nil
-		}
-		c.keyID = h.id.String()
-	}
 	if err != nil {
+		if refusedAs(err, ErrNotFound) {
+			// Another system's ciphertext may look like one that names a key that is not here.
+			if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
+				return moved(dst, plaintext), nil
+			}
+			c.keyID = h.id.String()
+		}
 		return nil, err
 	}
-	i := e.record.version(h.version)
+	i := e.index(h.version)
 	if i < 0 || h.suite != e.header.suite {
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}

@@ -31,7 +31,7 @@ func (m *Manager) Explain(ctx context.Context, op Op, ref string) (_ Explanation
 	defer c.end(ctx, &err)
 	about := aboutOf(op)
 	x := Explanation{Op: op}
-	asked := &call{m: m, op: op, now: c.now}
+	asked := c.also(op)
 	switch {
 	case about == aboutNone:
 		return x, invalid(c.op, "the operation is not one that callers do")
@@ -121,14 +121,14 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	if err != nil {
 		return err
 	}
-	x.State = e.record.state(ie, asked.now)
+	x.State = e.record.state(ie, asked.now())
 	if asked.op == OpMigrateLegacyKey {
 		x.against(m.notMigrated(asked, e.record, ie)...)
 		return nil
 	}
 	found := e.record.obstacles(asked, ie)
 	if asked.op == OpDeletionReceipt { // of whatever the key is, unless its instance was released
-		if ie.rec.state(asked.now) == InstanceReleased {
+		if ie.rec.state(asked.now()) == InstanceReleased {
 			x.against(keyGone(asked.op, e.record.id(), true))
 		}
 		return nil
@@ -156,7 +156,7 @@ func (m *Manager) missing(ctx context.Context, asked *call, ref string, gone err
 // explainMore is what stands in the way of an operation besides the state.
 func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
 	if lifecycle[asked.op].isUse() {
-		x.Brownout = r.brownout(asked.now)
+		x.Brownout = r.brownout(asked.now())
 		if x.Brownout.Share == 1 {
 			x.against(newBrownoutError(asked, r))
 		}
@@ -165,7 +165,7 @@ func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
 		x.against(refuse(asked.op, r.id(), ErrLimit))
 	}
 	switch {
-	case asked.op == OpImportKeyMaterial && r.facts().state(asked.now) == PendingImport:
+	case asked.op == OpImportKeyMaterial && r.facts().state(asked.now()) == PendingImport:
 		_, err := m.importer(asked, r)
 		x.against(err)
 	case asked.op == OpRotateKey, lifecycle[asked.op].isUse() && r.Owner != OwnerLegacy:
@@ -179,7 +179,7 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 	case OpCreateKey:
 		id = cmp.Or(id, DefaultInstance)
 	case OpCreateInstance:
-		id = cmp.Or(id, m.ids.next(c.now).String())
+		id = cmp.Or(id, m.ids.next(c.now()).String())
 	}
 	x.Instance = id
 	if err := c.nameInstance(ctx, id); err != nil {
@@ -204,7 +204,7 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 
 // instanceObstacles is all that stands in the way of an operation on an instance.
 func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *instanceRecord) (all []error) {
-	state := rec.state(asked.now)
+	state := rec.state(asked.now())
 	switch asked.op {
 	case OpCreateKey, OpRenewInstance, OpSetInstanceDeletionProtection, OpReleaseInstance, OpShred:
 		if state == InstanceReleased {

@@ -124,7 +124,7 @@ func RefusalWhileExpired(op Op, s State) error {
 }
 
 func refusalNow(r *record, op Op, now time.Time, ie *instanceEntry) error {
-	c := &call{op: op, now: now}
+	c := &call{op: op, clock: now}
 	if found := r.obstacles(c, ie); found != 0 {
 		return r.refuseFor(c, ie, found)
 	}
@@ -166,7 +166,7 @@ func Cached(m *Manager) (n int) {
 
 // ShredSecret opens the shred secret of an imported key, as one with the root could.
 func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, now: m.now()}
+	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
 	key, _ := parseKeyID(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
@@ -186,7 +186,7 @@ func LimitUses(m *Manager, most, first uint64) {
 
 // Material opens the material of the primary version of a key, as one with the root could.
 func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, now: m.now()}
+	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
 	key, _ := parseKeyID(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
@@ -208,4 +208,14 @@ func WhoCannot() map[DeletionLevel]string {
 func NewSeqs(hash func(int) uint64) (get func(int) uint64, raise func(int, uint64), room func() int) {
 	s := &seqs[int]{}
 	return func(k int) uint64 { return s.get(k, hash(k)) }, func(k int, seq uint64) { s.raise(k, seq, hash) }, func() int { return len(s.slots) }
+}
+
+// NoteFullPass has Maintain believe that it looked at all keys then.
+func NoteFullPass(ctx context.Context, m *Manager, at time.Time) error {
+	c := &call{m: m, op: OpMaintain, clock: at}
+	_, version, err := m.loadFullPass(ctx, c)
+	if err != nil {
+		return err
+	}
+	return m.keepFullPass(ctx, c, version)
 }

@@ -40,10 +40,10 @@ func newFollower(s keystore.Store, segment string, most time.Duration, clock fun
 	return f
 }
 
-// follow brings the cache up to date for a call that began at that time, if it must be. A
-// look serves all calls that were there when it began.
-func (f *follower) follow(ctx context.Context, began time.Time) error {
-	if f.fresh(began) {
+// follow brings the cache up to date for a call, if it must be. A look serves all calls that were
+// there when it began.
+func (f *follower) follow(ctx context.Context, c *call) error {
+	if f.fresh(c) {
 		return nil
 	}
 	begun := f.begun.Load()
@@ -53,35 +53,34 @@ func (f *follower) follow(ctx context.Context, began time.Time) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-f.turn }()
-	if f.fresh(began) || f.done.Load() > begun { // somebody looked while this call waited
+	if f.fresh(c) || f.done.Load() > begun { // somebody looked while this call waited
 		return nil
 	}
 	return f.look(ctx)
 }
 
-func (f *follower) fresh(began time.Time) bool {
+func (f *follower) fresh(c *call) bool {
 	switch {
 	case f.head != nil:
 		return uint64(f.head()) == f.seen.Load()
 	case f.feed != nil:
-		return f.within(f.asked.Load(), began)
+		return f.within(f.asked.Load(), c)
 	default:
 		return true
 	}
 }
 
-// holds tells whether what was read at that time, and is in the cache, may be relied on by a
-// call that began at another.
-func (f *follower) holds(readAt *time.Time, began time.Time) bool {
-	return f.feed != nil || f.within(readAt, began)
+// holds tells whether what was read at that time, and is in the cache, may be relied on by a call.
+func (f *follower) holds(readAt *time.Time, c *call) bool {
+	return f.feed != nil || f.within(readAt, c)
 }
 
 // within tells whether what was asked for at that time is fresh by itself.
-func (f *follower) within(asked *time.Time, began time.Time) bool {
+func (f *follower) within(asked *time.Time, c *call) bool {
 	if asked == nil || f.most == 0 {
 		return false
 	}
-	age := began.Sub(*asked)
+	age := c.began().Sub(*asked)
 	return 0 <= age && age < f.most
 }
 

@@ -42,7 +42,7 @@ func (m *Manager) allow(ctx context.Context, c *call, r *record) (*instanceEntry
 // obstacles is all that stands in the way of a call. Of a key that is gone nothing more is
 // told.
 func (r *record) obstacles(c *call, ie *instanceEntry) (found obstacles) {
-	state, home := r.facts().state(c.now), ie.rec.state(c.now)
+	state, home := r.facts().state(c.now()), ie.rec.state(c.now())
 	if state == Deleted || home == InstanceReleased {
 		return isGone
 	}
@@ -93,7 +93,7 @@ func (r *record) refusal(c *call, ie *instanceEntry, one obstacles) error {
 	row := &lifecycle[c.op]
 	switch one {
 	case isGone:
-		return keyGone(c.op, r.id(), ie.rec.state(c.now) == InstanceReleased)
+		return keyGone(c.op, r.id(), ie.rec.state(c.now()) == InstanceReleased)
 	case isUnavailable:
 		return newInstanceExpired(c.op, r.id(), &ie.rec)
 	case isReadOnly:
@@ -107,7 +107,7 @@ func (r *record) refusal(c *call, ie *instanceEntry, one obstacles) error {
 	case isInUse:
 		return newInUseError(c.op, r.id(), r.Dependents)
 	default:
-		return newStateRefusal(c.op, row.called, r, r.facts().state(c.now))
+		return newStateRefusal(c.op, row.called, r, r.facts().state(c.now()))
 	}
 }
 

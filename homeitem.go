@@ -8,8 +8,9 @@ import (
 )
 
 // homeSegments are the segments whose items the default instance authenticates, whichever
-// instance they are about. What is in them holds no secret. Shred goes through them.
-var homeSegments = []string{instanceSegment, aliasSegment, usageSegment, allowanceSegment, legacySegment}
+// instance they are about. What is in them holds no secret. Shred goes through them. The due
+// index is names alone, and needs it not.
+var homeSegments = []string{instanceSegment, aliasSegment, usageSegment, allowanceSegment, legacySegment, maintainSegment}
 
 // readHome fills v from an item that the default instance authenticates, or says tampered.
 // Another process may have shredded it: what does not fit is looked at with the keys that it has

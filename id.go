@@ -51,10 +51,15 @@ func parseKeyID(s string) (id keyID, ok bool) {
 	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return keyID{}, false
 	}
+	var text [32]byte
+	copy(text[:8], s[:8])
+	copy(text[8:12], s[9:13])
+	copy(text[12:16], s[14:18])
+	copy(text[16:20], s[19:23])
+	copy(text[20:], s[24:36])
 	var all byte
 	for i := range id {
-		at := digits[i]
-		hi, lo := nibbles[s[at]], nibbles[s[at+1]]
+		hi, lo := nibbles[text[2*i]], nibbles[text[2*i+1]]
 		all |= hi | lo
 		id[i] = hi<<4 | lo&15
 	}
@@ -63,9 +68,6 @@ func parseKeyID(s string) (id keyID, ok bool) {
 	}
 	return id, true
 }
-
-// digits is where each byte of an ID stands in its text.
-var digits = [len(keyID{})]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
 // nibbles are the values of the digits that String writes; 255 is none. This table is read for
 // every use of a key.

@@ -92,7 +92,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		o = *opts
 	}
 	if o.ID == "" {
-		o.ID = m.ids.next(c.now).String()
+		o.ID = m.ids.next(c.now()).String()
 	}
 	level, err := m.level(c.op, o.Protection)
 	switch {
@@ -100,7 +100,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		return Instance{}, err
 	case !validInstanceID(o.ID):
 		return Instance{}, badInstanceID(c.op)
-	case !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(c.now):
+	case !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(c.now()):
 		return Instance{}, invalid(c.op, "the instance's expiry is not in the future")
 	}
 	if err := checkText(c.op, o.Name, "instance's name", MaxInstanceName); err != nil {
@@ -111,7 +111,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 	}
 	rec := instanceRecord{
 		ID: o.ID, Store: m.home.Load().in.storeID, Name: o.Name, Protection: level,
-		CreatedAt: c.now, ExpiresAt: o.ExpiresAt.Round(0).UTC(),
+		CreatedAt: c.now(), ExpiresAt: o.ExpiresAt.Round(0).UTC(),
 	}
 	root, err := m.current(ctx, c)
 	if err != nil {
@@ -127,7 +127,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		return Instance{}, err
 	}
 	m.opened.Store(rec.ID, in)
-	return rec.describe(c.now), nil
+	return rec.describe(c.now()), nil
 }
 
 // DescribeInstance returns what is known of an instance, also of one that was released.
@@ -138,7 +138,7 @@ func (m *Manager) DescribeInstance(ctx context.Context, id string) (_ Instance, 
 	if err != nil {
 		return Instance{}, err
 	}
-	return rec.describe(c.now), nil
+	return rec.describe(c.now()), nil
 }
 
 // Instances yields all instances, ascending by ID, those that were released too. One whose
@@ -167,7 +167,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 				}
 				continue
 			}
-			if !yield(rec.describe(c.now), nil) {
+			if !yield(rec.describe(c.now()), nil) {
 				return
 			}
 		}
@@ -180,7 +180,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 // later than the one that there is, or not in the future, is ErrInvalid.
 func (m *Manager) RenewInstance(ctx context.Context, id string, until time.Time) (Instance, error) {
 	return m.updateInstance(ctx, OpRenewInstance, id, nil, func(c *call, rec *instanceRecord) error {
-		if !until.IsZero() && (!until.After(c.now) || rec.ExpiresAt.IsZero() || !until.After(rec.ExpiresAt)) {
+		if !until.IsZero() && (!until.After(c.now()) || rec.ExpiresAt.IsZero() || !until.After(rec.ExpiresAt)) {
 			return invalid(c.op, "the new expiry is not later than the one that there is, or not in the future")
 		}
 		rec.ExpiresAt = until.Round(0).UTC()

@@ -40,7 +40,7 @@ func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*inst
 	if err != nil {
 		return nil, err
 	}
-	switch ie.rec.state(c.now) {
+	switch ie.rec.state(c.now()) {
 	case InstanceReleased:
 		return nil, instanceGone(c.op, id)
 	case InstanceExpired:
@@ -51,11 +51,11 @@ func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*inst
 
 // freshInstance is an instance as it stands, from memory where that is fresh enough.
 func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
-	if err := m.instanceChanges.follow(ctx, c.began); err != nil {
+	if err := m.instanceChanges.follow(ctx, c); err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	ie, ok := m.instances.get(id)
-	if ok && m.instanceChanges.holds(&ie.readAt, c.began) {
+	if ok && m.instanceChanges.holds(&ie.readAt, c) {
 		return ie, nil
 	}
 	return m.loadInstance(ctx, c, id)
@@ -171,7 +171,7 @@ func (m *Manager) updateInstance(ctx context.Context, op Op, id string, bad erro
 	if err != nil {
 		return Instance{}, err
 	}
-	return rec.describe(c.now), nil
+	return rec.describe(c.now()), nil
 }
 
 // changeInstance reads an instance that is not Released, lets change change it, and writes
@@ -182,8 +182,8 @@ func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change
 		if err != nil {
 			return nil, err
 		}
-		c.now = m.now()
-		if rec.state(c.now) == InstanceReleased {
+		c.again()
+		if rec.state(c.now()) == InstanceReleased {
 			return nil, instanceGone(c.op, id)
 		}
 		before := *rec

@@ -59,9 +59,28 @@ func (m *Manager) keepFresh(ctx context.Context) (stop func()) {
 			})
 		})
 	}
+	if m.ticks {
+		all.Go(func() { m.keepTime(ctx) })
+	}
 	return func() {
 		cancel()
 		all.Wait()
+	}
+}
+
+// keepTime notes the second until ctx ends, so that uses, which are dated to the second, need not
+// read the clock for that. What a date decides is never decided by it.
+func (m *Manager) keepTime(ctx context.Context) {
+	tick := time.NewTicker(time.Second / 4)
+	defer tick.Stop()
+	defer m.tick.Store(0)
+	for {
+		m.tick.Store(m.clock().Unix())
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -124,7 +124,7 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 	} else if err != nil {
 		return Key{}, err
 	}
-	return m.describe(r, ie, c.now), nil
+	return m.describe(r, ie, c.now()), nil
 }
 
 // DescribeKey returns what is known of a key. The ref of this and every other call is a
@@ -140,7 +140,7 @@ func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error
 	if err != nil {
 		return Key{}, err
 	}
-	return m.describe(e.record, ie, c.now), nil
+	return m.describe(e.record, ie, c.now()), nil
 }
 
 // newRecord turns options into the record of a key that has no material and no instance yet.
@@ -163,10 +163,10 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	if err := checkTags(c.op, o.Tags); err != nil {
 		return nil, err
 	}
-	id := m.ids.next(c.now)
+	id := m.ids.next(c.now())
 	return &record{
 		ID: id, text: id.String(), Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS),
-		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now,
+		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now(),
 	}, nil
 }
 

@@ -24,6 +24,8 @@ type Manager struct {
 	opened      sync.Map                      // instance ID -> *instance
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
+	ticks       bool         // the clock is the machine's
+	tick        atomic.Int64 // the second since 1970, while Run keeps it; else 0
 	ask         func(context.Context, Request) error
 	tell        func(context.Context, Event)
 	staleness   time.Duration
@@ -46,8 +48,9 @@ type Manager struct {
 	latestAliases   *latest[string]
 	latestInstances *latest[string]
 
-	usage  tallies
-	legacy *sources
+	usage   tallies
+	through atomic.Int64 // second since 1970 up to which Maintain has nothing left to do
+	legacy  *sources
 }
 
 // Open returns a Manager for a key store. On a new store it makes the default instance.
@@ -59,7 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		store: cfg.Store, clock: cfg.now(), ask: cfg.Authorize, tell: cfg.Observe,
+		store: cfg.Store, clock: cfg.now(), ticks: cfg.Now == nil, ask: cfg.Authorize, tell: cfg.Observe,
 		onRelease: cfg.OnRelease, staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(), maxVersions: cfg.maxVersions(),
 		providers: map[Protection]provider.Provider{},
 	}
@@ -122,6 +125,9 @@ var errStale = errors.New("kms: the record was changed meanwhile")
 // write puts a record with its next sequence number in place of the version that it was
 // read at, or says errStale.
 func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Version) (keystore.Version, error) {
+	if err := m.noteDue(ctx, c, r); err != nil {
+		return "", err
+	}
 	r.Seq++
 	name := keyItem(r.id())
 	value, err := r.in.encodeItem(name, r)
@@ -180,7 +186,7 @@ func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref strin
 		if err != nil {
 			return Key{}, err
 		}
-		c.now = m.now() // time passed: a deletion date may have come
+		c.again() // time passed: a deletion date may have come
 		ie, err := m.allow(ctx, c, e.record)
 		if err != nil {
 			return Key{}, err
@@ -190,11 +196,11 @@ func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref strin
 			return Key{}, err
 		}
 		if r.equal(e.record) {
-			return m.describe(r, ie, c.now), nil
+			return m.describe(r, ie, c.now()), nil
 		}
-		r.settle(c.now)
+		r.settle(c.now())
 		if _, err := m.write(ctx, c, r, e.version); err == nil {
-			return m.describe(r, ie, c.now), nil
+			return m.describe(r, ie, c.now()), nil
 		} else if !errors.Is(err, errStale) {
 			return Key{}, err
 		}

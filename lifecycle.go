@@ -112,7 +112,7 @@ func (m *Manager) DisableKey(ctx context.Context, ref string) (Key, error) {
 
 func disable(c *call, r *record) error {
 	if !r.Disabled {
-		r.Disabled, r.DisabledAt = true, c.now
+		r.Disabled, r.DisabledAt = true, c.now()
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 			return
 		}
 		give := func(r *record, home *instanceEntry) bool {
-			k := m.describe(r, home, c.now)
+			k := m.describe(r, home, c.now())
 			return k.State == Deleted || !o.allows(k) || yield(k, nil)
 		}
 		// between yields the keys of other systems that sort behind after, up to last.
@@ -94,26 +94,11 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 				yield(nil, unavailable(c.op, "", "the key store", err))
 				return
 			}
-			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
-			if s.record, err = m.readRecord(ctx, c, s.text, item.Value); err == nil {
-				err = m.upToDate(ctx, c, s)
-			}
-			switch {
-			case refusedAs(err, ErrNotFound):
+			s, err := m.scanItem(ctx, c, item)
+			if s == nil && err == nil {
 				continue
-			case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
-				if !yield(s, err) {
-					return
-				}
-				continue
-			case err == nil:
-				s.home, err = m.instanceOf(ctx, c, s.record.in.id)
 			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if !yield(s, nil) {
+			if !yield(s, err) || s == nil {
 				return
 			}
 		}
@@ -134,6 +119,28 @@ func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
 	}
 	s.record, s.version = e.record.clone(), e.version
 	return nil
+}
+
+// scanItem reads the record of a key that is an item of the store: nothing where its instance was
+// released, what stands in its place with an error, or an error with nothing.
+func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*scanned, error) {
+	s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
+	var err error
+	if s.record, err = m.readRecord(ctx, c, s.text, item.Value); err == nil {
+		err = m.upToDate(ctx, c, s)
+	}
+	switch {
+	case refusedAs(err, ErrNotFound):
+		return nil, nil
+	case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
+		return s, err
+	case err == nil:
+		s.home, err = m.instanceOf(ctx, c, s.record.in.id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {

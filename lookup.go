@@ -14,14 +14,16 @@ import (
 // An entry is a key as it was read: its record and, once they were used, its opened
 // versions. It is never changed, but for being opened.
 type entry struct {
-	record  *record
-	primary int                       // the index of the version that encrypts; -1: there is none
-	opened  []atomic.Pointer[openKey] // one for each of the record's versions; nil: not yet
-	header  header                    // of what is encrypted
-	version keystore.Version
-	mac     [macSize]byte              // of the record
-	readAt  time.Time                  // when the store was asked
-	first   [1]atomic.Pointer[openKey] // what opened is in, of a key with one version
+	text     string // the ID as callers see it; with what follows, all that most uses read
+	header   header // of what is encrypted
+	standing opSet  // what may be done with it at any time
+	record   *record
+	opened   []atomic.Pointer[openKey]  // one for each of the record's versions; nil: not yet
+	first    [1]atomic.Pointer[openKey] // what opened is in, of a key with one version
+	primary  int                        // the index of the version that encrypts; -1: there is none
+	readAt   time.Time                  // when the store was asked
+	version  keystore.Version
+	mac      [macSize]byte // of the record
 }
 
 // An openKey is an opened key version, and where its uses are counted.
@@ -61,6 +63,9 @@ func (m *Manager) resolveFor(ctx context.Context, c *call, ref string, ec Encryp
 	default:
 		return keyID{}, invalid(c.op, "the key is named by neither a key ID nor an alias")
 	}
+	if m.ask == nil {
+		return id, nil
+	}
 	return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})
 }
 
@@ -80,6 +85,9 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.standing.has(c.op) {
+		return e, nil
+	}
 	if _, err := m.allow(ctx, c, e.record); err != nil {
 		return nil, err
 	}
@@ -91,15 +99,15 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 
 // fetch is find before the table decides.
 func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx, c.began); err != nil {
+	if err := m.keyChanges.follow(ctx, c); err != nil {
 		c.keyID = id.String()
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(&e.readAt, c.began) {
+	if !ok || !m.keyChanges.holds(&e.readAt, c) {
 		return m.load(ctx, c, id)
 	}
-	c.keyID = e.record.text
+	c.keyID = e.text
 	return e, nil
 }
 
@@ -125,12 +133,12 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	}
 	e := &entry{version: item.Version, mac: macOf(item.Value), readAt: sent}
 	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
-		e.record, e.primary, e.opened = kept.record, kept.primary, kept.opened
+		e.record, e.standing, e.primary, e.opened = kept.record, kept.standing, kept.primary, kept.opened
 	} else {
 		if e.record, err = m.readRecord(ctx, c, c.keyID, item.Value); err != nil {
 			return nil, err
 		}
-		e.primary = e.record.version(e.record.Primary)
+		e.standing, e.primary = m.standing(e.record), e.record.version(e.record.Primary)
 		if e.opened = e.first[:]; len(e.record.Versions) != 1 {
 			e.opened = make([]atomic.Pointer[openKey], len(e.record.Versions))
 		}
@@ -139,7 +147,7 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		return nil, err
 	}
 	m.latestKeys.saw(id, e.record.Seq, known)
-	e.header = header{suiteOf(e.record.Protection), id, e.record.Primary}
+	e.text, e.header = e.record.text, header{suiteOf(e.record.Protection), id, e.record.Primary}
 	if e.record.DestroyedAt.IsZero() {
 		m.keys.put(id, e, mark)
 	}
@@ -161,12 +169,20 @@ func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known sight
 // putBack is what is said of a record that is authentic, and was there before.
 const putBack = "it is older than one that was read or written before, or was taken away"
 
+// index is that of a version, or -1.
+func (e *entry) index(version uint32) int {
+	if version == e.header.version {
+		return e.primary
+	}
+	return e.record.version(version)
+}
+
 // openPrimary returns the primary version of the key, for a use of it.
 func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey, error) {
 	if e.primary < 0 {
 		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
 	}
-	c.version = e.record.Primary
+	c.version = e.header.version
 	return m.open(ctx, c, e, e.primary)
 }
 

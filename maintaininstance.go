@@ -39,16 +39,16 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 }
 
 func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *InstanceReport) error {
-	over, noted := rec.state(c.now) == InstanceReleased, !rec.OverSeenAt.IsZero() && !rec.OverSeenAt.After(c.now)
+	over, noted := rec.state(c.now()) == InstanceReleased, !rec.OverSeenAt.IsZero() && !rec.OverSeenAt.After(c.now())
 	switch {
 	case len(rec.Sealed) == 0:
 		return nil
 	case !rec.ReleasedAt.IsZero():
 		return reported(m.finishRelease(ctx, c, rec.ID), rec.ID, report)
 	case over && !noted && m.purgeDelay > 0:
-		rec.OverSeenAt = c.now
+		rec.OverSeenAt = c.now()
 		return m.instanceStep(ctx, c, rec, version, &report.Noted)
-	case over && noted && c.now.Sub(rec.OverSeenAt) < m.purgeDelay:
+	case over && noted && c.now().Sub(rec.OverSeenAt) < m.purgeDelay:
 		report.Waiting = append(report.Waiting, rec.ID)
 		return nil
 	case over:
@@ -57,7 +57,7 @@ func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRe
 		rec.OverSeenAt = time.Time{}
 		return m.instanceStep(ctx, c, rec, version, nil)
 	}
-	due := rec.notice(c.now)
+	due := rec.notice(c.now())
 	if due == "" {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 	if err != nil {
 		return err
 	}
-	if rec.state(c.now) != InstanceReleased || len(rec.Sealed) == 0 { // it was renewed meanwhile, or released
+	if rec.state(c.now()) != InstanceReleased || len(rec.Sealed) == 0 { // it was renewed meanwhile, or released
 		return errStale
 	}
 	return m.release(ctx, c, rec, version)
@@ -109,6 +109,6 @@ func (m *Manager) instanceStep(ctx context.Context, c *call, rec *instanceRecord
 // giveNotice tells Observe what is due of an instance, if this process is the first to.
 func (m *Manager) giveNotice(ctx context.Context, c *call, due Notice, rec *instanceRecord) {
 	if m.tell != nil {
-		m.tell(ctx, Event{Time: c.now, Op: c.op, Instance: rec.ID, Notice: due})
+		m.tell(ctx, Event{Time: c.now(), Op: c.op, Instance: rec.ID, Notice: due})
 	}
 }

@@ -61,7 +61,7 @@ const maxImport = 8 << 10
 func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *ImportOptions) (_ ImportParameters, err error) {
 	c := m.begin(OpGetParametersForImport)
 	defer c.end(ctx, &err)
-	p := ImportParameters{Spec: WrapRSA2048, Algorithm: WrapOAEP, ExpiresAt: c.now.Add(ImportTokenLife)}
+	p := ImportParameters{Spec: WrapRSA2048, Algorithm: WrapOAEP, ExpiresAt: c.now().Add(ImportTokenLife)}
 	if opts != nil && opts.Spec != "" {
 		p.Spec = opts.Spec
 	}
@@ -176,7 +176,7 @@ func (r *record) openToken(c *call, token []byte) (importToken, error) {
 	if err != nil || json.Unmarshal(body, &t) != nil || t.Key != r.ID {
 		return t, refuse(c.op, r.id(), ErrImportToken)
 	}
-	if !c.now.Before(t.ExpiresAt) {
+	if !c.now().Before(t.ExpiresAt) {
 		return t, &expiredToken{refusal{op: c.op, keyID: r.id(), cond: ErrImportToken, text: "it is too old"}}
 	}
 	return t, nil

@@ -65,7 +65,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	case err != nil:
 		return Key{}, err
 	}
-	return m.describe(r, ie, c.now), nil
+	return m.describe(r, ie, c.now()), nil
 }
 
 // notMigrated is why a key is not taken over.
@@ -103,7 +103,7 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyID, ie *instanceE
 		return nil, err
 	}
 	if r.CreatedAt.IsZero() {
-		r.CreatedAt = c.now
+		r.CreatedAt = c.now()
 	}
 	for i := range r.Old {
 		material := known.key.Versions[i].Material()

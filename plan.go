@@ -64,14 +64,15 @@ func (m *Manager) PlanDeletion(ctx context.Context, ref string) (_ DeletionPlan,
 	if err != nil {
 		return DeletionPlan{}, err
 	}
-	p := DeletionPlan{Key: m.describe(r, ie, c.now), At: c.now}
+	p := DeletionPlan{Key: m.describe(r, ie, c.now()), At: c.now()}
 	if p.Usage, err = m.keyUsage(ctx, c, r.ID); err != nil {
 		return DeletionPlan{}, err
 	}
 	if p.Aliases, err = m.aliasesOf(ctx, c, r.ID); err != nil {
 		return DeletionPlan{}, err
 	}
-	asked := &call{m: m, op: OpScheduleKeyDeletion, now: c.now, keyID: c.keyID}
+	asked := c.also(OpScheduleKeyDeletion)
+	asked.keyID = c.keyID
 	p.Blockers = r.refusals(asked, ie, r.obstacles(asked, ie))
 	p.Steps = []PlanStep{p.disable(r), p.confirm(r)}
 	p.judge(r)

@@ -78,10 +78,10 @@ func (m *Manager) DeletionReceipt(ctx context.Context, ref string) (_ DeletionRe
 	if err != nil {
 		return DeletionReceipt{}, err
 	}
-	if rec.state(c.now) == InstanceReleased {
+	if rec.state(c.now()) == InstanceReleased {
 		return DeletionReceipt{}, keyGone(c.op, c.keyID, true)
 	}
-	d := DeletionReceipt{KeyID: c.keyID, Instance: rec.ID, At: c.now}
+	d := DeletionReceipt{KeyID: c.keyID, Instance: rec.ID, At: c.now()}
 	d.judge(e.record, rec)
 	return d, nil
 }

@@ -31,6 +31,7 @@ type record struct {
 	Owner         Owner        `json:"owner,omitempty"`
 	BrownUntil    time.Time    `json:"brownUntil,omitzero"`  // until when a share of uses is refused
 	BrownShare    uint32       `json:"brownShare,omitempty"` // that share, in millionths
+	RotationDays  int32        `json:"rotationDays,omitempty"`
 
 	Seq          uint64            `json:"seq"` // grows by one with each change: of two records the later shows
 	Spec         Spec              `json:"spec"`
@@ -40,8 +41,7 @@ type record struct {
 	DueSeenAt    time.Time         `json:"dueSeenAt,omitzero"` // when Maintain first saw the deletion date passed
 	ProtectedWhy string            `json:"protectedWhy,omitempty"`
 	Dependents   []Dependent       `json:"dependents,omitempty"`
-	Doomed       []keyVersion      `json:"doomed,omitempty"` // what the provider has yet to destroy
-	RotationDays int               `json:"rotationDays,omitempty"`
+	Doomed       []keyVersion      `json:"doomed,omitempty"`    // what the provider has yet to destroy
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 
@@ -172,6 +172,7 @@ func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, 
 	if r.ID != id {
 		return nil, errRecord
 	}
+	r.Spec, r.Usage, r.Protection, r.Origin = constant(r.Spec), constant(r.Usage), constant(r.Protection), constant(r.Origin)
 	if len(r.Versions) > 0 { // the decoder leaves room for more
 		r.Versions = append(make([]keyVersion, 0, len(r.Versions)), r.Versions...)
 	}
@@ -197,4 +198,28 @@ func (r *record) settle(now time.Time) {
 	if !r.facts().due(now) {
 		r.DueSeenAt = time.Time{}
 	}
+}
+
+// constants are the strings that most records hold, so that a record in memory need not have its
+// own.
+var constants = func() map[string]string {
+	all := map[string]string{}
+	for spec := range specs {
+		all[string(spec)] = string(spec)
+	}
+	for _, s := range []string{
+		string(UsageEncryptDecrypt), string(UsageSignVerify), string(UsageGenerateVerifyMac),
+		string(ProtectionSoftware), string(ProtectionHSM), string(OriginKMS), string(OriginExternal),
+	} {
+		all[s] = s
+	}
+	return all
+}()
+
+// constant is s, in the memory of the constant where it is one.
+func constant[S ~string](s S) S {
+	if known, ok := constants[string(s)]; ok {
+		return S(known)
+	}
+	return s
 }

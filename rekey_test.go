@@ -89,10 +89,10 @@ func (h *house) check(t *testing.T, m *kms.Manager) {
 	}
 }
 
-// under tells by which of two stores' bytes an instance's items stand: how many are what they were.
+// same are the items that an instance authenticates and that are, byte for byte, what they were.
 func (h *house) same(t *testing.T, before []keystore.Item, instance string) (same []string) {
 	for _, item := range before {
-		mine := bytes.HasPrefix(item.Value[2:], []byte(instance)) || item.Name == "instance/"+instance
+		mine := bytes.HasPrefix(item.Value, append([]byte{1, byte(len(instance))}, instance...)) || item.Name == "instance/"+instance
 		if mine && bytes.Equal(value(t, h.KMS, item.Name), item.Value) {
 			same = append(same, item.Name)
 		}

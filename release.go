@@ -46,7 +46,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		if err != nil {
 			return Instance{}, err
 		}
-		c.now = m.now()
+		c.again()
 		if err := m.releasable(c, rec); err != nil {
 			return Instance{}, err
 		}
@@ -56,7 +56,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 			}
 		}
 		if err := m.release(ctx, c, rec, version); !errors.Is(err, errStale) {
-			return rec.describe(c.now), err
+			return rec.describe(c.now()), err
 		}
 		if ctx.Err() != nil {
 			return Instance{}, unavailable(c.op, "", "", context.Cause(ctx))
@@ -69,7 +69,7 @@ func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 	switch {
 	case rec.ID == DefaultInstance:
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
-	case rec.state(c.now) == InstanceReleased:
+	case rec.state(c.now()) == InstanceReleased:
 		return instanceGone(c.op, rec.ID)
 	case rec.Protected:
 		return newProtectedInstance(c.op, rec)
@@ -84,7 +84,7 @@ func (m *Manager) askOnRelease(ctx context.Context, c *call, rec *instanceRecord
 	if m.onRelease == nil {
 		return nil
 	}
-	if err := m.onRelease(ctx, m, rec.describe(c.now)); err != nil {
+	if err := m.onRelease(ctx, m, rec.describe(c.now())); err != nil {
 		return unavailableInstance(c.op, rec.ID, "Config.OnRelease",
 			"The instance is not released before Config.OnRelease succeeds. See to what it failed at, then try again.", err)
 	}
@@ -114,7 +114,7 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 // key. Keys in hardware have to be destroyed first, for which the key is needed.
 func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
 	if rec.ReleasedAt.IsZero() {
-		rec.ReleasedAt = c.now
+		rec.ReleasedAt = c.now()
 	}
 	if rec.Protection == ProtectionHSM {
 		if err := m.writeInstance(ctx, c, rec, version); err != nil {
@@ -166,7 +166,7 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 		}
 		r, version := item.record, item.version
 		if r.DestroyedAt.IsZero() {
-			r.bury(c.now)
+			r.bury(c.now())
 			if version, err = m.write(ctx, c, r, version); err != nil {
 				return err
 			}

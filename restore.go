@@ -89,7 +89,7 @@ func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	if opts != nil {
 		rs.opts = *opts
 	}
-	if until := rs.opts.ExpiresAt; !until.IsZero() && !until.After(rs.c.now) {
+	if until := rs.opts.ExpiresAt; !until.IsZero() && !until.After(rs.c.now()) {
 		return invalid(rs.c.op, "the instance's expiry is not in the future")
 	}
 	rs.buried = make(map[keyID]bool, len(rs.opts.Tombstones))
@@ -136,7 +136,7 @@ func (rs *restoring) write(ctx context.Context) error {
 	if err := rs.open(); err != nil {
 		return err
 	}
-	rs.c.now = rs.m.now() // time passed: a deletion date may have come
+	rs.c.again() // time passed: a deletion date may have come
 	if err := rs.target(ctx); err != nil {
 		return err
 	}

@@ -44,9 +44,9 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 	tomb := !r.DestroyedAt.IsZero()
 	if rs.buried[r.ID] && !tomb {
 		r.Versions = nil // whoever said so has destroyed them
-		r.bury(rs.c.now)
+		r.bury(rs.c.now())
 	}
-	gone := r.facts().state(rs.c.now) == Deleted
+	gone := r.facts().state(rs.c.now()) == Deleted
 	r.DueSeenAt = time.Time{} // by the clock of another time
 	if !r.DestroyedAt.IsZero() && len(r.Doomed) == 0 {
 		r.forget(r.forgotten().At) // under the instance key that there is now, for all that is known
@@ -85,7 +85,7 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	if older, err := rs.older(ctx, was, r.Seq, known); older || err != nil {
 		return err
 	}
-	now := rs.c.now
+	now := rs.c.now()
 	gone, tomb := r.facts().state(now) == Deleted, !was.DestroyedAt.IsZero()
 	merged := r.clone()
 	switch {

@@ -23,7 +23,7 @@ func (rs *restoring) target(ctx context.Context) error {
 			rec = &instanceRecord{}
 		case err != nil:
 			return err
-		case rec.state(c.now) != InstanceReleased:
+		case rec.state(c.now()) != InstanceReleased:
 			if rec.Protection != was.Protection {
 				return refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
 			}
@@ -52,7 +52,7 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 		ID: was.ID, Store: m.home.Load().in.storeID, Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
 		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
 	}
-	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now) {
+	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now()) {
 		rec.ExpiresAt = was.ExpiresAt
 	}
 	if old.Seq > 0 {
@@ -78,7 +78,7 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 // askHardware asks the hardware for the material of a key. That it does not have it is told; that
 // it does not answer is an error.
 func (rs *restoring) askHardware(ctx context.Context, r *record) error {
-	if r.Protection != ProtectionHSM || r.facts().state(rs.c.now) == Deleted {
+	if r.Protection != ProtectionHSM || r.facts().state(rs.c.now()) == Deleted {
 		return nil
 	}
 	p := rs.m.providers[r.Protection]

@@ -110,7 +110,7 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root, aga
 			from--
 		}
 		if !again {
-			rec.RootedFrom, rec.RootedAt = from, c.now
+			rec.RootedFrom, rec.RootedAt = from, c.now()
 		}
 		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return err

@@ -48,7 +48,7 @@ func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err e
 	if err != nil {
 		return Instance{}, err
 	}
-	return rec.describe(c.now), errors.Join(s.foreign...)
+	return rec.describe(c.now()), errors.Join(s.foreign...)
 }
 
 // beginShred gives an instance a further key and keeps the former, unless it has both already.
@@ -58,8 +58,8 @@ func (m *Manager) beginShred(ctx context.Context, c *call, id string) (*instance
 		if err != nil {
 			return nil, err
 		}
-		c.now = m.now()
-		if rec.state(c.now) == InstanceReleased {
+		c.again()
+		if rec.state(c.now()) == InstanceReleased {
 			return nil, instanceGone(c.op, id)
 		}
 		root := *m.root.Load()
@@ -72,7 +72,7 @@ func (m *Manager) beginShred(ctx context.Context, c *call, id string) (*instance
 		if err != nil || was.former != nil {
 			return was, err
 		}
-		rec.Former, rec.Generation, rec.KeyedAt = rec.Sealed, rec.Generation+1, c.now
+		rec.Former, rec.Generation, rec.KeyedAt = rec.Sealed, rec.Generation+1, c.now()
 		in, err := rec.newKey(c.op, root)
 		if err != nil {
 			return nil, err

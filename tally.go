@@ -3,7 +3,6 @@ package kms
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A tally counts the uses of one key version by this process since they were last kept. It is
@@ -51,10 +50,10 @@ func (t *tallies) of(id keyID, version uint32) *tally {
 	return fresh
 }
 
-// count counts a use.
-func (t *tallies) count(v *tally, op Op, now time.Time) {
+// count counts a use, in a second since 1970.
+func (t *tallies) count(v *tally, op Op, second int64) {
 	v.uses.Add(1)
-	if second := now.Unix(); v.last.Load() != second {
+	if v.last.Load() != second {
 		v.last.Store(second)
 	}
 	if v.lastOp.Load() != uint32(op) {

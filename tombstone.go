@@ -39,7 +39,7 @@ func (m *Manager) Tombstones(ctx context.Context) iter.Seq2[Tombstone, error] {
 				}
 				continue
 			}
-			if t, gone := item.record.tombstone(c.now); gone && !yield(t, nil) {
+			if t, gone := item.record.tombstone(c.now()); gone && !yield(t, nil) {
 				return
 			}
 		}

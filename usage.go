@@ -151,6 +151,6 @@ var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion,
 func (c *call) countRefusal(err error) {
 	id, ok := parseKeyID(c.keyID)
 	if ok && slices.ContainsFunc(countedRefusals, func(cond error) bool { return refusedAs(err, cond) }) {
-		c.m.usage.refuse(id, Attempt{At: c.now, Op: c.op, Code: Code(err)}, refusedAs(err, ErrPendingDeletion))
+		c.m.usage.refuse(id, Attempt{At: c.now(), Op: c.op, Code: Code(err)}, refusedAs(err, ErrPendingDeletion))
 	}
 }

@@ -45,7 +45,7 @@ func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) err
 		return errors.AssertionFailedf("kms: sealing failed")
 	}
 	r.Primary = n
-	r.Versions = append(slices.Clip(r.Versions), keyVersion{Version: n, CreatedAt: c.now, Sealed: sealed})
+	r.Versions = append(slices.Clip(r.Versions), keyVersion{Version: n, CreatedAt: c.now(), Sealed: sealed})
 	return nil
 }
 

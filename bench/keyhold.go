@@ -22,16 +22,28 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-// keyhold is this module twice: the calls that return what they made, and those that append it to
-// a buffer of the caller.
+// keyhold is this module three times: the calls that return what they made, the same where nothing
+// runs Manager.Run, and the calls that append it to a buffer of the caller.
 func keyhold(ctx context.Context, keys int) []*contestant {
+	served, into := users(ctx, keys, true)
+	alone, _ := users(ctx, keys, false)
+	served.name, served.what = "keyhold", "this module, in a program that has Manager.Run running"
+	alone.name, alone.what = "keyhold alone", "the same without Manager.Run, so that each use reads the clock to be dated"
+	into.name, into.what = "keyhold append", "this module with Manager.Run running, and buffers of the caller"
+	return []*contestant{served, alone, into}
+}
+
+// users are those of a service, by plain calls and by those that append.
+func users(ctx context.Context, keys int, run bool) (plain, into *contestant) {
 	m := newManager(ctx, new(keystore.Memory), newRoot(), keys)
 	ids := make([]string, keys)
 	for i := range ids {
 		ids[i] = must(m.CreateKey(ctx, nil)).ID
 	}
-	plain := &contestant{
-		name: "keyhold", what: "this module",
+	if run {
+		go func() { _ = m.Run(ctx) }()
+	}
+	plain = &contestant{
 		dataKey: func(i int) {
 			k := must(m.GenerateDataKey(ctx, ids[i], nil))
 			keep(k.Ciphertext)
@@ -42,8 +54,7 @@ func keyhold(ctx context.Context, keys int) []*contestant {
 			return func() { keep(must(m.Decrypt(ctx, c, nil))) }
 		},
 	}
-	into := &contestant{
-		name: "keyhold append", what: "this module, with buffers of the caller",
+	into = &contestant{
 		dataKey: func(i int) {
 			b := buffers.Get().(*buffer)
 			keep(must(m.AppendDataKey(ctx, b.out[:0], ids[i], b.key[:], nil)))
@@ -63,5 +74,5 @@ func keyhold(ctx context.Context, keys int) []*contestant {
 			}
 		},
 	}
-	return []*contestant{plain, into}
+	return plain, into
 }

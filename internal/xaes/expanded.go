@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 )
@@ -11,14 +12,17 @@ import (
 // expanded is a key made ready: its AES, and K1, the first CMAC subkey of that AES
 // (NIST SP 800-38B, 6.1), and the message keys that are worth keeping.
 //
-// The AES is half a kilobyte. It is kept from the first message on whose key is derived to be
-// opened, for there may be one for each; those to be sealed are derived too seldom.
+// A message key takes 0.8 KB and is kept from its second message on: of many keys most may be
+// used once. The AES takes half a kilobyte. It is kept from the second message that is opened, for
+// there may be a message key to derive for each; those to be sealed are derived too seldom.
 type expanded struct {
 	key     [KeySize]byte
 	k1      [aes.BlockSize]byte
 	aes     atomic.Pointer[cipher.Block]
-	sealers [4]atomic.Pointer[sealer] // with messages left, for one goroutine each
+	sealer  atomic.Pointer[sealer]    // of the next messages
 	openers [2]atomic.Pointer[opener] // of the messages that were opened lately
+	sealed  atomic.Bool               // a message was
+	opened  atomic.Uint64             // the begin of the salt of the last message that was; 0: none was
 }
 
 // maxMessages is how many messages of one process share a salt, and so a message key: the
@@ -28,41 +32,31 @@ type expanded struct {
 // from one process.
 const maxMessages = 1 << 10
 
-// A sealer seals messages under one message key, for one goroutine at a time.
+// A sealer seals messages under one message key, for any number of goroutines.
 type sealer struct {
 	messageKey
-	left int
+	left atomic.Int64 // messages
 }
 
 // An opener opens the messages of one salt, for any number of goroutines.
 type opener struct{ messageKey }
 
-// take returns a sealer that nobody else has.
-func (e *expanded) take() (*sealer, error) {
-	for i := range e.sealers {
-		if e.sealers[i].Load() != nil {
-			if s := e.sealers[i].Swap(nil); s != nil {
-				return s, nil
-			}
-		}
+// sealing returns the sealer of one message.
+func (e *expanded) sealing() (*sealer, error) {
+	if s := e.sealer.Load(); s != nil && s.left.Add(-1) >= 0 {
+		return s, nil
 	}
-	s := &sealer{left: maxMessages}
+	s := &sealer{}
 	// Read never fails: where there is no randomness, it ends the program.
 	_, _ = rand.Read(s.salt[:])
-	err := e.derive(&s.messageKey, false)
-	return s, err
-}
-
-// give returns a sealer after a message.
-func (e *expanded) give(s *sealer) {
-	if s.left--; s.left == 0 {
-		return
+	if err := e.derive(&s.messageKey, false); err != nil {
+		return nil, err
 	}
-	for i := range e.sealers {
-		if e.sealers[i].Load() == nil && e.sealers[i].CompareAndSwap(nil, s) {
-			return
-		}
+	if e.sealed.Swap(true) {
+		s.left.Store(maxMessages - 1)
+		e.sealer.Store(s)
 	}
+	return s, nil
 }
 
 // opener returns the opener of a salt, and whether it was kept from before.
@@ -73,12 +67,15 @@ func (e *expanded) opener(salt [SaltSize]byte) (o *opener, kept bool, err error)
 		}
 	}
 	o = &opener{messageKey{salt: salt}}
-	return o, false, e.derive(&o.messageKey, true)
+	return o, false, e.derive(&o.messageKey, e.opened.Load() != 0)
 }
 
-// keep keeps an opener that opened something, in the place of an older one. What opens
-// nothing is not kept: others choose its salt.
+// keep keeps an opener that opened something, if it was not the first, in the place of an older
+// one. What opens nothing is not kept: others choose its salt.
 func (e *expanded) keep(o *opener) {
+	if begin := binary.NativeEndian.Uint64(o.salt[:]) | 1; e.opened.Swap(begin) != begin {
+		return
+	}
 	e.openers[o.salt[0]%byte(len(e.openers))].Store(o)
 }
 

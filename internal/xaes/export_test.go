@@ -16,10 +16,8 @@ func (k *Key) MessageKey(salt []byte) []byte {
 // Kept counts the message keys that k keeps.
 func (k *Key) Kept() (sealers, openers int) {
 	e := k.expanded()
-	for i := range e.sealers {
-		if e.sealers[i].Load() != nil {
-			sealers++
-		}
+	if e.sealer.Load() != nil {
+		sealers++
 	}
 	for i := range e.openers {
 		if e.openers[i].Load() != nil {

@@ -82,15 +82,12 @@ func New(key []byte) (*Key, error) {
 // dst[len(dst)+PlaintextAt:]. As everywhere in crypto/cipher, other overlaps and plaintexts
 // of more than 64 GiB panic.
 func (k *Key) Seal(dst, plaintext, associatedData []byte) []byte {
-	e := k.expanded()
-	s, err := e.take()
+	s, err := k.expanded().sealing()
 	if err != nil {
 		return nil // cannot be: New has done the same
 	}
 	out := append(slices.Grow(dst, Overhead+len(plaintext)), s.salt[:]...)
-	out = s.seal(out, plaintext, associatedData)
-	e.give(s)
-	return out
+	return s.seal(out, plaintext, associatedData)
 }
 
 // SealRandom fills key with random bytes, and appends to dst the ciphertext of zeros zero
@@ -110,8 +107,7 @@ func (k *Key) SealRandom(dst, key []byte, zeros int, associatedData []byte) []by
 		}
 		return sealed
 	}
-	e := k.expanded()
-	s, err := e.take()
+	s, err := k.expanded().sealing()
 	if err != nil {
 		return nil // cannot be: New has done the same
 	}
@@ -120,9 +116,7 @@ func (k *Key) SealRandom(dst, key []byte, zeros int, associatedData []byte) []by
 	copy(iv, padded[zeros-ivSize:])
 	copy(key, padded[zeros:])
 	clear(padded[:zeros])
-	out = s.gcm.Seal(append(out, s.salt[:]...)[:at], iv, padded, associatedData)
-	e.give(s)
-	return out
+	return s.gcm.Seal(append(out, s.salt[:]...)[:at], iv, padded, associatedData)
 }
 
 // Open appends the plaintext of ciphertext to dst and returns the extended slice, or nil

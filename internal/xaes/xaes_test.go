@@ -117,35 +117,55 @@ func TestSealRandom(t *testing.T) {
 }
 
 // TestKeptKeysAreFew: of messages of any number of salts, and from any number of goroutines,
-// a Key keeps no more message keys than it has places for; of forged messages it keeps none.
+// a Key keeps one message key to seal and two to open; of forged messages it keeps none, and of
+// a salt that was met once it keeps none either.
 func TestKeptKeysAreFew(t *testing.T) {
 	t.Parallel()
 	raw := randomBytes(t, xaes.KeySize)
 	k, err := xaes.New(raw)
 	require.NoError(t, err)
+	kept := func(wantSealers, wantOpeners int) {
+		t.Helper()
+		sealers, openers := k.Kept()
+		require.Equal(t, wantSealers, sealers)
+		require.Equal(t, wantOpeners, openers)
+	}
 	for range 100 {
 		forged := randomBytes(t, 100)
 		_, err := k.Open(nil, forged, nil)
 		require.ErrorIs(t, err, xaes.ErrOpen)
 	}
-	sealers, openers := k.Kept()
-	require.Zero(t, sealers)
-	require.Zero(t, openers)
+	kept(0, 0)
+	open := func(sealed []byte) {
+		_, err := k.Open(nil, sealed, nil)
+		require.NoError(t, err)
+	}
+	first, second := k.Seal(nil, nil, nil), k.Seal(nil, nil, nil)
+	require.NotEqual(t, first[:xaes.SaltSize], second[:xaes.SaltSize])
+	kept(1, 0)
+	open(first)
+	open(second)
+	kept(1, 0)
+	open(second)
+	kept(1, 1)
+
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
 			for range 100 {
 				other, _ := xaes.New(raw)
-				_, _ = k.Open(nil, other.Seal(nil, nil, nil), nil)
+				sealed := other.Seal(nil, nil, nil)
+				for range 3 {
+					_, _ = k.Open(nil, sealed, nil)
+				}
 				k.Seal(nil, nil, nil)
 			}
 		})
 	}
 	all.Wait()
-	sealers, openers = k.Kept()
-	require.LessOrEqual(t, sealers, 4)
+	sealers, openers := k.Kept()
+	require.Equal(t, 1, sealers)
 	require.LessOrEqual(t, openers, 2)
-	require.NotZero(t, sealers)
 	require.NotZero(t, openers)
 }
 
