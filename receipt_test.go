@@ -1,7 +1,6 @@
 package kms_test
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -80,11 +79,7 @@ func TestDeletionReceipt(t *testing.T) {
 			root = newRoot(t, 2)
 			require.NoError(t, k.RotateRoot(ctx, root))
 			require.Contains(t, is(kms.DeletionLevel3, "the instance key under which").Do, "Shred")
-			puts := 0
-			k.Store.OnPut(func(string) (bool, error) {
-				puts++
-				return puts == 1, map[bool]error{false: errors.New("killed")}[puts == 1]
-			})
+			dieAt(k, 2, false)
 			require.Error(t, only(k.Shred(ctx, instance)))
 			k.Store.OnPut(nil)
 			is(kms.DeletionLevel3, "not finished")
