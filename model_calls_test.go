@@ -1,8 +1,8 @@
 package kms_test
 
 import (
+	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/keyhold/kms"
@@ -19,54 +19,111 @@ type modelRef struct {
 // pick draws one of several things. What comes first is drawn more often, and is where rapid
 // goes when it looks for a shorter history.
 func pick[E any](w *twins, label string, from ...E) E {
-	return rapid.SampledFrom(from).Draw(w.T, label)
+	indexes := make([]int, len(from))
+	for i := range indexes {
+		indexes[i] = i
+	}
+	return from[rapid.SampledFrom(indexes).Draw(w.T, label)]
 }
 
-// ref draws a key, by its ID or by an alias.
+// ref draws a key, by its ID or by an alias, and sometimes one that there is not.
 func (w *twins) ref() modelRef {
 	if len(w.keys) == 0 {
 		w.SkipNow()
 	}
 	k := pick(w, "key", w.keys...)
-	if names := w.names(k); len(names) > 0 && pick(w, "by", "ID", "alias") == "alias" {
-		return modelRef{names[0], names[0], k}
+	switch pick(w, "by", "ID", "ID", "alias", "alias", "ID", "ID", "nothing") {
+	case "alias":
+		for alias, of := range w.sortedAliases() {
+			if of == k {
+				return modelRef{alias, alias, k}
+			}
+		}
+	case "nothing":
+		return modelRef{text: "alias/nothing", shown: "alias/nothing"}
 	}
 	return modelRef{w.ids[k], k.name, k}
 }
 
+// A modelCall is one that a history is made of, and how often it is drawn.
+type modelCall struct {
+	often int
+	do    func()
+}
+
 // calls are what a history is made of.
-func (w *twins) calls() map[string]func() {
-	return map[string]func(){
-		"create": w.create, "encrypt": w.encrypt, "clock": w.moveClock, "maintain": w.doMaintain,
-		"disable": func() {
-			ref := w.ref()
-			w.change("DisableKey", ref, "", "", func() string { ref.key.disabled = true; return done },
-				func(m *kms.Manager, id string) (kms.Key, error) { return m.DisableKey(w.tb.Context(), id) })
-		},
-		"enable": func() {
-			ref := w.ref()
-			w.change("EnableKey", ref, "", "", func() string { ref.key.disabled = false; return done },
-				func(m *kms.Manager, id string) (kms.Key, error) { return m.EnableKey(w.tb.Context(), id) })
-		},
-		"schedule": w.schedule,
-		"cancel": func() {
-			ref := w.ref()
-			w.change("CancelKeyDeletion", ref, "", "", func() string { ref.key.deleteAt = time.Time{}; return done },
-				func(m *kms.Manager, id string) (kms.Key, error) { return m.CancelKeyDeletion(w.tb.Context(), id) })
-		},
+func (w *twins) calls() []modelCall {
+	return []modelCall{
+		{4, w.create}, {6, w.moveClock}, {4, w.schedule}, {3, w.disable}, {3, w.doMaintain}, {3, w.encrypt}, {2, w.enable}, {2, w.cancel},
+		{2, w.parameters}, {3, w.importMaterial}, {1, w.deleteMaterial}, {2, w.rotate}, {1, w.rotationPolicy}, {1, w.reEncrypt},
+		{1, w.dataKey}, {1, w.protect}, {1, w.addDependent}, {2, w.removeDependent}, {1, w.setDescription}, {1, w.brownout},
+		{1, w.createAlias}, {1, w.updateAlias}, {1, w.deleteAlias}, {1, w.list},
+		{2, w.createInstance}, {2, w.renewInstance}, {1, w.releaseInstance}, {1, w.protectInstance},
+		{1, w.serviceKey}, {2, w.serviceChange}, {1, w.reopen}, {1, w.rotateRoot},
 	}
 }
 
-const mostKeys = 4
+type askedKey = func(context.Context, string) (kms.Key, error)
+
+// simple is change for a call that takes nothing but the key.
+func (w *twins) simple(verb string, effect func(k *modelKey) string, of func(*kms.Manager) askedKey) {
+	w.Helper()
+	ref := w.ref()
+	w.change(verb, ref, "", "", func() string { return effect(ref.key) }, func(m *kms.Manager, id string) (kms.Key, error) {
+		return of(m)(w.tb.Context(), id)
+	})
+}
+
+func (k *modelKey) disable() string { k.disabled = true; return done }
+func (k *modelKey) enable() string  { k.disabled = false; return done }
+func (k *modelKey) cancel() string  { k.deleteAt = time.Time{}; return done }
+func (w *twins) rotateModel(k *modelKey) string {
+	if len(k.material) == w.maxVersions {
+		return "ErrLimit"
+	}
+	k.material = append(k.material, w.now)
+	return done
+}
+
+func (w *twins) disable() {
+	w.simple("DisableKey", (*modelKey).disable, func(m *kms.Manager) askedKey { return m.DisableKey })
+}
+
+func (w *twins) enable() {
+	w.simple("EnableKey", (*modelKey).enable, func(m *kms.Manager) askedKey { return m.EnableKey })
+}
+
+func (w *twins) cancel() {
+	w.simple("CancelKeyDeletion", (*modelKey).cancel, func(m *kms.Manager) askedKey { return m.CancelKeyDeletion })
+}
+
+func (w *twins) rotate() {
+	w.simple("RotateKey", w.rotateModel, func(m *kms.Manager) askedKey { return m.RotateKey })
+}
 
 func (w *twins) create() {
-	if len(w.keys) == mostKeys {
+	const most = 4
+	if len(w.keys) >= most {
 		w.SkipNow()
 	}
-	k := &modelKey{name: fmt.Sprintf("k%d", len(w.keys)+1), home: w.instances[kms.DefaultInstance], created: w.now, material: []time.Time{w.now}}
+	k := &modelKey{name: fmt.Sprintf("k%d", len(w.keys)+1), created: w.now}
+	opts := &kms.CreateKeyOptions{Instance: pick(w, "instance", w.instanceNames()...)}
+	switch pick(w, "kind", "KMS", "EXTERNAL", "HMAC") {
+	case "EXTERNAL":
+		k.external, opts.Origin = true, kms.OriginExternal
+	case "HMAC":
+		k.mac, opts.Spec = true, kms.SpecHMAC256
+	}
+	if !k.external {
+		k.material = []time.Time{w.now}
+	}
+	want := "ErrNotFound"
+	if k.home = w.instances[opts.Instance]; k.home != nil {
+		want = map[string]string{"Active": done, "Expired": "ErrUnavailable", "Released": "ErrNotFound"}[w.life(k.home)]
+	}
 	var key kms.Key
-	if w.do("CreateKey "+k.name, done, func(m *kms.Manager) (err error) {
-		key, err = m.CreateKey(w.tb.Context(), nil)
+	if w.do(fmt.Sprintf("CreateKey %s %s%s in %s", k.name, opts.Origin, opts.Spec, opts.Instance), want, func(m *kms.Manager) (err error) {
+		key, err = m.CreateKey(w.tb.Context(), opts)
 		return err
 	}) {
 		w.keys, w.ids[k] = append(w.keys, k), key.ID
@@ -74,86 +131,70 @@ func (w *twins) create() {
 	}
 }
 
-func (w *twins) encrypt() {
-	ref := w.ref()
-	c := sealed{name: fmt.Sprintf("c%d", len(w.ciphertexts)+1), of: ref.key}
-	if w.do("Encrypt "+ref.shown+" to "+c.name, w.answers("Encrypt", ref.key, ""), func(m *kms.Manager) (err error) {
-		c.bytes, err = m.Encrypt(w.tb.Context(), ref.text, []byte(modelPlaintext), nil)
-		return err
-	}) && len(w.ciphertexts) < 2*mostKeys {
-		w.ciphertexts = append(w.ciphertexts, c)
-	}
-}
+func (w *twins) schedule() { w.scheduleAs("", w.ref()) }
 
-func (w *twins) schedule() {
-	ref, days := w.ref(), pick(w, "days", 7, 366, 30, 6, 367)
+func (w *twins) scheduleAs(service string, ref modelRef) {
+	days := pick(w, "days", 7, 366, 30, 6, 367)
 	args := fmt.Sprintf("in %d days", days)
 	schedule := func(m *kms.Manager, id string) (kms.Key, error) {
+		if service != "" {
+			return m.Service(service).ScheduleKeyDeletion(w.tb.Context(), days)
+		}
 		return m.ScheduleKeyDeletion(w.tb.Context(), id, days)
 	}
 	if days < 7 || days > 366 {
 		w.ask("ScheduleKeyDeletion", ref, args, "ErrWindow", schedule)
 		return
 	}
-	w.change("ScheduleKeyDeletion", ref, "", args, func() string {
+	w.change("ScheduleKeyDeletion", ref, service, args, func() string {
 		ref.key.deleteAt = w.now.Add(time.Duration(days) * 24 * time.Hour)
 		return done
 	}, schedule)
 }
 
-// moveClock sets the clock: by some time, or to one of the dates that something waits for, or a
-// nanosecond beside it.
-func (w *twins) moveClock() {
-	type edge struct {
-		name string
-		date time.Time
+func (w *twins) rotationPolicy() {
+	ref, days := w.ref(), pick(w, "days", 7, 365, 0, 6)
+	args := fmt.Sprintf("every %d days", days)
+	policy := func(m *kms.Manager, id string) (kms.Key, error) {
+		return m.UpdateRotationPolicy(w.tb.Context(), id, days)
 	}
-	const day = 24 * time.Hour
-	edges := []edge{{"the next hour", w.now.Add(time.Hour)}, {"the next day", w.now.Add(day)}, {"the day before", w.now.Add(-day)}, {"the 10th day", w.now.Add(10 * day)}}
-	add := func(name string, date time.Time) {
-		if !date.IsZero() {
-			edges = append(edges, edge{name, date})
-		}
+	if days == 6 {
+		w.ask("UpdateRotationPolicy", ref, args, "ErrInvalid", policy)
+		return
 	}
-	for _, k := range w.keys {
-		add("the deletion of "+k.name, k.deleteAt)
-		if !k.seen.IsZero() && w.delay > 0 {
-			add("the purge of "+k.name, k.seen.Add(w.delay))
-		}
-	}
-	e := pick(w, "edge", edges...)
-	beside := pick(w, "beside", 0, -1, 1)
-	w.now = e.date.Add(time.Duration(beside))
-	w.k.Clock.Set(w.now)
-	w.steps++
-	w.write("the clock is set to %s, %+dns: %s", e.name, beside, w.now.Format(time.RFC3339Nano))
+	w.change("UpdateRotationPolicy", ref, "", args, func() string { ref.key.days = days; return done }, policy)
 }
 
-func (w *twins) doMaintain() {
-	var got kms.Report
-	want := w.maintain()
-	answer := done
-	if want.limits > 0 {
-		answer = "ErrLimit"
-	}
-	w.do("Maintain", answer, func(m *kms.Manager) (err error) {
-		got, err = m.Maintain(w.tb.Context())
-		return err
+func (w *twins) protect() {
+	ref, on := w.ref(), pick(w, "on", true, false)
+	w.change("SetDeletionProtection", ref, "", fmt.Sprint(on), func() string {
+		ref.key.protected, ref.key.why = on, map[bool]string{true: "why"}[on]
+		return done
+	}, func(m *kms.Manager, id string) (kms.Key, error) {
+		return m.SetDeletionProtection(w.tb.Context(), id, on, "why")
 	})
-	for _, list := range []struct {
-		name      string
-		got, want []string
-	}{
-		{"Noted", w.known(got.Noted), want.noted}, {"Waiting", w.known(got.Waiting), want.waiting}, {"Purged", w.known(got.Purged), want.purged},
-		{"Expired", w.known(got.Expired), want.expired}, {"Rotated", w.known(got.Rotated), want.rotated},
-		{"Instances.Noted", got.Instances.Noted, want.over}, {"Instances.Waiting", got.Instances.Waiting, want.holding},
-		{"Instances.Released", got.Instances.Released, want.released},
-	} {
-		if a, b := strings.Join(list.got, " "), strings.Join(list.want, " "); a != b {
-			w.diverges("Maintain reports %s: [%s], the model [%s]", list.name, a, b)
-		}
-		if len(list.want) > 0 {
-			w.write("   %s: %s", list.name, strings.Join(list.want, " "))
-		}
+}
+
+func (w *twins) setDescription() {
+	ref, text := w.ref(), pick(w, "text", "a", "b")
+	w.change("SetDescription", ref, "", text, func() string { ref.key.label = text; return done },
+		func(m *kms.Manager, id string) (kms.Key, error) { return m.SetDescription(w.tb.Context(), id, text) })
+}
+
+// brownout refuses all uses, or none: what is refused by chance cannot be foretold.
+func (w *twins) brownout() {
+	ref, d := w.ref(), pick(w, "for", time.Hour, 48*time.Hour, 0, -1)
+	share, until := 1.0, w.now.Add(d)
+	if d < 0 {
+		share, until = 0, time.Time{}
 	}
+	args := fmt.Sprintf("%v for %s", share, d)
+	set := func(m *kms.Manager, id string) (kms.Key, error) {
+		return m.SetBrownout(w.tb.Context(), id, share, until)
+	}
+	if d == 0 {
+		w.ask("SetBrownout", ref, args, "ErrInvalid", set)
+		return
+	}
+	w.change("SetBrownout", ref, "", args, func() string { ref.key.dim = until; return done }, set)
 }

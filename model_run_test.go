@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +35,7 @@ func TestModel(t *testing.T) {
 
 // setRapid has rapid draw histories of 50 steps on average, and keep no files.
 func setRapid(t *testing.T) {
-	for name, value := range map[string]string{"steps": "50", "checks": fmt.Sprint(historiesAtOnce), "nofailfile": "true", "shrinktime": "30s"} {
+	for name, value := range map[string]string{"steps": "50", "checks": fmt.Sprint(historiesAtOnce), "nofailfile": "true", "shrinktime": "20s"} {
 		before := flag.Lookup("rapid." + name).Value.String()
 		require.NoError(t, flag.Set("rapid."+name, value))
 		t.Cleanup(func() { require.NoError(t, flag.Set("rapid."+name, before)) })
@@ -65,23 +64,22 @@ func drawHistory(t *testing.T, r *rapid.T) {
 	w.model = &model{delay: delay, maxVersions: 3, instances: map[string]*modelInstance{kms.DefaultInstance: {name: kms.DefaultInstance}}, aliases: map[string]*modelKey{}}
 	w.k = newKMS(s, func(c *kms.Config) { c.PurgeDelay, c.MaxKeyVersions, c.CacheKeys = delay, w.maxVersions, 64 })
 	w.managers = []*kms.Manager{w.k.Manager, w.k.Another(s)}
-	w.now = w.k.Clock.Now()
+	w.now, w.root = w.k.Clock.Now(), w.k.Root
+	w.instances[kms.DefaultInstance].created = w.now
 	w.write("PurgeDelay %s, the clock stands at %s", delay, w.now.Format(time.RFC3339))
-	calls := w.calls()
-	weighted := slices.Sorted(func(yield func(string) bool) {
-		for name := range calls {
-			if !yield(name) {
-				return
-			}
+	var calls []func()
+	for _, c := range w.calls() {
+		for range c.often {
+			calls = append(calls, c.do)
 		}
-	})
+	}
 	r.Repeat(map[string]func(*rapid.T){
 		"step": func(*rapid.T) {
-			calls[rapid.SampledFrom(weighted).Draw(r, "call")]()
+			w.at = pick(w, "process", 0, 1)
+			pick(w, "call", calls...)()
 			w.look()
 		},
 	})
-	_ = strings.Join
 }
 
 // known are the names of keys by their IDs, sorted.
