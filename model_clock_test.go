@@ -15,10 +15,7 @@ type edge struct {
 
 // edges are what the clock may be set to.
 func (w *twins) edges() []edge {
-	all := []edge{
-		{"the next hour", w.now.Add(time.Hour)}, {"the next day", w.now.Add(day)}, {"the day before", w.now.Add(-day)},
-		{"the 10th day", w.now.Add(10 * day)}, {"the hour before", w.now.Add(-time.Hour)},
-	}
+	var all []edge
 	add := func(name string, date time.Time) {
 		if !date.IsZero() {
 			all = append(all, edge{name, date})
@@ -29,8 +26,15 @@ func (w *twins) edges() []edge {
 			add(name, seen.Add(w.delay))
 		}
 	}
+	for _, name := range w.instanceNames() {
+		if i := w.instances[name]; i != nil && i.released.IsZero() && !i.expires.IsZero() {
+			add("the expiry of "+name, i.expires)
+			add("the end of the grace of "+name, i.ends())
+			waited("the release of "+name, i.seen)
+		}
+	}
 	for _, k := range w.keys {
-		if w.gone(k) && k.purged {
+		if k.purged {
 			continue
 		}
 		add("the deletion of "+k.name, k.deleteAt)
@@ -41,13 +45,6 @@ func (w *twins) edges() []edge {
 			add("the rotation of "+k.name, k.material[len(k.material)-1].Add(time.Duration(k.days)*day))
 		}
 	}
-	for _, name := range w.instanceNames() {
-		if i := w.instances[name]; i != nil && i.released.IsZero() && !i.expires.IsZero() {
-			add("the expiry of "+name, i.expires)
-			add("the end of the grace of "+name, i.ends())
-			waited("the release of "+name, i.seen)
-		}
-	}
 	for _, t := range w.tokens {
 		add("the end of "+t.name, t.ExpiresAt)
 	}
@@ -56,7 +53,14 @@ func (w *twins) edges() []edge {
 
 // moveClock sets the clock: by some time, or to an edge, or a nanosecond beside it.
 func (w *twins) moveClock() {
-	e := pick(w, "edge", w.edges()...)
+	moves := []edge{
+		{"the next hour", w.now.Add(time.Hour)}, {"the next day", w.now.Add(day)}, {"the day before", w.now.Add(-day)},
+		{"the 10th day", w.now.Add(10 * day)}, {"the hour before", w.now.Add(-time.Hour)},
+	}
+	if edges := w.edges(); len(edges) > 0 && pick(w, "move", "to an edge", "by") == "to an edge" {
+		moves = edges
+	}
+	e := pick(w, "edge", moves...)
 	beside := pick(w, "beside", 0, -1, 1)
 	w.now = e.date.Add(time.Duration(beside))
 	w.k.Clock.Set(w.now)

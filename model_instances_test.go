@@ -12,14 +12,10 @@ import (
 
 const day = 24 * time.Hour
 
-// instanceNames are the instances that there are, the default one first and oftener.
+// instanceNames are the instances that there are, and one that there is not.
 func (w *twins) instanceNames() []string {
-	names := []string{kms.DefaultInstance, kms.DefaultInstance}
-	for _, name := range slices.Sorted(maps.Keys(w.instances)) {
-		if name != kms.DefaultInstance {
-			names = append(names, name)
-		}
-	}
+	names := slices.Sorted(maps.Keys(w.instances))
+	slices.Reverse(names) // the default one comes last of them
 	return append(names, "i9")
 }
 
@@ -46,8 +42,11 @@ func (w *twins) compareInstance(i *modelInstance, got kms.Instance) {
 }
 
 func (w *twins) createInstance() {
-	i := &modelInstance{name: pick(w, "name", "i1", "i2", kms.DefaultInstance), created: w.now}
-	d := pick(w, "expiry", day, 0, 30*day, -1)
+	w.createInstanceFor(pick(w, "name", "i1", "i2", kms.DefaultInstance), pick(w, "expiry", day, 0, 30*day, -1))
+}
+
+func (w *twins) createInstanceFor(name string, d time.Duration) {
+	i := &modelInstance{name: name, created: w.now}
 	switch {
 	case d > 0:
 		i.expires = w.now.Add(d)
@@ -88,7 +87,7 @@ func (w *twins) changeInstance(what, name string, effect func(*modelInstance) st
 }
 
 func (w *twins) renewInstance() {
-	name, d := pick(w, "instance", w.instanceNames()[1:]...), pick(w, "until", 2*day, 40*day, 0, -1)
+	name, d := pick(w, "instance", w.instanceNames()...), pick(w, "until", 2*day, 40*day, 0, -1)
 	var until time.Time
 	switch {
 	case d > 0:
@@ -106,7 +105,7 @@ func (w *twins) renewInstance() {
 }
 
 func (w *twins) releaseInstance() {
-	name, force := pick(w, "instance", w.instanceNames()[1:]...), pick(w, "force", false, true)
+	name, force := pick(w, "instance", w.instanceNames()...), pick(w, "force", false, true)
 	w.changeInstance(fmt.Sprintf("ReleaseInstance %s, force %t", name, force), name, func(i *modelInstance) string {
 		switch {
 		case i.protected:
@@ -122,7 +121,7 @@ func (w *twins) releaseInstance() {
 }
 
 func (w *twins) protectInstance() {
-	name, on := pick(w, "instance", w.instanceNames()[1:]...), pick(w, "on", true, false)
+	name, on := pick(w, "instance", w.instanceNames()...), pick(w, "on", true, false)
 	w.changeInstance(fmt.Sprintf("SetInstanceDeletionProtection %s %t", name, on), name, func(i *modelInstance) string {
 		i.protected = on
 		return done

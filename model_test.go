@@ -17,7 +17,11 @@ type model struct {
 	keys        []*modelKey
 	instances   map[string]*modelInstance
 	aliases     map[string]*modelKey
+	cells       map[modelCell]int // how often a cell of the table was asked
 }
+
+// A modelCell is a verb and the state of a key, seen from outside.
+type modelCell struct{ verb, state string }
 
 type modelKey struct {
 	name      string // as transcripts call it
@@ -31,6 +35,7 @@ type modelKey struct {
 	purged    bool
 	material  []time.Time // when each version was made; none: there is no material
 	until     time.Time   // when the material expires
+	rest      bool        // there is expired material besides, which Maintain has yet to destroy
 	bound     string      // the material that was imported first
 	protected bool
 	why       string
@@ -149,6 +154,9 @@ func (m *model) state(k *modelKey) string {
 // done, or the conditions.
 func (m *model) answers(verb string, k *modelKey, caller string) string {
 	row := rows[verb]
+	if k != nil {
+		m.cells[modelCell{verb, m.state(k)}]++
+	}
 	is := func(word string) bool { return slices.Contains(row[5:], word) }
 	switch {
 	case k == nil || m.gone(k):

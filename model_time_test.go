@@ -59,6 +59,11 @@ func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
 }
 
 func (m *model) maintainKey(k *modelKey, r *modelReport) {
+	if k.rest {
+		k.rest = false
+		r.expired = append(r.expired, k.name)
+		return
+	}
 	if m.passed(k.deleteAt) {
 		switch note, wait := m.waits(k.seen); {
 		case note:

@@ -71,7 +71,8 @@ func (w *twins) dataKey() {
 func (w *twins) reEncrypt() {
 	i := slices.IndexFunc(w.ciphertexts, func(c sealed) bool { return !c.of.mac })
 	if i < 0 {
-		w.SkipNow()
+		w.encrypt()
+		return
 	}
 	from, ref := w.ciphertexts[i], w.ref()
 	want := w.answers("Decrypt", from.of, "")
@@ -84,6 +85,19 @@ func (w *twins) reEncrypt() {
 		return err
 	}) {
 		w.keep(c)
+	}
+}
+
+// versions holds the number of versions against the model. Material that has expired is not
+// looked at: until Maintain it is there, and cannot be used.
+func (w *twins) versions() {
+	ref, n := w.ref(), 0
+	if w.do("KeyVersions "+ref.shown, w.answers("ListKeyVersions", ref.key, ""), func(m *kms.Manager) error {
+		all, err := m.KeyVersions(w.tb.Context(), ref.text)
+		n = len(all)
+		return err
+	}) && n != len(ref.key.material) && !w.passed(ref.key.until) {
+		w.diverges("%s has %d versions, in the model %d", ref.key.name, n, len(ref.key.material))
 	}
 }
 
@@ -140,7 +154,8 @@ func (w *twins) parameters() {
 
 func (w *twins) importMaterial() {
 	if len(w.tokens) == 0 {
-		w.SkipNow()
+		w.parameters()
+		return
 	}
 	t := pick(w, "token", w.tokens...)
 	ref := modelRef{w.ids[t.of], t.of.name, t.of}
@@ -177,6 +192,7 @@ func (w *twins) importMaterial() {
 		case kind == "short" || k.bound != "" && k.bound != kind:
 			return "ErrMaterial"
 		case w.own(k) == "PendingImport":
+			k.rest = k.rest || len(k.material) > 0
 			k.disabled, k.material = false, []time.Time{w.now}
 		}
 		k.bound, k.until = kind, until
@@ -186,7 +202,7 @@ func (w *twins) importMaterial() {
 
 func (w *twins) deleteMaterial() {
 	w.simple("DeleteKeyMaterial", func(k *modelKey) string {
-		k.material, k.until = nil, time.Time{}
+		k.material, k.until, k.rest = nil, time.Time{}, false
 		return done
 	}, func(m *kms.Manager) askedKey { return m.DeleteKeyMaterial })
 }
