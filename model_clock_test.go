@@ -29,7 +29,7 @@ func (w *twins) edges() []edge {
 	for _, name := range w.instanceNames() {
 		if i := w.instances[name]; i != nil && i.released.IsZero() && !i.expires.IsZero() {
 			add("the expiry of "+name, i.expires)
-			add("the end of the grace of "+name, i.ends())
+			add("the end of the grace of "+name, w.ends(i))
 			waited("the release of "+name, i.seen)
 		}
 	}

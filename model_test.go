@@ -13,7 +13,9 @@ import (
 type model struct {
 	now         time.Time
 	delay       time.Duration // PurgeDelay
+	grace       time.Duration
 	maxVersions int
+	rows        map[string][]string
 	keys        []*modelKey
 	instances   map[string]*modelInstance
 	aliases     map[string]*modelKey
@@ -55,8 +57,6 @@ type modelInstance struct {
 	created   time.Time
 }
 
-const grace = 15 * 24 * time.Hour
-
 // page is the table: what a verb answers where the key is PendingImport, Enabled, Disabled or
 // PendingDeletion, and where its instance has expired ("self": what the other columns say).
 // Then what the verb is: it changes the key, is for keys of the service's or of imported
@@ -86,8 +86,8 @@ CreateAlias            ok               ok       ok          ErrState           
 UpdateAlias            ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
 `
 
-// rows are the lines of the page by verb.
-var rows = func() map[string][]string {
+// readPage gives the lines of the page by verb.
+func readPage() map[string][]string {
 	all := map[string][]string{}
 	for line := range strings.Lines(page) {
 		if words := strings.Fields(line); len(words) > 0 {
@@ -95,9 +95,18 @@ var rows = func() map[string][]string {
 		}
 	}
 	return all
-}()
+}
 
 const done = "ok"
+
+// newModel is the model of a key store that is new at an instant.
+func newModel(now time.Time, delay time.Duration, maxVersions int) *model {
+	const home = "default"
+	return &model{
+		now: now, delay: delay, grace: 15 * day, maxVersions: maxVersions, rows: readPage(),
+		instances: map[string]*modelInstance{home: {name: home, created: now}}, aliases: map[string]*modelKey{}, cells: map[modelCell]int{},
+	}
+}
 
 // passed tells whether a date has come: at that instant, not after it.
 func (m *model) passed(date time.Time) bool { return !date.IsZero() && !m.now.Before(date) }
@@ -118,16 +127,16 @@ func (m *model) own(k *modelKey) string {
 }
 
 // ends is when an instance is Released by itself; zero: never.
-func (i *modelInstance) ends() time.Time {
+func (m *model) ends(i *modelInstance) time.Time {
 	if i.expires.IsZero() {
 		return time.Time{}
 	}
-	return i.expires.Add(grace)
+	return i.expires.Add(m.grace)
 }
 
 func (m *model) life(i *modelInstance) string {
 	switch {
-	case !i.released.IsZero() || m.passed(i.ends()):
+	case !i.released.IsZero() || m.passed(m.ends(i)):
 		return "Released"
 	case m.passed(i.expires):
 		return "Expired"
@@ -153,7 +162,7 @@ func (m *model) state(k *modelKey) string {
 // answers is what a verb answers of a key to a caller, who is the view of a service or "":
 // done, or the conditions.
 func (m *model) answers(verb string, k *modelKey, caller string) string {
-	row := rows[verb]
+	row := m.rows[verb]
 	if k != nil {
 		m.cells[modelCell{verb, m.state(k)}]++
 	}

@@ -42,7 +42,7 @@ func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
 	if !i.released.IsZero() {
 		return
 	}
-	if !m.passed(i.ends()) {
+	if !m.passed(m.ends(i)) {
 		i.seen = time.Time{}
 		return
 	}

@@ -196,3 +196,17 @@ func (w *twins) expect(what, want string, err error) {
 		w.diverges("%s of m%d: the service answers %s, the model %s", what, 2-w.at, got, want)
 	}
 }
+
+// known are the names of keys by their IDs, sorted.
+func (w *twins) known(ids []string) (names []string) {
+	for k, id := range w.ids {
+		if slices.Contains(ids, id) {
+			names = append(names, k.name)
+		}
+	}
+	for range len(ids) - len(names) {
+		names = append(names, "another key")
+	}
+	slices.Sort(names)
+	return names
+}
