@@ -37,7 +37,7 @@ func (r *record) soundFacts() bool {
 		slices.Contains([]Origin{OriginKMS, OriginExternal}, r.Origin) &&
 		slices.Contains([]Protection{ProtectionSoftware, ProtectionHSM}, r.Protection) &&
 		slices.Contains([]Owner{OwnerCustomer, OwnerService}, r.Owner) &&
-		checkRotation(r.RotationDays) == nil && r.BrownShare <= millionths
+		checkRotation(int(r.RotationDays)) == nil && r.BrownShare <= millionths
 }
 
 func (r *record) soundTexts() bool {

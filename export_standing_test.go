@@ -8,7 +8,7 @@ import (
 // RecordDates are the fields of a record that hold a date.
 func RecordDates() (names []string) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[record]()) {
-		if f.Type == reflect.TypeFor[time.Time]() {
+		if f.IsExported() && f.Type == reflect.TypeFor[time.Time]() {
 			names = append(names, f.Name)
 		}
 	}

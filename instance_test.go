@@ -386,6 +386,7 @@ func TestTamperedInstanceStopsItsKeys(t *testing.T) {
 			require.ErrorIs(t, only(m.DescribeInstance(ctx, "tenant-1")), kms.ErrTampered, name)
 			require.NoError(t, only(m.Encrypt(ctx, other, nil, nil)))
 			require.NoError(t, only(m.Encrypt(ctx, home, nil, nil)))
+			k.Clock.AdvanceDays(1) // when it looks at all keys again
 			report, err := m.Maintain(ctx)
 			require.ErrorIs(t, err, kms.ErrTampered)
 			require.Equal(t, []string{id}, report.Tampered)

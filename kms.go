@@ -44,8 +44,9 @@ type Manager struct {
 	instances       *cache[string, *instanceEntry]
 	instanceChanges *follower
 
-	usage  tallies
-	legacy *sources
+	usage   tallies
+	through atomic.Int64 // second since 1970 up to which Maintain has nothing left to do
+	legacy  *sources
 }
 
 // Open returns a Manager for a key store. On a new store it makes the default instance.
@@ -109,6 +110,9 @@ var errStale = errors.New("kms: the record was changed meanwhile")
 // write puts a record with its next sequence number in place of the version that it was
 // read at, or says errStale.
 func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Version) (keystore.Version, error) {
+	if err := m.noteDue(ctx, c, r); err != nil {
+		return "", err
+	}
 	r.Seq++
 	name := keyItem(r.id())
 	value, err := r.in.encodeItem(name, r)

@@ -94,28 +94,35 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 				yield(nil, unavailable(c.op, "", "the key store", err))
 				return
 			}
-			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
-			s.record, err = m.readRecord(ctx, c, s.text, item.Value)
-			switch {
-			case refusedAs(err, ErrNotFound):
+			s, err := m.scanItem(ctx, c, item)
+			if s == nil && err == nil {
 				continue
-			case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
-				if !yield(s, err) {
-					return
-				}
-				continue
-			case err == nil:
-				s.home, err = m.instanceOf(ctx, c, s.record.in.id)
 			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if !yield(s, nil) {
+			if !yield(s, err) || s == nil {
 				return
 			}
 		}
 	}
+}
+
+// scanItem reads the record of a key that is an item of the store: nothing where its instance was
+// released, what stands in its place with an error, or an error with nothing.
+func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*scanned, error) {
+	s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
+	var err error
+	s.record, err = m.readRecord(ctx, c, s.text, item.Value)
+	switch {
+	case refusedAs(err, ErrNotFound):
+		return nil, nil
+	case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
+		return s, err
+	case err == nil:
+		s.home, err = m.instanceOf(ctx, c, s.record.in.id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {

@@ -12,13 +12,13 @@ import (
 // Report tells what one pass of Maintain found and did. A purge whose last write was made,
 // and whose answer was lost, is in no report: the next pass finds nothing left to do.
 type Report struct {
-	Keys     int      // records that were looked at
+	Keys     int      // records that were looked at: of keys that are due, and once in 24 hours of all
 	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
 	Purged   []string // IDs of keys whose material is destroyed now
 	Expired  []string // IDs of keys whose imported material was over, and is destroyed now
 	Rotated  []string // IDs of keys that got a new version because their policy asked for it
 	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
-	Tampered []string // IDs under which something stands that this service did not write
+	Tampered []string // of those, IDs under which something stands that this service did not write
 
 	Instances InstanceReport
 }
@@ -28,8 +28,9 @@ type Report struct {
 // material is destroyed: it notes that it saw the date passed, and PurgeDelay later
 // leaves a tombstone in the record's place, has the provider destroy the key, and
 // forgets what led to it. The same for instances whose grace is over; and it gives notice
-// of those that come to their end, keeps what is known of the use of keys, and rotates. It is safe on every node at once and may be killed at any
-// point; the next pass finishes. A key that fails does not keep the others: the errors
+// of those that come to their end, keeps what is known of the use of keys, and rotates. It is
+// safe on every node at once and may be killed at any point; the next pass finishes. Where nothing
+// is due it reads the record of no key, but once in 24 hours it looks at all. A key that fails does not keep the others: the errors
 // are joined, and the report says what was done nonetheless.
 func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 	c := m.begin(OpMaintain)
@@ -38,21 +39,7 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 		return report, err
 	}
 	failed := m.maintainInstances(ctx, c, &report)
-	for item, err := range m.scan(ctx, c, "") {
-		if item == nil {
-			failed = append(failed, err)
-			break
-		}
-		report.Keys++
-		if err == nil {
-			err = m.maintainKey(ctx, c, item.record, item.home, item.version, &report)
-		} else if refusedAs(err, ErrTampered) {
-			report.Tampered = append(report.Tampered, item.text)
-		}
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
+	failed = append(failed, m.maintainKeys(ctx, c, &report)...)
 	if err := m.flushUsage(ctx, c); err != nil {
 		failed = append(failed, err)
 	}

@@ -31,6 +31,7 @@ type record struct {
 	Owner         Owner        `json:"owner,omitempty"`
 	BrownUntil    time.Time    `json:"brownUntil,omitzero"`  // until when a share of uses is refused
 	BrownShare    uint32       `json:"brownShare,omitempty"` // that share, in millionths
+	RotationDays  int32        `json:"rotationDays,omitempty"`
 
 	Seq          uint64            `json:"seq"` // grows by one with each change: of two records the later shows
 	Spec         Spec              `json:"spec"`
@@ -40,8 +41,7 @@ type record struct {
 	DueSeenAt    time.Time         `json:"dueSeenAt,omitzero"` // when Maintain first saw the deletion date passed
 	ProtectedWhy string            `json:"protectedWhy,omitempty"`
 	Dependents   []Dependent       `json:"dependents,omitempty"`
-	Doomed       []keyVersion      `json:"doomed,omitempty"` // what the provider has yet to destroy
-	RotationDays int               `json:"rotationDays,omitempty"`
+	Doomed       []keyVersion      `json:"doomed,omitempty"`    // what the provider has yet to destroy
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 

@@ -81,7 +81,7 @@ func checkRotation(days int) error {
 
 func rotateEvery(days int) func(*call, *record) error {
 	return func(_ *call, r *record) error {
-		r.RotationDays = days
+		r.RotationDays = int32(days)
 		return nil
 	}
 }
@@ -124,7 +124,7 @@ func (r *record) rotation(state State) Rotation {
 	if r.RotationDays == 0 {
 		return o
 	}
-	o.Days, o.Status = r.RotationDays, RotationEnabled
+	o.Days, o.Status = int(r.RotationDays), RotationEnabled
 	o.Next = o.Last.Add(time.Duration(o.Days) * 24 * time.Hour)
 	if state != Enabled {
 		o.Status = RotationSuspended

@@ -114,6 +114,7 @@ func TestTamperedRecord(t *testing.T) {
 					listed[key.ID] = err == nil
 				}
 				require.Equal(t, map[string]bool{id: false, other: true}, listed)
+				k.Clock.AdvanceDays(1) // when it looks at all keys again
 				report, err := m.Maintain(ctx)
 				require.ErrorIs(t, err, kms.ErrTampered)
 				require.Equal(t, []string{id}, report.Tampered)

@@ -12,8 +12,8 @@ import (
 
 // durable measures CreateKey on a file, durable when it returns, beside bbolt by itself: puts of
 // values of that size, those that wait together in one transaction. Both files are on the
-// same disk, and each has its turn in every round.
-func durable(ctx context.Context, folder string, writers, rounds int) []*result {
+// same disk, hold that many keys already, and have their turns in every round.
+func durable(ctx context.Context, folder string, keys, writers, rounds int) []*result {
 	s := must(boltstore.Open(filepath.Join(folder, "keys"), nil))
 	defer s.Close()
 	m := newManager(ctx, s, newRoot(), 0)
@@ -21,6 +21,8 @@ func durable(ctx context.Context, folder string, writers, rounds int) []*result 
 	value := make([]byte, len(must(s.Get(ctx, "key/"+key.ID)).Value))
 	put, stop := groupedBolt(filepath.Join(folder, "raw"))
 	defer stop()
+	inParallel(64, keys, 1, 0, func(int) { must(m.CreateKey(ctx, nil)) })
+	inParallel(64, keys, 1, 0, func(int) { put(value) })
 	names := []string{"keyhold", "grouped bbolt"}
 	runs := []func(int){func(int) { must(m.CreateKey(ctx, nil)) }, func(int) { put(value) }}
 	times := make([][]float64, len(runs))

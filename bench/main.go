@@ -67,7 +67,7 @@ func run(ctx context.Context, rounds, keys int, svg, write string) error {
 		if err != nil {
 			return err
 		}
-		results = append(results, durable(ctx, sub, writers, max(5, rounds/10)))
+		results = append(results, durable(ctx, sub, 0, writers, max(5, rounds/10)))
 	}
 	text := caption(rounds) + ".\n\n" + legend + "\n" + table(tasks, results) + "\n" + scaling(tasks, results)
 	if keys > 0 {

@@ -1,0 +1,186 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+const (
+	// fullPassEvery is how long Maintain goes by the due index alone. It is looked at by all
+	// processes together: the first whose pass comes then reads all records.
+	fullPassEvery = 24 * time.Hour
+
+	// lookAgain is for how long Maintain looks again at what was due: a call may have
+	// noted that its key is due, and be slow to write the record.
+	lookAgain = time.Hour
+)
+
+// fullPassItem holds when the last full pass began.
+const fullPassItem = "maintain/full-pass"
+
+type fullPass struct {
+	BegunAt time.Time `json:"begunAt"`
+}
+
+// maintainKeys takes the next steps of the keys that are due; of all, where that was not done
+// for a day.
+func (m *Manager) maintainKeys(ctx context.Context, c *call, report *Report) (failed []error) {
+	last, version, err := m.loadFullPass(ctx, c)
+	if err != nil {
+		return []error{err}
+	}
+	if age := c.now().Sub(last.BegunAt); 0 <= age && age < fullPassEvery {
+		return m.maintainDue(ctx, c, last, report)
+	}
+	return m.maintainAll(ctx, c, version, report)
+}
+
+// maintainDue takes the next steps of the keys that the due index names.
+func (m *Manager) maintainDue(ctx context.Context, c *call, last fullPass, report *Report) (failed []error) {
+	from, through := m.lookedThrough(last), c.now().Add(-lookAgain)
+	looked := map[keyID]bool{} // and whether there is something left to do
+	for item, err := range m.store.List(ctx, dueSegment, dueSegment+from.Format(dueMinute)) {
+		if err != nil {
+			return append(failed, unavailable(c.op, "", "the key store", err))
+		}
+		at, id, ok := parseDue(item.Name)
+		if !ok {
+			continue
+		}
+		if at.After(c.now()) {
+			break
+		}
+		pending, known := looked[id]
+		if !known {
+			if pending, err = m.maintainOne(ctx, c, id, report); err != nil {
+				failed = append(failed, err)
+			}
+			looked[id] = pending
+		}
+		if pending && at.Before(through) {
+			through = at
+		}
+	}
+	m.through.Store(through.Unix())
+	return failed
+}
+
+// lookedThrough is up to when nothing is left of what was due: what this process found, and before
+// its first pass what the last full pass did.
+func (m *Manager) lookedThrough(last fullPass) time.Time {
+	full := last.BegunAt.Add(-lookAgain)
+	if mine := time.Unix(m.through.Load(), 0).UTC(); mine.After(full) {
+		return mine
+	}
+	return full
+}
+
+// maintainOne takes the next steps of one key, and tells whether there is something left to do.
+func (m *Manager) maintainOne(ctx context.Context, c *call, id keyID, report *Report) (pending bool, err error) {
+	item, err := m.store.Get(ctx, keyItem(id.String()))
+	switch {
+	case errors.Is(err, keystore.ErrNotFound): // it was not made after all
+		return false, nil
+	case err != nil:
+		return true, unavailable(c.op, id.String(), "the key store", err)
+	}
+	s, err := m.scanItem(ctx, c, item)
+	if s == nil {
+		return err != nil, err
+	}
+	return m.maintainScanned(ctx, c, s, err, report)
+}
+
+// maintainScanned takes the next steps of a key that was read, or reports what stands in its
+// place.
+func (m *Manager) maintainScanned(ctx context.Context, c *call, s *scanned, failed error, report *Report) (pending bool, err error) {
+	report.Keys++
+	if failed != nil {
+		if refusedAs(failed, ErrTampered) {
+			report.Tampered = append(report.Tampered, s.text)
+		}
+		return false, failed
+	}
+	err = m.maintainKey(ctx, c, s.record, s.home, s.version, report)
+	next := s.record.next()
+	return err != nil || !next.IsZero() && !next.After(c.now()), err
+}
+
+// maintainAll takes the next steps of all keys, and sees to it that the due index has all that it
+// should have.
+func (m *Manager) maintainAll(ctx context.Context, c *call, version keystore.Version, report *Report) (failed []error) {
+	known, err := m.allDue(ctx, c)
+	if err != nil {
+		return []error{err}
+	}
+	whole := true
+	for s, err := range m.scan(ctx, c, "") {
+		if s == nil {
+			return append(failed, err)
+		}
+		pending, err := m.maintainScanned(ctx, c, s, err, report)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		if s.record == nil {
+			continue
+		}
+		next := s.record.next()
+		if pending {
+			next = c.now()
+		}
+		if next.IsZero() || known[dueItem(next, s.record.ID)] {
+			continue
+		}
+		if err := m.putDue(ctx, c, next, s.record.ID); err != nil {
+			failed, whole = append(failed, err), false
+		}
+	}
+	if whole {
+		if err := m.keepFullPass(ctx, c, version); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed
+}
+
+// allDue is what the due index holds from now on.
+func (m *Manager) allDue(ctx context.Context, c *call) (map[string]bool, error) {
+	known := map[string]bool{}
+	for item, err := range m.store.List(ctx, dueSegment, dueSegment+c.now().Format(dueMinute)) {
+		if err != nil {
+			return nil, unavailable(c.op, "", "the key store", err)
+		}
+		known[item.Name] = true
+	}
+	return known, nil
+}
+
+// loadFullPass reads when the last full pass was. What somebody else wrote there is as nothing.
+func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, version keystore.Version, err error) {
+	item, err := m.store.Get(ctx, fullPassItem)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return fullPass{}, "", nil
+	case err != nil:
+		return fullPass{}, "", unavailable(c.op, "", "the key store", err)
+	case m.home.in.decodeItem(fullPassItem, item.Value, &last) != nil:
+		last = fullPass{}
+	}
+	return last, item.Version, nil
+}
+
+func (m *Manager) keepFullPass(ctx context.Context, c *call, version keystore.Version) error {
+	value, err := m.home.in.encodeItem(fullPassItem, fullPass{BegunAt: c.now()})
+	if err != nil {
+		return badDate(c.op)
+	}
+	_, err = m.store.Put(ctx, fullPassItem, version, value)
+	if err = written(c.op, "", err); errors.Is(err, errStale) { // another process had a full pass
+		return nil
+	}
+	return err
+}
