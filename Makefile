@@ -16,9 +16,12 @@ GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 test: lint nocgo race fips
 
+# Tests write to disks and wait for them: where there is memory for it they have it instead.
+IN_MEMORY := .ci/inmemory
+
 # The race detector and PKCS#11 need cgo.
 race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 $(IN_MEMORY) $(GO) test -race -timeout 20m ./...
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
@@ -39,7 +42,7 @@ test-hsm2:
 
 # The setting is given to the tests alone, not to the go command.
 fips:
-	$(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
+	$(IN_MEMORY) $(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
 
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...
