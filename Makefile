@@ -12,7 +12,7 @@ SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus golangci
 
 test: lint nocgo race fips
 
@@ -112,3 +112,17 @@ campaign:
 		touch "$$stamp"; \
 	done <<<"$$steps"; \
 	echo "== all $$total done at $$(git rev-parse --short HEAD), share $(SHARE)"
+
+# After a campaign, by hand: of what each fuzz target found worth keeping, up to CORPUS bytes,
+# the smallest first, go from Go's cache to testdata/fuzz, where go test runs them for everybody.
+CORPUS ?= 20000
+corpus:
+	@targets=$$($(fuzz_targets)); cache=$$($(GO) env GOCACHE)/fuzz; \
+	while read -r pkg name; do \
+		from=$$cache/$$pkg/$$name; to=$$($(GO) list -f '{{.Dir}}' "$$pkg")/testdata/fuzz/$$name; \
+		[ -d "$$from" ] || { echo "$$pkg $$name: nothing in the cache"; continue; }; \
+		mkdir -p "$$to"; \
+		find "$$from" -type f -printf '%s %f\n' | sort -n | awk -v most=$(CORPUS) '(sum += $$1) <= most { print $$2 }' | \
+			while read -r file; do cp "$$from/$$file" "$$to/"; done; \
+		echo "$$pkg $$name: $$(ls "$$to" | wc -l) inputs kept"; \
+	done <<<"$$targets"
