@@ -10,9 +10,10 @@ GO           ?= go
 FUZZTIME     ?= 30s
 SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK  := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus cover vuln golangci
 
 test: lint nocgo race fips
 
@@ -25,8 +26,8 @@ race:
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
-race fips bench campaign: export KEYHOLD_ALL := 1
-race fips bench campaign: needs
+race fips bench campaign cover: export KEYHOLD_ALL := 1
+race fips bench campaign cover: needs
 needs:
 	@have() { command -v "$$1" >/dev/null; }; missing=; \
 	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
@@ -53,6 +54,18 @@ lint:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted by gofmt:" $$files >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod verify
+
+# Known vulnerabilities of what is used. It asks vuln.go.dev; where that cannot be reached,
+# VULNDB=file:///some/folder is a copy of it.
+vuln:
+	$(GO) run $(GOVULNCHECK) $(if $(VULNDB),-db $(VULNDB)) ./...
+
+# How much of the root package its tests run, and whether it is what is owed.
+cover:
+	@mkdir -p .cache
+	$(IN_MEMORY) $(GO) test -timeout 20m -coverprofile=.cache/cover.out .
+	.ci/cover .cache/cover.out
 
 # Not part of test, because it takes long to build: the same rules for an editor.
 golangci:
