@@ -413,6 +413,7 @@ func TestHousePages(t *testing.T) {
 	}
 	require.NotZero(t, named["README.md"])
 	require.NotZero(t, named[filepath.Join("docs", "threat-model.md")])
+	require.Greater(t, named[filepath.Join("docs", "incidents.md")], 60)
 }
 
 // readmeFrame makes a file of the README's ten lines. It is the caller that they leave out.
