@@ -239,3 +239,24 @@ func TestDueTriedAgain(t *testing.T) {
 	require.Equal(t, []string{id}, maintain(t, k).Purged)
 	require.Equal(t, []string{id + "/1"}, r.destroyed)
 }
+
+// What is due is found by a process that looked at a later time before the clock was set right.
+func TestDueAfterTheClockWasSetBack(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id, other, start := k.MustCreateKey(t).ID, k.Another(t), k.Clock.Now()
+	k.Clock.AdvanceDays(10)
+	require.NoError(t, only(k.Maintain(ctx)))
+	require.NoError(t, only(other.Maintain(ctx)))
+	k.Clock.Set(start)
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	for _, at := range []time.Duration{0, 7*24*time.Hour - time.Minute} {
+		k.Clock.Set(start.Add(at))
+		require.NoError(t, only(k.Maintain(ctx)))
+	}
+	k.Clock.Advance(time.Minute)
+	report, err := other.Maintain(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{id}, report.Purged)
+}
