@@ -260,3 +260,26 @@ func TestDueAfterTheClockWasSetBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{id}, report.Purged)
 }
+
+// A note that a clock made that was ahead is dropped by the next pass of a clock that is right, also
+// within a day of a full pass.
+func TestDueNoteOfAWrongClock(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	date := k.Clock.Now().Add(7 * 24 * time.Hour)
+	for range 2 { // the second pass comes a day after the first note, and is no second look
+		for _, at := range []struct {
+			from  time.Duration
+			noted []string
+		}{{-2 * time.Hour, nil}, {time.Minute, []string{id}}, {-time.Hour, nil}, {25 * time.Hour, []string{id}}} {
+			k.Clock.Set(date.Add(at.from))
+			report, err := k.Maintain(ctx)
+			require.NoError(t, err)
+			require.Equal(t, at.noted, report.Noted, at.from)
+			require.Empty(t, report.Purged)
+		}
+	}
+}
