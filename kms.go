@@ -48,9 +48,9 @@ type Manager struct {
 	latestAliases   *latest[string]
 	latestInstances *latest[string]
 
-	usage   tallies
-	through atomic.Int64 // second since 1970 up to which Maintain has nothing left to do
-	legacy  *sources
+	usage  tallies
+	looked atomic.Pointer[duePass] // the last that this process made; nil: none yet
+	legacy *sources
 }
 
 // Open returns a Manager for a key store. On a new store it makes the default instance.

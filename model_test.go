@@ -1,7 +1,6 @@
 package kms_test
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -234,14 +233,4 @@ func (m *model) named(alias string) *modelKey {
 		return k
 	}
 	return nil
-}
-
-// names are the aliases that name a key, sorted.
-func (m *model) names(k *modelKey) (names []string) {
-	for _, alias := range slices.Sorted(maps.Keys(m.aliases)) {
-		if m.named(alias) == k {
-			names = append(names, alias)
-		}
-	}
-	return names
 }
