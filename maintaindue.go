@@ -19,7 +19,10 @@ const (
 )
 
 // fullPassItem holds when the last full pass began.
-const fullPassItem = "maintain/full-pass"
+const (
+	maintainSegment = "maintain/"
+	fullPassItem    = maintainSegment + "full-pass"
+)
 
 type fullPass struct {
 	BegunAt time.Time `json:"begunAt"`
@@ -167,18 +170,22 @@ func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, ver
 		return fullPass{}, "", nil
 	case err != nil:
 		return fullPass{}, "", unavailable(c.op, "", "the key store", err)
-	case m.home.in.decodeItem(fullPassItem, item.Value, &last) != nil:
-		last = fullPass{}
+	}
+	if err := m.readHome(ctx, c, fullPassItem, item.Value, &last, errRecord); errors.Is(err, errRecord) {
+		return fullPass{}, item.Version, nil
+	} else if err != nil {
+		return fullPass{}, "", err
 	}
 	return last, item.Version, nil
 }
 
 func (m *Manager) keepFullPass(ctx context.Context, c *call, version keystore.Version) error {
-	value, err := m.home.in.encodeItem(fullPassItem, fullPass{BegunAt: c.now()})
+	in := m.home.Load().in
+	value, err := in.encodeItem(fullPassItem, fullPass{BegunAt: c.now()})
 	if err != nil {
 		return badDate(c.op)
 	}
-	_, err = m.store.Put(ctx, fullPassItem, version, value)
+	_, err = m.putHome(ctx, c, in, fullPassItem, version, value)
 	if err = written(c.op, "", err); errors.Is(err, errStale) { // another process had a full pass
 		return nil
 	}

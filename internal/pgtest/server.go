@@ -52,6 +52,9 @@ func (s *Server) Start(t testing.TB) {
 	}
 }
 
+// Data is the folder of the server's data, with everything that it wrote.
+func (s *Server) Data() string { return s.data() }
+
 func (s *Server) data() string { return filepath.Join(s.folder, "data") }
 
 func (s *Server) start() error {
