@@ -20,9 +20,9 @@ var forbidden = map[string]string{
 	"archive":      "names in it lead elsewhere",
 	"math/rand":    "not for anything here",
 	"crypto/rc4":   "broken", "crypto/des": "broken", "crypto/md5": "broken", "crypto/dsa": "broken", "crypto/sha1": "broken",
-	"github.com/tink-crypto/tink-go/v2/daead":           "equal plaintexts show",
-	"github.com/tink-crypto/tink-go/v2/streamingaead":   "no commitment",
-	"github.com/tink-crypto/tink-go/v2/hybrid":          "no commitment",
+	"github.com/tink-crypto/tink-go/v2/daead":         "equal plaintexts show",
+	"github.com/tink-crypto/tink-go/v2/streamingaead": "no commitment",
+	"github.com/tink-crypto/tink-go/v2/hybrid":        "no commitment",
 }
 
 // unauthenticated are modes of crypto/cipher without a tag, and Tink's envelope, which does not

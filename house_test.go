@@ -61,6 +61,7 @@ var houseRules = map[string]houseRule{
 	"internal/wycheproof": {others: []string{"github.com/c2sp/wycheproof"}},
 	"internal/cleartext":  {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/campaign":   {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {},
+	"internal/collision": {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/notrun":    {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
