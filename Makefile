@@ -12,7 +12,7 @@ SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign mutants golangci
 
 test: lint nocgo race fips
 
@@ -22,8 +22,8 @@ race:
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
-race fips bench campaign: export KEYHOLD_ALL := 1
-race fips bench campaign: needs
+race fips bench campaign mutants: export KEYHOLD_ALL := 1
+race fips bench campaign mutants: needs
 needs:
 	@have() { command -v "$$1" >/dev/null; }; missing=; \
 	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
@@ -60,6 +60,10 @@ golangci:
 # of bench alone. BENCHFLAGS="-write ../docs/results.md -svg ../docs/speed.svg" keeps both.
 bench:
 	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . $(BENCHFLAGS)
+
+# Guards that are broken one at a time, in a copy of the module: the tests have to notice each.
+mutants:
+	$(GO) run ./internal/mutants
 
 # All fuzz targets, as lines of package and name. None at all is a failure.
 define fuzz_targets

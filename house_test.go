@@ -62,6 +62,7 @@ var houseRules = map[string]houseRule{
 	"internal/cleartext":  {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/campaign":   {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {},
 	"internal/notrun":    {},
+	"internal/mutants":   {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
 

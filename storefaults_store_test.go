@@ -103,9 +103,11 @@ func (s *faulty) Get(ctx context.Context, name string) (keystore.Item, error) {
 		item.Value = s.other(name)
 		return item, err
 	case answersStale:
-		if was, ok := s.last[name]; ok && was.Version == "" {
+		was, ok := s.last[name]
+		switch s.fits = ok; {
+		case ok && was.Version == "":
 			return keystore.Item{}, keystore.ErrNotFound
-		} else if ok {
+		case ok:
 			return was, nil
 		}
 	}

@@ -83,7 +83,7 @@ var onOtherGoroutines = map[string]bool{"Restore": true}
 // time the answer is one of the package, nothing half done is to be seen, and whoever calls
 // again ends where one ends to whom nothing happened, or is told that it was done.
 //
-// Not told is a record that is older than the last one, when it is the first that a process reads
+// Not told (TestStaleRead) is a record that is older than the last one, when it is the first that a process reads
 // of its key: then the answer is what it once was. What is written is held to the version that was
 // read, so nothing is written because of it.
 func TestStoreFaults(t *testing.T) {
@@ -177,8 +177,9 @@ func newFaultBench(t *testing.T, name string) *faultBench {
 	return b
 }
 
-func (b *faultBench) over(t *testing.T, s keystore.Store) *kms.Manager {
-	return b.Another(t, func(c *kms.Config) { c.Store = s })
+// over opens a Manager that begins with another store.
+func (s *subject) over(t *testing.T, store keystore.Store) *kms.Manager {
+	return s.Another(t, func(c *kms.Config) { c.Store = store })
 }
 
 // seen is what a process sees that begins now. Keys that were made have no name, and come last.
@@ -287,4 +288,38 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 func (b *faultBench) try(ctx context.Context, m *kms.Manager) (err error, panicked any) {
 	defer func() { panicked = recover() }()
 	return b.call(ctx, m), nil
+}
+
+// TestStaleRead: what a store answers that is older than what this process knows does not bring
+// back what the key was. A process that reads nothing else believes it, where the record was
+// written by this service; it cannot know better. What it writes is refused.
+func TestStaleRead(t *testing.T) {
+	ctx := t.Context()
+	s := newSubject(t, kms.OriginExternal, kms.Enabled)
+	history := remembering(copyOf(t, s.Store))
+	require.NoError(t, only(s.over(t, history).DisableKey(ctx, s.id)))
+	name := "key/" + s.id
+	was := keystore.Item{Name: name, Value: history.last[name].Value, Version: "older"} // a copy gives versions of its own
+	stale := func() (*faulty, *kms.Manager) {
+		store := &faulty{Store: copyOf(t, history), last: map[string]keystore.Item{name: was}}
+		return store, s.over(t, store)
+	}
+
+	store, knows := stale()
+	require.ErrorIs(t, only(knows.Encrypt(ctx, s.id, nil, nil)), kms.ErrDisabled)
+	store.arm(answersStale, 1, nil)
+	require.ErrorIs(t, only(knows.Encrypt(ctx, s.id, nil, nil)), kms.ErrDisabled)
+	require.False(t, store.fits, "it was not asked")
+
+	store, begins := stale()
+	store.arm(answersStale, 1, nil)
+	require.NoError(t, only(begins.Encrypt(ctx, s.id, nil, nil)), "not told")
+	require.True(t, store.fits)
+
+	store, begins = stale()
+	store.arm(answersStale, 1, nil)
+	key, err := begins.SetDescription(ctx, s.id, "d")
+	require.NoError(t, err)
+	require.True(t, store.fits)
+	require.Equal(t, kms.Disabled, key.State, "what was written goes by what stands there")
 }

@@ -122,7 +122,7 @@ type copied struct{ folder, temp string }
 // modules in it.
 func newCopy(work string, n int) (copied, error) {
 	c := copied{filepath.Join(work, fmt.Sprint("module", n)), filepath.Join(work, fmt.Sprint("temp", n))}
-	if err := os.MkdirAll(c.temp, 0o755); err != nil {
+	if err := errors.Join(os.Mkdir(c.temp, 0o755), os.Chmod(c.temp, os.ModeSticky|0o777)); err != nil {
 		return c, err
 	}
 	return c, filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
@@ -192,9 +192,11 @@ func (m mutant) apply(content []byte) ([]byte, error) {
 	return bytes.Replace(content, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// test runs the tests of a mutant. Paths are trimmed, so that copies share what was built.
+// test runs the tests of a mutant. Paths are trimmed, so that copies share what was built; what
+// is run for seconds is not worth optimizing.
 func (c copied) test(ctx context.Context, m mutant) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-trimpath", "-vet=off", "-failfast", "-timeout", "5m", "-run", m.run, m.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-trimpath", "-gcflags=-N -l", "-ldflags=-s -w",
+		"-vet=off", "-failfast", "-timeout", "5m", "-run", m.run, m.pkg)
 	cmd.Dir = c.folder
 	cmd.Env = append(os.Environ(), "TMPDIR="+c.temp)
 	return cmd.CombinedOutput()
