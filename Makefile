@@ -13,7 +13,7 @@ STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK  := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus cover vuln golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus mutants cover vuln golangci
 
 test: lint nocgo race fips
 
@@ -26,8 +26,8 @@ race:
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
-race fips bench campaign cover: export KEYHOLD_ALL := 1
-race fips bench campaign cover: needs
+race fips bench campaign mutants cover: export KEYHOLD_ALL := 1
+race fips bench campaign mutants cover: needs
 needs:
 	@have() { command -v "$$1" >/dev/null; }; missing=; \
 	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
@@ -76,6 +76,10 @@ golangci:
 # of bench alone. BENCHFLAGS="-write ../docs/results.md -svg ../docs/speed.svg" keeps both.
 bench:
 	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . $(BENCHFLAGS)
+
+# Guards that are broken one at a time, in a copy of the module: the tests have to notice each.
+mutants:
+	$(GO) run ./internal/mutants
 
 # All fuzz targets, as lines of package and name. None at all is a failure.
 define fuzz_targets

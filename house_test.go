@@ -63,6 +63,7 @@ var houseRules = map[string]houseRule{
 	"internal/campaign":   {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {},
 	"internal/collision": {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/notrun":    {},
+	"internal/mutants":   {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
 

@@ -101,6 +101,9 @@ func onDisk(ctx context.Context, folder string, wrap func(keystore.Store) keysto
 
 func child(do, folder, kill string) error {
 	ctx := context.Background()
+	if do == "live" || do == "lie" {
+		return live(ctx, folder, do == "lie")
+	}
 	at, when, _ := strings.Cut(kill, " ")
 	n, err := strconv.ParseInt(at, 10, 32)
 	if err != nil {

@@ -1,0 +1,88 @@
+package main
+
+// A mutant is the code with one guard broken, as somebody might break it who means well. The
+// tests that are named with it have to notice.
+type mutant struct {
+	name     string // what is broken
+	why      string // what comes of it
+	file     string // from the root of the module
+	old, new string // one line, or a part of one that stands in the file once
+	pkg      string // whose tests are run
+	run      string // which: for -run
+}
+
+var list = []mutant{
+	// What a key is.
+	{"the due check is dropped", "a key whose date has come works until it is purged",
+		"state.go", "case f.destroyed || f.due(now):", "case f.destroyed:", ".", "TestDeletionInstant|TestPurge$/Memory"},
+	{"due after the date, and not at it", "< for <=: a key lives an instant too long",
+		"state.go", "!now.Before(f.deleteAt)", "now.After(f.deleteAt)", ".", "TestDeletionInstant|TestPurge$/Memory"},
+	{"protection is forgotten", "a protected key is scheduled",
+		"guard.go", "if row.blocks && r.Protected {", "if false {", ".", "TestBlockers|TestExplainAgrees"},
+	{"one dependent is forgotten", "> 1 for > 0: a key that somebody needs is scheduled",
+		"guard.go", "len(r.Dependents) > 0", "len(r.Dependents) > 1", ".", "TestBlockers|TestDependents"},
+	{"read-only is not checked", "anybody changes the key of a service",
+		"guard.go", "row.kind == changing && !r.changedBy(c.service) ||", "", ".", "TestServiceKeysAreReadOnly"},
+	{"a date is forgotten by timed", "what was decided once outlives the end of the material",
+		"standing.go", "!r.MaterialUntil.IsZero() || ", "", ".", "TestStanding"},
+	{"the grace is a day longer", "keys of an instance are gone later than was said",
+		"instancerecord.go", "rec.ExpiresAt.Add(GraceDays * 24 * time.Hour)", "rec.ExpiresAt.Add((GraceDays + 1) * 24 * time.Hour)", ".", "TestInstanceEdges|TestRenewInstance"},
+
+	// Who may, and under which name.
+	{"Authorize is asked after the read", "who is denied learns what the store says",
+		"lookup.go", "return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})",
+		"if _, err := m.fetch(ctx, c, id); err != nil { return id, err }; return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})",
+		".", "TestDenied|TestEveryCallIsAuthorized"},
+	{"the prefix of services is not reserved", "anybody takes the alias of a service to come",
+		"aliasname.go", "case strings.HasPrefix(alias, reservedAliases):", "case false:", ".", "TestAliasNames|TestServiceKeysAreReadOnly"},
+	{"the alias of a deleted key is taken", "a name is lost with its key",
+		"aliasrecord.go", "return e.record.state(ie, c.now()) != Deleted, nil", "return e.record.state(ie, c.now()) != stateNone, nil", ".", "TestAliasGoesWithItsKey|TestAliasesOfADeletedKey"},
+
+	// What stands in the store, and what is remembered of it.
+	{"the MAC of records is skipped", "who can write to the store decides",
+		"record.go", "if !in.verify(rest[:macSize], name, prefix, body) {", "if false {", ".", "TestTamperedRecord|TestTamperedAlias"},
+	{"the mark of the cache is forgotten", "what was read before a change is kept after it",
+		"cache.go", "if c.mark(key) != mark {", "if false {", ".", "TestConflictOfARead|TestSlowReader|TestChangesFromManySides"},
+	{"the lease counts from the answer", "a slow store makes a change be obeyed too late",
+		"follow.go", "f.asked.Store(&now)", "now = f.clock(); f.asked.Store(&now)", ".", "TestSlowFeed|TestSlowStore"},
+	{"an answer that was lost is taken for yes", "what was refused by the disk is told to be done",
+		"kms.go", "return outcomeUnknown(op, keyID, err)", "return nil", ".", "TestStoreFaults"},
+	{"an allowance counts one for many", "a hardware key encrypts oftener than its nonces allow",
+		"allowance.go", "rec.Versions[v.version] = given + n", "rec.Versions[v.version] = given + 1", ".", "TestAllowance"},
+	{"an allowance is used before it is written", "a process that dies forgets what it used",
+		"allowance.go", "n, err := m.reserve(ctx, c, v, a.next)", "n, err := a.next, error(nil); defer m.reserve(ctx, c, v, a.next)", ".", "TestAllowance"},
+	{"the version of a store comes again", "of two writers that read the same both win",
+		"keystore/memory.go", "m.puts++", "m.puts = uint64(len(m.items)) + 1", "./keystore", "TestMemory"},
+	{"a file swaps without comparing", "a change that was acknowledged is overwritten",
+		"keystore/boltstore/commit.go", "if versionOf(current) != p.old {", "if versionOf(current) != p.old && current == nil {", "./keystore/boltstore", "TestConformance"},
+	{"a table swaps without comparing", "a change that was acknowledged is overwritten",
+		"keystore/pgstore/statements.go", "ON item.name = want.name AND item.version = want.old", "ON item.name = want.name", "./keystore/pgstore", "TestConformance"},
+
+	// What time does.
+	{"a purge waits for nothing", "a clock that is wrong for an hour destroys keys",
+		"maintain.go", "c.now().Sub(r.DueSeenAt) < m.purgeDelay", "c.now().Sub(r.DueSeenAt) < 0", ".", "TestPurge$/Memory|TestClockThatJumped/Memory"},
+	{"Maintain purges at first sight", "nobody sees the date passed before the key is destroyed",
+		"maintain.go", "case due && !noted && m.purgeDelay > 0:", "case due && !noted && m.purgeDelay > 1<<62:", ".", "TestPurge$/Memory|TestClockThatJumped/Memory"},
+
+	// What is brought in, and back.
+	{"the end of an import token is ignored", "a token that was stolen works for ever",
+		"material.go", "if !c.now().Before(t.ExpiresAt) {", "if false {", ".", "TestImportToken"},
+	{"other material is imported", "what was encrypted is unreadable, and nobody is told",
+		"bind.go", "if !hmac.Equal(r.Fingerprint, fingerprint(shred, r.ID, r.Spec, identity)) {", "if false {", ".", "TestSameMaterialOnly|TestWrongMaterial"},
+	{"the shred secret is the same everywhere", "the owner's copy of the material opens a deleted key's data",
+		"bind.go", "shred = randomBytes(32)", "shred = make([]byte, 32)", ".", "TestOwnerAfterDeletion|TestSameMaterialInTwoKeys"},
+	{"a tombstone is not final in a restore", "an old backup brings back what was deleted",
+		"restorekey.go", "case !tomb && (gone || rs.buried[r.ID]):", "case !tomb && rs.buried[r.ID]:", ".", "TestRestoreTombstones|TestRestoreHistories|TestRestoreIntoALivingInstance"},
+	{"a restore merges to the laxer side", "an old backup enables what was disabled",
+		"restoremerge.go", "suspend := b.Disabled", "suspend := false", ".", "TestRestoreHistories|TestRestoreForks|TestRestoreIntoALivingInstance"},
+
+	// Cryptography.
+	{"the encryption context is not bound", "a ciphertext opens in another's place",
+		"context.go", "if len(ec) == 0 {\n\t\treturn bound{", "if len(ec) >= 0 {\n\t\treturn bound{", ".", "TestCiphertextIsBound|TestRoundTrip"},
+	{"zeros are not looked for in software", "one ciphertext opens under two keys",
+		"software/commitment.go", "if !zeros([commitmentSize]byte(padded)) {", "if false {", "./software", "TestCommitment"},
+	{"zeros are not looked for in a token", "one ciphertext opens under two keys",
+		"hsm/aes.go", "|| subtle.ConstantTimeCompare(padded[:commitmentSize], zeros[:]) != 1", "|| subtle.ConstantTimeCompare(zeros[:], zeros[:]) != 1", "./hsm", "TestProvider"},
+	{"the padding of a wrapped key is not looked at", "what was not wrapped so is taken for a key",
+		"internal/kwp/kwp.go", "bad |= uint64(b[len(b)-1-int(i)]) & within", "_ = within", "./internal/kwp", "TestWycheproof|TestVectors|TestHeader"},
+}
