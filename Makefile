@@ -10,7 +10,6 @@ GO           ?= go
 FUZZTIME     ?= 30s
 SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK  := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus mutants cover vuln golangci
@@ -56,10 +55,9 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod verify
 
-# Known vulnerabilities of what is used. It asks vuln.go.dev; where that cannot be reached,
-# VULNDB=file:///some/folder is a copy of it.
+# Known vulnerabilities of what is used, the Go toolchain among it.
 vuln:
-	$(GO) run $(GOVULNCHECK) $(if $(VULNDB),-db $(VULNDB)) ./...
+	.ci/vuln
 
 # How much of the root package its tests run, and whether it is what is owed.
 cover:
