@@ -245,6 +245,7 @@ func TestSlowFeed(t *testing.T) {
 	}, time.Second)
 	id := k.MustCreateKey(t).ID
 	slow.clock, slow.by = k.Clock, 10*time.Second
+	k.Clock.Advance(time.Second)
 	require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)))
 	slow.by = 0
 	require.NoError(t, only(k.DisableKey(ctx, id)))

@@ -45,7 +45,12 @@ func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) 
 	report, err := k.Rewrap(ctx, id, shelf{}.items, shelf{}.put, nil)
 	require.NoError(t, err)
 	values["KeyVersions"], values["RewrapReport"], values["Wrapped"] = nested(versions), nested(report), nested(kms.Wrapped{Ciphertext: wrapped})
+	receipt, err := k.DeletionReceipt(ctx, pendingKey(t, k))
+	require.NoError(t, err)
+	require.NotEmpty(t, receipt.Reached)
+	values["DeletionReceipt"] = append(nested(receipt), nested(receipt.Reached[0])...)
 	values["more options"] = []any{
+		kms.DeletionLevel4,
 		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.RestoreOptions{}, kms.RewrapOptions{},
 		kms.Tombstone{KeyID: id}, kms.SkipReason(""), kms.MacHMACSHA256, kms.SignEd25519, kms.MLDSAPublicKey{},
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,8 +118,9 @@ func TestPIN(t *testing.T) {
 	require.ErrorIs(t, err, hsm.ErrCredentials)
 	require.NotErrorIs(t, err, provider.ErrUnavailable)
 
-	pin := tk.PIN
-	cfg.PIN = func() (string, error) { return pin, nil }
+	var pin atomic.Pointer[string] // which is asked for at any time
+	pin.Store(&tk.PIN)
+	cfg.PIN = func() (string, error) { return *pin.Load(), nil }
 	token, err := hsm.Open(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, token.Close()) })
@@ -126,9 +128,10 @@ func TestPIN(t *testing.T) {
 	encrypt := func() error { _, err := k.Encrypt(t.Context(), nil, nil, nil); return err }
 
 	for _, code := range []uint{0xA0, 0xA1, 0xA2, 0xA3, 0xA4} {
-		pin = tk.PIN
+		pin.Store(&tk.PIN)
 		require.Eventually(t, func() bool { return encrypt() == nil }, 5*time.Second, time.Millisecond)
-		pin = fmt.Sprintf("wrong %x", code)
+		wrong := fmt.Sprintf("wrong %x", code)
+		pin.Store(&wrong)
 		shim.does(t, "C_EncryptInit rv=0x30 times=1", fmt.Sprintf("C_Login rv=0x%X", code))
 		require.ErrorIs(t, encrypt(), hsm.ErrCredentials)
 		// From here on a login would succeed, if there were one.

@@ -40,7 +40,7 @@ var list = []mutant{
 
 	// What stands in the store, and what is remembered of it.
 	{"the MAC of records is skipped", "who can write to the store decides",
-		"record.go", "if !in.verify(rest[:macSize], name, prefix, body) {", "if false {", ".", "TestTamperedRecord|TestTamperedAlias"},
+		"record.go", "return body, in.verify(rest[:macSize], name, prefix, body)", "return body, len(prefix) > 0", ".", "TestTamperedRecord|TestTamperedAlias"},
 	{"the mark of the cache is forgotten", "what was read before a change is kept after it",
 		"cache.go", "if c.mark(key) != mark {", "if false {", ".", "TestConflictOfARead|TestSlowReader|TestChangesFromManySides"},
 	{"the lease counts from the answer", "a slow store makes a change be obeyed too late",
