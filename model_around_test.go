@@ -192,6 +192,11 @@ func (w *twins) open(i int) (err error) {
 // begun anew with the new one.
 func (w *twins) rotateRoot() {
 	old := w.root
+	for _, i := range w.instances {
+		if i.released.IsZero() {
+			i.rooted = w.now
+		}
+	}
 	var secret [32]byte
 	rand.Read(secret[:])
 	w.do("RotateRoot", done, func(m *kms.Manager) (err error) {

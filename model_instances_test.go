@@ -22,7 +22,7 @@ func (w *twins) instanceNames() []string {
 // describeInstance is what is known of an instance in the model.
 func (w *twins) describeInstance(i *modelInstance) kms.Instance {
 	d := kms.Instance{
-		ID: i.name, Protection: w.level(), CreatedAt: i.created, ExpiresAt: i.expires, ReleasesAt: w.ends(i), ReleasedAt: i.released, Protected: i.protected,
+		ID: i.name, Protection: w.level(), CreatedAt: i.created, ExpiresAt: i.expires, ReleasesAt: w.ends(i), ReleasedAt: i.released, RootedAt: i.rooted, Protected: i.protected,
 		State: map[string]kms.InstanceState{"Active": kms.InstanceActive, "Expired": kms.InstanceExpired, "Released": kms.InstanceReleased}[w.life(i)],
 	}
 	if i.name == kms.DefaultInstance {

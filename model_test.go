@@ -52,6 +52,7 @@ type modelInstance struct {
 	expires   time.Time
 	seen      time.Time // when Maintain saw the grace over
 	released  time.Time // when its key was destroyed
+	rooted    time.Time // when the root was last rotated
 	protected bool
 	created   time.Time
 }
