@@ -40,8 +40,8 @@ func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err e
 	if err != nil {
 		return Instance{}, err
 	}
-	s := &shredding{m: m, c: c, in: in, all: newCrew()}
-	if err := s.everything(ctx); err != nil {
+	s := &shredding{m: m, c: c, in: in}
+	if err := s.untilAll(ctx); err != nil {
 		return Instance{}, err
 	}
 	rec, err := m.endShred(ctx, c, in)
@@ -132,7 +132,21 @@ type shredding struct {
 	all *crew
 
 	mu      sync.Mutex
-	foreign []error
+	changed int     // items, in this pass
+	foreign []error // of this pass
+}
+
+// untilAll goes through everything at least twice, and until a pass has changed nothing. The
+// former key is forgotten after it: a list that left something out once, and what others made
+// meanwhile, must not be lost for that.
+func (s *shredding) untilAll(ctx context.Context) error {
+	for pass := 0; pass < 2 || s.changed > 0; pass++ {
+		s.changed, s.foreign, s.all = 0, nil, newCrew()
+		if err := s.everything(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *shredding) everything(ctx context.Context) error {
@@ -181,6 +195,9 @@ func (s *shredding) again(ctx context.Context, segment string, item keystore.Ite
 		_, err := s.m.store.Put(ctx, item.Name, item.Version, value)
 		switch {
 		case err == nil:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.changed++
 			return nil
 		case !errors.Is(err, keystore.ErrConflict):
 			return unavailable(s.c.op, "", "the key store", err)
