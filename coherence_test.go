@@ -235,6 +235,37 @@ func (s *slowly) Get(ctx context.Context, name string) (keystore.Item, error) {
 	return item, err
 }
 
+// TestSlowFeed: the lease of a look at the feed counts from when it was asked, too.
+func TestSlowFeed(t *testing.T) {
+	ctx := t.Context()
+	var slow *slowlyFeed
+	k, reader, _ := twoProcesses(t, func(s *counted) keystore.Store {
+		slow = &slowlyFeed{feedStore: feedStore{plainStore{s}}}
+		return slow
+	}, time.Second)
+	id := k.MustCreateKey(t).ID
+	slow.clock, slow.by = k.Clock, 10*time.Second
+	require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)))
+	slow.by = 0
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+}
+
+// slowlyFeed lets time pass while it tells of changes.
+type slowlyFeed struct {
+	feedStore
+	clock *kmstest.Clock
+	by    time.Duration
+}
+
+func (s *slowlyFeed) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
+	names, head, err := s.feedStore.Changes(ctx, segment, after)
+	if s.by > 0 {
+		s.clock.Advance(s.by)
+	}
+	return names, head, err
+}
+
 // TestCacheIsBounded: many more keys than there is room for, all of them right.
 func TestCacheIsBounded(t *testing.T) {
 	ctx := t.Context()

@@ -44,7 +44,7 @@ var list = []mutant{
 	{"the mark of the cache is forgotten", "what was read before a change is kept after it",
 		"cache.go", "if c.mark(key) != mark {", "if false {", ".", "TestConflictOfARead|TestSlowReader|TestChangesFromManySides"},
 	{"the lease counts from the answer", "a slow store makes a change be obeyed too late",
-		"follow.go", "f.asked.Store(&now)", "now = f.clock(); f.asked.Store(&now)", ".", "TestObeyedWithinTheBound|TestSlowStore|TestOneLookForMany"},
+		"follow.go", "f.asked.Store(&now)", "now = f.clock(); f.asked.Store(&now)", ".", "TestSlowFeed|TestSlowStore"},
 	{"an answer that was lost is taken for yes", "what was refused by the disk is told to be done",
 		"kms.go", "return outcomeUnknown(op, keyID, err)", "return nil", ".", "TestStoreFaults"},
 	{"an allowance counts one for many", "a hardware key encrypts oftener than its nonces allow",
