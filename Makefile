@@ -12,18 +12,21 @@ SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign mutants golangci
+.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus mutants cover vuln golangci
 
 test: lint nocgo race fips
 
+# Tests write to disks and wait for them: where there is memory for it they have it instead.
+IN_MEMORY := .ci/inmemory
+
 # The race detector and PKCS#11 need cgo.
 race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 $(IN_MEMORY) $(GO) test -race -timeout 20m ./...
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
-race fips bench campaign mutants: export KEYHOLD_ALL := 1
-race fips bench campaign mutants: needs
+race fips bench campaign mutants cover: export KEYHOLD_ALL := 1
+race fips bench campaign mutants cover: needs
 needs:
 	@have() { command -v "$$1" >/dev/null; }; missing=; \
 	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
@@ -39,7 +42,7 @@ test-hsm2:
 
 # The setting is given to the tests alone, not to the go command.
 fips:
-	$(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
+	$(IN_MEMORY) $(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
 
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...
@@ -50,6 +53,17 @@ lint:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted by gofmt:" $$files >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod verify
+
+# Known vulnerabilities of what is used, the Go toolchain among it.
+vuln:
+	.ci/vuln
+
+# How much of the root package its tests run, and whether it is what is owed.
+cover:
+	@mkdir -p .cache
+	$(IN_MEMORY) $(GO) test -timeout 20m -coverprofile=.cache/cover.out .
+	.ci/cover .cache/cover.out
 
 # Not part of test, because it takes long to build: the same rules for an editor.
 golangci:
@@ -113,3 +127,17 @@ campaign:
 		touch "$$stamp"; \
 	done <<<"$$steps"; \
 	echo "== all $$total done at $$(git rev-parse --short HEAD), share $(SHARE)"
+
+# After a campaign, by hand: of what each fuzz target found worth keeping, up to CORPUS bytes,
+# the smallest first, go from Go's cache to testdata/fuzz, where go test runs them for everybody.
+CORPUS ?= 20000
+corpus:
+	@targets=$$($(fuzz_targets)); cache=$$($(GO) env GOCACHE)/fuzz; \
+	while read -r pkg name; do \
+		from=$$cache/$$pkg/$$name; to=$$($(GO) list -f '{{.Dir}}' "$$pkg")/testdata/fuzz/$$name; \
+		[ -d "$$from" ] || { echo "$$pkg $$name: nothing in the cache"; continue; }; \
+		mkdir -p "$$to"; \
+		find "$$from" -type f -printf '%s %f\n' | sort -n | awk -v most=$(CORPUS) '(sum += $$1) <= most { print $$2 }' | \
+			while read -r file; do cp "$$from/$$file" "$$to/"; done; \
+		echo "$$pkg $$name: $$(ls "$$to" | wc -l) inputs kept"; \
+	done <<<"$$targets"

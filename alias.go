@@ -115,7 +115,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 				yield(Alias{}, err)
 				return
 			}
-			a, tampered := m.readAlias(c, item)
+			a, tampered := m.readAlias(ctx, c, item)
 			if tampered != nil {
 				if !yield(Alias{Name: item.Name}, tampered) {
 					return

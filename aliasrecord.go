@@ -24,11 +24,15 @@ type aliasEntry struct {
 }
 
 func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
-	value, err := m.home.in.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
+	in := m.home.Load().in
+	value, err := in.encodeItem(alias, aliasRecord{Key: id, Seq: current.seq + 1})
 	if err != nil {
 		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: an alias that cannot be encoded")
 	}
-	_, err = m.store.Put(ctx, alias, current.version, value)
+	known := m.latestAliases.before(alias)
+	if _, err = m.putHome(ctx, c, in, alias, current.version, value); err == nil {
+		m.latestAliases.saw(alias, current.seq+1, known)
+	}
 	m.aliases.drop(alias)
 	return written(c.op, "", err)
 }
@@ -72,24 +76,35 @@ func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (alias
 
 // loadAlias reads an alias from the store.
 func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	sent := m.clock()
+	sent, known := m.clock(), m.latestAliases.before(alias)
 	item, err := m.store.Get(ctx, alias)
+	var a aliasEntry
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
-		return aliasEntry{}, nil
 	case err != nil:
 		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
+	default:
+		item.Name = alias
+		if a, err = m.readAlias(ctx, c, item); err != nil {
+			return aliasEntry{}, err
+		}
 	}
-	item.Name = alias
-	a, err := m.readAlias(c, item)
+	switch older, err := m.latestAliases.older(ctx, a.seq, known); {
+	case err != nil:
+		return aliasEntry{}, unavailable(c.op, "", "the key store", err)
+	case older:
+		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias: "+putBack, nil)
+	}
+	m.latestAliases.saw(alias, a.seq, known)
 	a.readAt = sent
-	return a, err
+	return a, nil
 }
 
-func (m *Manager) readAlias(c *call, item keystore.Item) (aliasEntry, error) {
+func (m *Manager) readAlias(ctx context.Context, c *call, item keystore.Item) (aliasEntry, error) {
 	var rec aliasRecord
-	if m.home.in.decodeItem(item.Name, item.Value, &rec) != nil {
-		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	tampered := refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	if err := m.readHome(ctx, c, item.Name, item.Value, &rec, tampered); err != nil {
+		return aliasEntry{}, err
 	}
 	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
 	if rec.Key != (keyID{}) {

@@ -105,11 +105,12 @@ func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (ui
 		n = min(n, m.allowances.most-given)
 		rec.Versions[v.version] = given + n
 		rec.Seq++
-		value, err := m.home.in.encodeItem(name, rec)
+		in := m.home.Load().in
+		value, err := in.encodeItem(name, rec)
 		if err != nil {
 			return 0, errors.NewAssertionErrorWithWrappedErrf(err, "kms: encoding an allowance")
 		}
-		if _, err = m.store.Put(ctx, name, version, value); err == nil {
+		if _, err = m.putHome(ctx, c, in, name, version, value); err == nil {
 			return n, nil
 		}
 		if !errors.Is(err, keystore.ErrConflict) {
@@ -132,8 +133,12 @@ func (m *Manager) loadAllowance(ctx context.Context, c *call, name string, id ke
 		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
 	}
 	rec := new(allowanceRecord)
-	if m.home.in.decodeItem(name, item.Value, rec) != nil || rec.Key != id || rec.Versions == nil {
-		return nil, "", refuseBecause(c.op, c.keyID, ErrTampered, "the count of its encryptions", nil)
+	tampered := refuseBecause(c.op, c.keyID, ErrTampered, "the count of its encryptions", nil)
+	if err := m.readHome(ctx, c, name, item.Value, rec, tampered); err != nil {
+		return nil, "", err
+	}
+	if rec.Key != id || rec.Versions == nil {
+		return nil, "", tampered
 	}
 	return rec, item.Version, nil
 }

@@ -58,7 +58,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 		return BackupInfo{}, err
 	}
 	defer clear(key)
-	in, err := deriveInstance(rec.ID, rec.Store, slices.Clone(key))
+	in, err := rec.open(c.op, *m.root.Load())
 	if err != nil {
 		return BackupInfo{}, err
 	}
@@ -99,6 +99,7 @@ type backupWriter struct {
 func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byte) error {
 	lasting := *rec
 	lasting.Sealed, lasting.Backup, lasting.Told, lasting.OverSeenAt = nil, nil, "", time.Time{}
+	lasting.Generation, lasting.Former, lasting.KeyedAt, lasting.Restored, lasting.RootedFrom, lasting.RootedAt = 0, nil, time.Time{}, 0, 0, time.Time{}
 	facts, err := json.Marshal(lasting)
 	if err != nil {
 		return badDate(b.c.op)
@@ -131,37 +132,12 @@ func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byt
 	return nil
 }
 
-// writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending.
-func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error) {
-	for s, err := range b.m.recordsOf(ctx, b.c, b.in) {
-		switch {
-		case s == nil:
-			return nil, err
-		case err != nil:
-			b.info.Tampered++
-			continue
-		}
-		if err := b.item(backupKey, []byte(s.text), s.value); err != nil {
-			return nil, err
-		}
-		b.sum.add(s.text, s.value)
-		b.info.count(s.record)
-		if s.record.facts().state(b.c.now()) != Deleted {
-			alive = append(alive, s.record.ID)
-		}
-		if b.info.Keys%1000 == 0 {
-			b.progress(b.info.Keys)
-		}
-	}
-	return alive, nil
-}
-
 func (b *backupWriter) writeAliases(ctx context.Context, keys []keyID) error {
 	for item, err := range b.m.store.List(ctx, aliasSegment, "") {
 		if err != nil {
 			return unavailable(b.c.op, "", "the key store", err)
 		}
-		a, err := b.m.readAlias(b.c, item)
+		a, err := b.m.readAlias(ctx, b.c, item)
 		if err != nil {
 			b.info.Tampered++
 			continue

@@ -31,9 +31,12 @@ func (b *backupWriter) writeCounts(ctx context.Context) error {
 			continue
 		}
 		count := new(allowanceRecord)
-		if b.m.home.in.decodeItem(item.Name, item.Value, count) != nil || count.Key.String() != text {
+		switch err := b.m.readHome(ctx, b.c, item.Name, item.Value, count, errRecord); {
+		case errors.Is(err, errRecord), err == nil && count.Key.String() != text:
 			b.info.Tampered++
 			continue
+		case err != nil:
+			return err
 		}
 		body, err := json.Marshal(count)
 		if err != nil {
@@ -78,11 +81,12 @@ func (rs *restoring) restoreCount(ctx context.Context, was *allowanceRecord) err
 			return nil
 		}
 		rec.Seq++
-		value, err := m.home.in.encodeItem(name, rec)
+		in := m.home.Load().in
+		value, err := in.encodeItem(name, rec)
 		if err != nil {
 			return errors.NewAssertionErrorWithWrappedErrf(err, "kms: the count of a key")
 		}
-		_, err = m.store.Put(ctx, name, version, value)
+		_, err = m.putHome(ctx, c, in, name, version, value)
 		if err = written(c.op, was.Key.String(), err); !errors.Is(err, errStale) {
 			return err
 		}

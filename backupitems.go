@@ -43,7 +43,7 @@ func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backup
 	clear(body)
 	b.instanceKey = func() []byte { return slices.Clone(key32) }
 	b.wipe = func() { clear(key32); b.frames.wipe() }
-	b.in, err = deriveInstance(b.rec.ID, b.rec.Store, b.instanceKey())
+	b.in, err = deriveInstance(b.rec.ID, b.rec.Store, 0, b.instanceKey())
 	return b, err
 }
 

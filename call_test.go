@@ -102,6 +102,8 @@ func everyCall(ctx context.Context, s *subject, m *kms.Manager) map[string]func(
 			return err
 		},
 		"RenewInstance":   func() error { return only(m.RenewInstance(ctx, kms.DefaultInstance, time.Time{})) },
+		"DeletionReceipt": func() error { return only(m.DeletionReceipt(ctx, s.id)) },
+		"Shred":           func() error { return only(m.Shred(ctx, s.instance)) },
 		"ReleaseInstance": func() error { return only(m.ReleaseInstance(ctx, s.instance, nil)) },
 		"SetInstanceDeletionProtection": func() error {
 			return only(m.SetInstanceDeletionProtection(ctx, kms.DefaultInstance, true, ""))

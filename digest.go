@@ -49,8 +49,9 @@ func (m *Manager) recordsOf(ctx context.Context, c *call, in *instance) iter.Seq
 			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
 			if id, ok := parseKeyID(s.text); !ok {
 				err = refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
-			} else if s.record, err = in.decodeRecord(id, s.text, item.Value); err != nil {
-				err = refuse(c.op, s.text, ErrTampered)
+			} else if s.record, err = m.decodeKey(ctx, c, in, id, s.text, item.Value); err != nil && !refusedAs(err, ErrTampered) {
+				yield(nil, err)
+				return
 			}
 			if !yield(s, err) {
 				return

@@ -50,6 +50,10 @@
 // VerifyBackup reads it as Restore would; Restore brings it back, under the IDs that it had, and
 // makes nothing weaker than it is.
 //
+// What old copies of the store hold of a deleted key is dead after three steps, in this order:
+// Shred of its instance, RotateRoot, and the destruction of the old root. DeletionReceipt tells
+// how far a key is deleted, and what is still to be done.
+//
 // # Before a key is deleted
 //
 // PlanDeletion tells what still uses a key, and Explain whether a call would be allowed and

@@ -239,3 +239,47 @@ func TestDueTriedAgain(t *testing.T) {
 	require.Equal(t, []string{id}, maintain(t, k).Purged)
 	require.Equal(t, []string{id + "/1"}, r.destroyed)
 }
+
+// What is due is found by a process that looked at a later time before the clock was set right.
+func TestDueAfterTheClockWasSetBack(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id, other, start := k.MustCreateKey(t).ID, k.Another(t), k.Clock.Now()
+	k.Clock.AdvanceDays(10)
+	require.NoError(t, only(k.Maintain(ctx)))
+	require.NoError(t, only(other.Maintain(ctx)))
+	k.Clock.Set(start)
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	for _, at := range []time.Duration{0, 7*24*time.Hour - time.Minute} {
+		k.Clock.Set(start.Add(at))
+		require.NoError(t, only(k.Maintain(ctx)))
+	}
+	k.Clock.Advance(time.Minute)
+	report, err := other.Maintain(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{id}, report.Purged)
+}
+
+// A note that a clock made that was ahead is dropped by the next pass of a clock that is right, also
+// within a day of a full pass.
+func TestDueNoteOfAWrongClock(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+	id := k.MustCreateKey(t).ID
+	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	date := k.Clock.Now().Add(7 * 24 * time.Hour)
+	for range 2 { // the second pass comes a day after the first note, and is no second look
+		for _, at := range []struct {
+			from  time.Duration
+			noted []string
+		}{{-2 * time.Hour, nil}, {time.Minute, []string{id}}, {-time.Hour, nil}, {25 * time.Hour, []string{id}}} {
+			k.Clock.Set(date.Add(at.from))
+			report, err := k.Maintain(ctx)
+			require.NoError(t, err)
+			require.Equal(t, at.noted, report.Noted, at.from)
+			require.Empty(t, report.Purged)
+		}
+	}
+}

@@ -65,7 +65,7 @@ const (
 
 // instanceOps are the operations that are about an instance.
 var instanceOps = map[Op]bool{
-	OpCreateKey: true, OpCreateInstance: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true,
+	OpCreateKey: true, OpCreateInstance: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true, OpShred: true,
 	OpSetInstanceDeletionProtection: true, OpBackupInstance: true,
 }
 
@@ -75,7 +75,7 @@ func aboutOf(op Op) about {
 		return aboutNone
 	case instanceOps[op]:
 		return aboutInstance
-	case op == OpMigrateLegacyKey || lifecycle[op].next != [numStates]State{}:
+	case op == OpMigrateLegacyKey || op == OpDeletionReceipt || lifecycle[op].next != [numStates]State{}:
 		return aboutKey
 	default:
 		return aboutAll
@@ -127,6 +127,12 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 		return nil
 	}
 	found := e.record.obstacles(asked, ie)
+	if asked.op == OpDeletionReceipt { // of whatever the key is, unless its instance was released
+		if ie.rec.state(asked.now()) == InstanceReleased {
+			x.against(keyGone(asked.op, e.record.id(), true))
+		}
+		return nil
+	}
 	if found&isGone != 0 {
 		x.against(m.missing(ctx, asked, ref, e.record.refusal(asked, ie, isGone)))
 		return nil
@@ -200,7 +206,7 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *instanceRecord) (all []error) {
 	state := rec.state(asked.now())
 	switch asked.op {
-	case OpCreateKey, OpRenewInstance, OpSetInstanceDeletionProtection, OpReleaseInstance:
+	case OpCreateKey, OpRenewInstance, OpSetInstanceDeletionProtection, OpReleaseInstance, OpShred:
 		if state == InstanceReleased {
 			return []error{instanceGone(asked.op, rec.ID)}
 		}

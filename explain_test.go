@@ -139,6 +139,7 @@ func TestExplainInstances(t *testing.T) {
 			return only(k.RenewInstance(ctx, "tenant-7", k.Clock.Now().AddDate(1, 0, 0)))
 		},
 		kms.OpReleaseInstance: func(k *kmstest.KMS) error { return only(k.ReleaseInstance(ctx, "tenant-7", nil)) },
+		kms.OpShred:           func(k *kmstest.KMS) error { return only(k.Shred(ctx, "tenant-7")) },
 		kms.OpSetInstanceDeletionProtection: func(k *kmstest.KMS) error {
 			return only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, ""))
 		},

@@ -87,7 +87,7 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 	if err := json.Unmarshal(items[0].Body[32:], &rec); err != nil {
 		return nil, err
 	}
-	in, err := deriveInstance(rec.ID, rec.Store, bytes.Clone(items[0].Body[:32]))
+	in, err := deriveInstance(rec.ID, rec.Store, 0, bytes.Clone(items[0].Body[:32]))
 	if err != nil {
 		return nil, err
 	}

@@ -21,18 +21,18 @@ func HashContext(ec EncryptionContext) []byte { return bind(nil, ec).data }
 
 // Authenticate makes an item of any content, as the Manager itself would write it.
 func Authenticate(m *Manager, name string, body []byte) []byte {
-	prefix := m.home.in.prefix()
-	return slices.Concat(prefix, m.home.in.mac(name, prefix, body), body)
+	prefix := m.home.Load().in.prefix()
+	return slices.Concat(prefix, m.home.Load().in.mac(name, prefix, body), body)
 }
 
 // RewriteRecord decodes the item of a key and encodes what it found again.
 func RewriteRecord(m *Manager, id string, value []byte) ([]byte, error) {
 	parsed, _ := parseKeyID(id)
-	r, err := m.home.in.decodeRecord(parsed, id, value)
+	r, err := m.home.Load().in.decodeRecord(parsed, id, value)
 	if err != nil {
 		return nil, err
 	}
-	return m.home.in.encodeItem(keyItem(id), r)
+	return m.home.Load().in.encodeItem(keyItem(id), r)
 }
 
 // IsErrRecord tells whether err is what the parsers of records say.
@@ -46,7 +46,7 @@ func AddVersion(ctx context.Context, m *Manager, id string) error {
 		if err != nil {
 			return err
 		}
-		v := keyVersion{Version: n, CreatedAt: c.now(), Sealed: m.home.in.sealMaterial(r.ID, n, material)}
+		v := keyVersion{Version: n, CreatedAt: c.now(), Sealed: m.home.Load().in.sealMaterial(r.ID, n, material)}
 		r.Versions, r.Primary = append(slices.Clone(r.Versions), v), n
 		return nil
 	})
@@ -59,7 +59,7 @@ func Insides(m *Manager, id string) map[string]any {
 	parsed, _ := parseKeyID(id)
 	e, _ := m.keys.get(parsed)
 	return map[string]any{
-		"instance": m.home, "entry": e, "record": e.record, "provider.Key": *e.opened[0].Load(),
+		"instance": m.home.Load(), "entry": e, "record": e.record, "provider.Key": *e.opened[0].Load(),
 		"call": m.begin(OpDecrypt),
 	}
 }

@@ -19,11 +19,12 @@ func RecordDates() (names []string) {
 // is named, whether the operation counts as allowed at any time, and whether it is at one.
 func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt func(time.Time) bool) {
 	in := &instance{id: DefaultInstance}
-	m := &Manager{home: &instanceEntry{in: in}}
+	m := &Manager{}
+	m.home.Store(&instanceEntry{in: in})
 	r := recordIn(op, s, time.Unix(1e9, 0))
 	r.in = in
 	if date != "" {
 		reflect.ValueOf(r).Elem().FieldByName(date).Set(reflect.ValueOf(at))
 	}
-	return m.standing(r).has(op), func(now time.Time) bool { return r.obstacles(&call{op: op, clock: now}, m.home) == 0 }
+	return m.standing(r).has(op), func(now time.Time) bool { return r.obstacles(&call{op: op, clock: now}, m.home.Load()) == 0 }
 }

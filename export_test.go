@@ -18,7 +18,7 @@ var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 // KeylessOps are the operations that have no row.
 var KeylessOps = []Op{
 	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpMigrateLegacyKey, OpCreateInstance, OpDescribeInstance, OpListInstances,
-	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain,
+	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain, OpShred, OpDeletionReceipt,
 }
 
 func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }
@@ -193,6 +193,21 @@ func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
 		return nil, err
 	}
 	return m.material(c, e.record, &e.record.Versions[e.primary])
+}
+
+// WhoCannot is who can no longer read, by level.
+func WhoCannot() map[DeletionLevel]string {
+	all := map[DeletionLevel]string{}
+	for l := DeletionLevel0; l <= DeletionLevel4; l++ {
+		all[l] = whoCannot[l]
+	}
+	return all
+}
+
+// NewSeqs is a table of sequence numbers.
+func NewSeqs(hash func(int) uint64) (get func(int) uint64, raise func(int, uint64), room func() int) {
+	s := &seqs[int]{}
+	return func(k int) uint64 { return s.get(k, hash(k)) }, func(k int, seq uint64) { s.raise(k, seq, hash) }, func() int { return len(s.slots) }
 }
 
 // NoteFullPass has Maintain believe that it looked at all keys then.

@@ -27,6 +27,7 @@ type follower struct {
 	nudge  chan struct{}             // tells keep to look now
 	forget func(name string)
 	flush  func()
+	lost   func() // called besides where a store that is shared may have lost writes
 }
 
 func newFollower(s keystore.Store, segment string, most time.Duration, clock func() time.Time, forget func(string), flush func()) *follower {
@@ -83,6 +84,21 @@ func (f *follower) within(asked *time.Time, c *call) bool {
 	return 0 <= age && age < f.most
 }
 
+// again looks now, whether or not it must. A store that one process owns, and one without a
+// feed, have nothing to tell.
+func (f *follower) again(ctx context.Context) error {
+	if f.feed == nil || f.head != nil {
+		return nil
+	}
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-f.turn }()
+	return f.look(ctx)
+}
+
 // longestLook is after how long a look is given up, so that those who wait for it may try.
 const longestLook = 2 * time.Second
 
@@ -101,6 +117,9 @@ func (f *follower) look(ctx context.Context) error {
 	switch {
 	case errors.Is(err, keystore.ErrGap), err == nil && head < seen:
 		f.flush()
+		if f.head == nil {
+			f.lost()
+		}
 	case err != nil:
 		return err
 	}

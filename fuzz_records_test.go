@@ -52,6 +52,9 @@ func FuzzRecord(f *testing.F) {
 			t.Skip("longer than a store takes")
 		}
 		for _, value := range [][]byte{value, append(bytes.Clone(value), fuzzCanary...)} {
+			if bytes.Equal(value, record) { // this Manager may know a later one
+				m, s = vectors.open(t)
+			}
 			replace(t, s, "key/"+id, value)
 			for _, err := range []error{
 				only(m.DescribeKey(t.Context(), id)), only(m.Encrypt(t.Context(), id, nil, nil)),

@@ -281,3 +281,27 @@ func TestImportFirstOfTwo(t *testing.T) {
 		require.ErrorIs(t, errors.Join(a, b), kms.ErrMaterial)
 	}
 }
+
+// TestMaterialGone: a key without material tells of none, whether or not Maintain swept it.
+func TestMaterialGone(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Origin: kms.OriginExternal})
+	require.NoError(t, err)
+	p, err := kms.ParametersOf(ctx, k.Manager, key.ID, wrappingKey())
+	require.NoError(t, err)
+	wrapped, err := kms.WrapForImport(p, make([]byte, 32))
+	require.NoError(t, err)
+	imported, err := k.ImportKeyMaterial(ctx, key.ID, wrapped, p.Token, k.Clock.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 1, imported.PrimaryVersion)
+	k.Clock.Advance(time.Hour)
+	for _, step := range []func() error{
+		func() error { return nil }, func() error { return only(k.Maintain(ctx)) }, func() error { return only(k.DeleteKeyMaterial(ctx, key.ID)) },
+	} {
+		require.NoError(t, step())
+		got, err := k.DescribeKey(ctx, key.ID)
+		require.NoError(t, err)
+		require.Equal(t, key, got)
+	}
+}

@@ -40,6 +40,9 @@ type Instance struct {
 	BackedUpAt   time.Time // when the last backup of it was complete; zero: never
 	Protected    bool      // deletion protection is on: it cannot be released by hand
 	ProtectedWhy string    // and why
+	KeyedAt      time.Time // when Shred made its present instance key; zero: it has the first
+	Shredding    bool      // a Shred was begun and not finished
+	RootedAt     time.Time // when RotateRoot last sealed its key; zero: never
 }
 
 // InstanceState is what an instance is at an instant. It follows from its dates and the
@@ -107,7 +110,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		return Instance{}, err
 	}
 	rec := instanceRecord{
-		ID: o.ID, Store: m.home.in.storeID, Name: o.Name, Protection: level,
+		ID: o.ID, Store: m.home.Load().in.storeID, Name: o.Name, Protection: level,
 		CreatedAt: c.now(), ExpiresAt: o.ExpiresAt.Round(0).UTC(),
 	}
 	root, err := m.current(ctx, c)
@@ -157,7 +160,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 				return
 			}
 			id := strings.TrimPrefix(item.Name, instanceSegment)
-			rec, tampered := m.readInstance(c, id, item.Value)
+			rec, tampered := m.readInstance(ctx, c, id, item.Value)
 			if tampered != nil {
 				if !yield(Instance{ID: id}, tampered) {
 					return

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
+	"sync/atomic"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/xaes"
@@ -17,17 +19,21 @@ const macSize = sha256.Size
 // lives in it. They are derived from the instance key, which only the root can open,
 // and are held where no printer reaches them.
 type instance struct {
-	id      string
-	storeID []byte // of the key store
-	seal    *xaes.Key
-	token   *xaes.Key // seals import tokens
-	macKey  func() []byte
+	id         string
+	storeID    []byte // of the key store
+	generation uint64 // which of its instance keys this is
+	seal       *xaes.Key
+	token      *xaes.Key // seals import tokens
+	macKey     func() []byte
+	former     *instance      // with the instance key of before, while it is shredded; nil
+	checked    *atomic.Uint64 // the position of the feed at which this was seen to be the key
 }
 
 // deriveInstance derives the keys of an instance and wipes the instance key.
-func deriveInstance(id string, store, key []byte) (*instance, error) {
+func deriveInstance(id string, store []byte, generation uint64, key []byte) (*instance, error) {
 	defer clear(key)
-	in := &instance{id: id, storeID: store}
+	in := &instance{id: id, storeID: store, generation: generation, checked: new(atomic.Uint64)}
+	in.checked.Store(math.MaxUint64)
 	var err error
 	derive := func(label string) (derived []byte) {
 		if err == nil {
@@ -50,6 +56,13 @@ func deriveInstance(id string, store, key []byte) (*instance, error) {
 		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: deriving the keys of an instance")
 	}
 	return in, nil
+}
+
+// alone is an instance without its former key.
+func (in *instance) alone() *instance {
+	out := *in
+	out.former = nil
+	return &out
 }
 
 // prefix begins every item that this instance authenticates.

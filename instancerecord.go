@@ -30,6 +30,14 @@ type instanceRecord struct {
 	OverSeenAt   time.Time   `json:"overSeenAt,omitzero"` // when Maintain first saw its grace over
 	Told         Notice      `json:"told,omitempty"`      // the last notice of its end
 	Backup       *backupMark `json:"backup,omitempty"`    // of the last backup
+
+	// Of its instance keys, each of which is a generation.
+	Generation uint64    `json:"generation,omitempty"`
+	Former     []byte    `json:"former,omitempty"`   // the one of before, by the root, while it is shredded
+	KeyedAt    time.Time `json:"keyedAt,omitzero"`   // when Shred made the present one
+	Restored   uint64    `json:"restored,omitempty"` // that which a backup brought: it may be any of before
+	RootedFrom uint64    `json:"rooted,omitempty"`   // the first that the present root ever sealed
+	RootedAt   time.Time `json:"rootedAt,omitzero"`  // when RotateRoot last sealed it
 }
 
 // A backupMark tells whether a backup holds an instance as it is.
@@ -109,16 +117,34 @@ func (rec *instanceRecord) setKey(op Op, root Root, key []byte) (_ *instance, er
 	if rec.Sealed, err = sealUnder(root, key, rootContext(rec.Store, rec.ID)); err != nil {
 		return nil, refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
 	}
-	return deriveInstance(rec.ID, rec.Store, key)
+	return deriveInstance(rec.ID, rec.Store, rec.Generation, key)
 }
 
 // key opens the instance key with root. The caller wipes it.
 func (rec *instanceRecord) key(op Op, root Root) ([]byte, error) {
-	key, err := root.Decrypt(rec.Sealed, rootContext(rec.Store, rec.ID))
+	return rec.unseal(op, root, rec.Sealed)
+}
+
+// unseal opens what the root sealed. The caller wipes it.
+func (rec *instanceRecord) unseal(op Op, root Root, sealed []byte) ([]byte, error) {
+	key, err := root.Decrypt(sealed, rootContext(rec.Store, rec.ID))
 	if err != nil || len(key) != 32 {
 		return nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
 	}
 	return key, nil
+}
+
+// resealFormer seals the former key of an instance under the next root.
+func (rec *instanceRecord) resealFormer(op Op, old, next Root) error {
+	key, err := rec.unseal(op, old, rec.Former)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	if rec.Former, err = sealUnder(next, key, rootContext(rec.Store, rec.ID)); err != nil {
+		return refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
+	}
+	return nil
 }
 
 // named is the ID of an instance in errors: who never made another need not know of the default.
@@ -135,7 +161,15 @@ func (rec *instanceRecord) open(op Op, root Root) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	return deriveInstance(rec.ID, rec.Store, key)
+	in, err := deriveInstance(rec.ID, rec.Store, rec.Generation, key)
+	if err != nil || len(rec.Former) == 0 {
+		return in, err
+	}
+	if key, err = rec.unseal(op, root, rec.Former); err != nil {
+		return nil, err
+	}
+	in.former, err = deriveInstance(rec.ID, rec.Store, rec.Generation-1, key)
+	return in, err
 }
 
 // state is the one place that turns an instance's facts into its state.
@@ -165,6 +199,7 @@ func (rec *instanceRecord) describe(now time.Time) Instance {
 		ID: rec.ID, Name: rec.Name, State: rec.state(now), Protection: rec.Protection, CreatedAt: rec.CreatedAt,
 		ExpiresAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt(), ReleasedAt: rec.ReleasedAt,
 		Protected: rec.Protected, ProtectedWhy: rec.ProtectedWhy, BackedUpAt: rec.backedUpAt(),
+		KeyedAt: rec.KeyedAt, Shredding: len(rec.Former) > 0, RootedAt: rec.RootedAt,
 	}
 }
 

@@ -22,7 +22,7 @@ type instanceEntry struct {
 // its keys. Errors are what the caller is to be told of the key.
 func (m *Manager) instanceOf(ctx context.Context, c *call, id string) (*instanceEntry, error) {
 	if id == DefaultInstance {
-		return m.home, nil
+		return m.home.Load(), nil
 	}
 	ie, err := m.freshInstance(ctx, c, id)
 	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
@@ -34,7 +34,7 @@ func (m *Manager) instanceOf(ctx context.Context, c *call, id string) (*instance
 // activeInstance is an instance that a key is to live in.
 func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
 	if id == DefaultInstance {
-		return m.home, nil
+		return m.home.Load(), nil
 	}
 	ie, err := m.freshInstance(ctx, c, id)
 	if err != nil {
@@ -82,8 +82,16 @@ func (m *Manager) openInstance(c *call, rec *instanceRecord) (*instance, error) 
 		m.opened.Delete(rec.ID)
 		return nil, nil
 	}
-	if in, ok := m.opened.Load(rec.ID); ok {
-		return in.(*instance), nil
+	if known, ok := m.opened.Load(rec.ID); ok && known.(*instance).generation == rec.Generation {
+		in := known.(*instance)
+		switch shredding := len(rec.Former) > 0; {
+		case shredding == (in.former != nil):
+			return in, nil
+		case !shredding:
+			in = in.alone()
+			m.opened.Store(rec.ID, in)
+			return in, nil
+		}
 	}
 	in, err := rec.open(c.op, *m.root.Load())
 	if err == nil {
@@ -94,22 +102,40 @@ func (m *Manager) openInstance(c *call, rec *instanceRecord) (*instance, error) 
 
 // getInstance reads the record of an instance from the store.
 func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+	known := m.latestInstances.before(id)
 	item, err := m.store.Get(ctx, instanceItem(id))
+	rec := new(instanceRecord)
+	absent := errors.Is(err, keystore.ErrNotFound)
 	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return nil, "", instanceNotFound(c.op, id)
+	case absent:
 	case err != nil:
 		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+	default:
+		if rec, err = m.readInstance(ctx, c, id, item.Value); err != nil {
+			return nil, "", err
+		}
 	}
-	rec, err := m.readInstance(c, id, item.Value)
-	return rec, item.Version, err
+	switch older, err := m.latestInstances.older(ctx, rec.Seq, known); {
+	case err != nil:
+		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+	case older:
+		return nil, "", tamperedInstance(c.op, id)
+	case absent:
+		return nil, "", instanceNotFound(c.op, id)
+	}
+	m.latestInstances.saw(id, rec.Seq, known)
+	return rec, item.Version, nil
 }
 
 // readInstance reads the record of the instance that is listed under id.
-func (m *Manager) readInstance(c *call, id string, value []byte) (*instanceRecord, error) {
+func (m *Manager) readInstance(ctx context.Context, c *call, id string, value []byte) (*instanceRecord, error) {
 	rec := new(instanceRecord)
-	if m.home.in.decodeItem(instanceItem(id), value, rec) != nil || rec.ID != id || !validInstanceID(id) {
-		return nil, tamperedInstance(c.op, id)
+	tampered := tamperedInstance(c.op, id)
+	if err := m.readHome(ctx, c, instanceItem(id), value, rec, tampered); err != nil {
+		return nil, err
+	}
+	if rec.ID != id || !validInstanceID(id) {
+		return nil, tampered
 	}
 	return rec, nil
 }
@@ -179,15 +205,25 @@ func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change
 // writeInstance puts the record of an instance with its next sequence number in place of the
 // version that it was read at, or says errStale.
 func (m *Manager) writeInstance(ctx context.Context, c *call, rec *instanceRecord, old keystore.Version) error {
+	_, err := m.writeInstanceBy(ctx, c, m.home.Load().in, rec, old)
+	return err
+}
+
+// writeInstanceBy is writeInstance with the keys that authenticate the record.
+func (m *Manager) writeInstanceBy(ctx context.Context, c *call, by *instance, rec *instanceRecord, old keystore.Version) (keystore.Version, error) {
 	rec.Seq++
 	name := instanceItem(rec.ID)
-	value, err := m.home.in.encodeItem(name, rec)
+	value, err := by.encodeItem(name, rec)
 	if err != nil {
-		return badDate(c.op)
+		return "", badDate(c.op)
 	}
-	_, err = m.store.Put(ctx, name, old, value)
+	known := m.latestInstances.before(rec.ID)
+	version, err := m.putHome(ctx, c, by, name, old, value)
+	if err == nil {
+		m.latestInstances.saw(rec.ID, rec.Seq, known)
+	}
 	m.instances.drop(rec.ID)
-	return written(c.op, "", err)
+	return version, written(c.op, "", err)
 }
 
 func (m *Manager) forgetInstance(name string) {

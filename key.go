@@ -220,5 +220,8 @@ func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
 	if k.Underlying == PendingDeletion {
 		k.DeletionDate = r.DeleteAt
 	}
+	if f := r.facts(); !f.material || f.expired(now) { // whether or not Maintain swept it
+		k.PrimaryVersion, k.Rotation.Last, k.MaterialExpiresAt = 0, time.Time{}, time.Time{}
+	}
 	return k
 }

@@ -211,7 +211,6 @@ type life struct {
 	owners  map[string]anOwner
 	keys    map[string]kms.Key // as they were answered last
 	aliases map[string]bool
-	seq     int
 }
 
 // step makes one call, of those that make sense.

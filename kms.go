@@ -20,8 +20,8 @@ import (
 type Manager struct {
 	store       keystore.Store
 	root        atomic.Pointer[Root]
-	home        *instanceEntry // the default instance
-	opened      sync.Map       // instance ID -> *instance
+	home        atomic.Pointer[instanceEntry] // the default instance
+	opened      sync.Map                      // instance ID -> *instance
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
 	ticks       bool         // the clock is the machine's
@@ -44,9 +44,13 @@ type Manager struct {
 	instances       *cache[string, *instanceEntry]
 	instanceChanges *follower
 
-	usage   tallies
-	through atomic.Int64 // second since 1970 up to which Maintain has nothing left to do
-	legacy  *sources
+	latestKeys      *latest[keyID]
+	latestAliases   *latest[string]
+	latestInstances *latest[string]
+
+	usage  tallies
+	looked atomic.Pointer[duePass] // the last that this process made; nil: none yet
+	legacy *sources
 }
 
 // Open returns a Manager for a key store. On a new store it makes the default instance.
@@ -71,24 +75,35 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		m.providers[ProtectionHSM] = cfg.HSM
 	}
 	seed := maphash.MakeSeed()
-	m.keys = newCache[keyID, *entry](cfg.cacheKeys(), func(id keyID) uint64 {
+	byID := func(id keyID) uint64 {
 		return binary.LittleEndian.Uint64(id[8:]) * 0x9E3779B97F4A7C15 >> 20
-	})
+	}
+	m.keys = newCache[keyID, *entry](cfg.cacheKeys(), byID)
 	byName := func(s string) uint64 { return maphash.String(seed, s) }
 	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), byName)
 	m.instances = newCache[string, *instanceEntry](cfg.cacheKeys(), byName)
 	m.keyChanges = newFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.dropAll)
 	m.aliasChanges = newFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.drop, m.aliases.dropAll)
 	m.instanceChanges = newFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.dropAll)
+	m.latestKeys = newLatest(m.keyChanges, byID)
+	m.latestAliases = newLatest(m.aliasChanges, byName)
+	m.latestInstances = newLatest(m.instanceChanges, byName)
 
 	var err error
 	if m.legacy, err = readSources(ctx, cfg.Legacy); err != nil {
 		return nil, err
 	}
-	m.home, err = openHome(ctx, m.store, cfg.Root, m.now())
+	for _, f := range []*follower{m.keyChanges, m.aliasChanges, m.instanceChanges} {
+		if err := f.again(ctx); err != nil { // what is known from here on is lost where the store is
+			return nil, unavailable(opOpen, "", "the key store", err)
+		}
+	}
+	home, err := openHome(ctx, m.store, cfg.Root, m.now())
 	if err != nil {
 		return nil, err
 	}
+	m.settleHome(home)
+	m.latestInstances.saw(DefaultInstance, home.rec.Seq, m.latestInstances.before(DefaultInstance))
 	return m, nil
 }
 
@@ -122,9 +137,15 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	if err != nil { // all that callers give has its bounds; the clock has not
 		return "", badDate(c.op)
 	}
+	known := m.latestKeys.before(r.ID)
 	version, err := m.store.Put(ctx, name, old, value)
+	if err == nil {
+		m.latestKeys.saw(r.ID, r.Seq, known)
+	}
 	if old != "" {
 		m.keys.drop(r.ID)
+	} else if err == nil {
+		version, err = m.created(ctx, c, r, version)
 	}
 	return version, written(c.op, r.id(), err)
 }

@@ -79,6 +79,7 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 		values["error: "+name] = nested(err)
 	}
 	leakInstances(t, k, root, key.ID, secrets, values)
+	leakRest(t, secrets, values)
 	report, err := k.Maintain(ctx)
 	require.NoError(t, err)
 

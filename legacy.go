@@ -167,10 +167,9 @@ func (m *Manager) loadMakers(ctx context.Context, c *call, at oldLocator) (rec m
 		return rec, "", nil
 	case err != nil:
 		return rec, "", unavailable(c.op, "", "the key store", err)
-	case m.home.in.decodeItem(at.item(), item.Value, &rec) != nil:
-		return rec, "", refuseBecause(c.op, "", ErrTampered, "the record of a locator", nil)
 	}
-	return rec, item.Version, nil
+	tampered := refuseBecause(c.op, "", ErrTampered, "the record of a locator", nil)
+	return rec, item.Version, m.readHome(ctx, c, at.item(), item.Value, &rec, tampered)
 }
 
 // addMaker notes that a key of the key store has a locator. It comes before the key itself: a
@@ -182,11 +181,12 @@ func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyID
 			return err
 		}
 		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
-		value, err := m.home.in.encodeItem(at.item(), rec)
+		in := m.home.Load().in
+		value, err := in.encodeItem(at.item(), rec)
 		if err != nil {
 			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
 		}
-		_, err = m.store.Put(ctx, at.item(), version, value)
+		_, err = m.putHome(ctx, c, in, at.item(), version, value)
 		if err = written(c.op, "", err); !errors.Is(err, errStale) {
 			return err
 		}

@@ -52,7 +52,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 				yield(Key{}, err)
 				return false
 			}
-			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home) })
+			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home.Load()) })
 		}
 		after := o.After
 		for item, failed := range m.scan(ctx, c, o.After) {
@@ -105,12 +105,30 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 	}
 }
 
+// upToDate reads a key by itself that was listed and is older than one that is known: a list
+// may be of before, so that it alone shows nothing.
+func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
+	id := s.record.ID
+	if s.record.Seq >= m.latestKeys.before(id).seq {
+		return nil
+	}
+	of := *c
+	e, err := m.load(ctx, &of, id)
+	if err != nil {
+		return err
+	}
+	s.record, s.version = e.record.clone(), e.version
+	return nil
+}
+
 // scanItem reads the record of a key that is an item of the store: nothing where its instance was
 // released, what stands in its place with an error, or an error with nothing.
 func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*scanned, error) {
 	s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
 	var err error
-	s.record, err = m.readRecord(ctx, c, s.text, item.Value)
+	if s.record, err = m.readRecord(ctx, c, s.text, item.Value); err == nil {
+		err = m.upToDate(ctx, c, s)
+	}
 	switch {
 	case refusedAs(err, ErrNotFound):
 		return nil, nil
@@ -152,11 +170,24 @@ func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []
 	if ie.in == nil {
 		return nil, keyGone(c.op, text, true)
 	}
-	r, err := ie.in.decodeRecord(id, text, value)
-	if err != nil {
-		return nil, refuse(c.op, text, ErrTampered)
+	return m.decodeKey(ctx, &of, ie.in, id, text, value)
+}
+
+// decodeKey reads the record of a key of an instance, with the keys that this has by now where
+// what is known of it does not fit.
+func (m *Manager) decodeKey(ctx context.Context, c *call, in *instance, id keyID, text string, value []byte) (*record, error) {
+	for {
+		if r, err := in.decodeRecord(id, text, value); err == nil {
+			return r, nil
+		}
+		var err error
+		if in, value, err = m.again(ctx, c, in, keyItem(text), value); err != nil {
+			return nil, err
+		}
+		if in == nil {
+			return nil, refuse(c.op, text, ErrTampered)
+		}
 	}
-	return r, nil
 }
 
 func (o *ListOptions) allows(k Key) bool {

@@ -114,14 +114,17 @@ func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) 
 // load reads a key from the store and keeps it. Where the store still holds the record that
 // is in memory, what was opened of it stays open.
 func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
-	mark, sent := m.keys.mark(id), m.clock()
+	mark, sent, known := m.keys.mark(id), m.clock(), m.latestKeys.before(id)
 	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
+		if err := m.notOlder(ctx, c, 0, known); err != nil {
+			return nil, err
+		}
 		// A key of another system is not kept: that it was taken over is a creation, and no
 		// feed tells of those.
-		if known := m.legacy.keys[id]; known != nil {
-			return &entry{record: known.record(id, m.home.in), primary: -1, readAt: sent}, nil
+		if old := m.legacy.keys[id]; old != nil {
+			return &entry{record: old.record(id, m.home.Load().in), primary: -1, readAt: sent}, nil
 		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
@@ -129,8 +132,8 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e := &entry{version: item.Version, mac: macOf(item.Value), readAt: sent}
-	if known, ok := m.keys.get(id); ok && known.version == e.version && known.mac == e.mac {
-		e.record, e.standing, e.primary, e.opened = known.record, known.standing, known.primary, known.opened
+	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
+		e.record, e.standing, e.primary, e.opened = kept.record, kept.standing, kept.primary, kept.opened
 	} else {
 		if e.record, err = m.readRecord(ctx, c, c.keyID, item.Value); err != nil {
 			return nil, err
@@ -140,12 +143,31 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 			e.opened = make([]atomic.Pointer[openKey], len(e.record.Versions))
 		}
 	}
+	if err := m.notOlder(ctx, c, e.record.Seq, known); err != nil {
+		return nil, err
+	}
+	m.latestKeys.saw(id, e.record.Seq, known)
 	e.text, e.header = e.record.text, header{suiteOf(e.record.Protection), id, e.record.Primary}
 	if e.record.DestroyedAt.IsZero() {
 		m.keys.put(id, e, mark)
 	}
 	return e, nil
 }
+
+// notOlder refuses a record of a key that is older than what was known when it was asked for.
+func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known sight) error {
+	older, err := m.latestKeys.older(ctx, seq, known)
+	switch {
+	case err != nil:
+		return unavailable(c.op, c.keyID, "the key store", err)
+	case older:
+		return refuseBecause(c.op, c.keyID, ErrTampered, putBack, nil)
+	}
+	return nil
+}
+
+// putBack is what is said of a record that is authentic, and was there before.
+const putBack = "it is older than one that was read or written before, or was taken away"
 
 // index is that of a version, or -1.
 func (e *entry) index(version uint32) int {

@@ -128,7 +128,7 @@ func (m *Manager) destroy(ctx context.Context, c *call, r *record, version keyst
 		report.Waiting = append(report.Waiting, r.id())
 		return err
 	}
-	r.Doomed = nil
+	r.forget(c.now())
 	done := &report.Purged
 	if r.DestroyedAt.IsZero() {
 		done = &report.Expired
@@ -163,6 +163,9 @@ func (r *record) bury(now time.Time) {
 	*r = record{
 		ID: r.ID, text: r.text, in: r.in, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
 		Owner: r.Owner, Service: r.Service, CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
+	}
+	if len(r.Doomed) == 0 {
+		r.forget(now)
 	}
 }
 

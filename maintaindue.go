@@ -19,20 +19,30 @@ const (
 )
 
 // fullPassItem holds when the last full pass began.
-const fullPassItem = "maintain/full-pass"
+const (
+	maintainSegment = "maintain/"
+	fullPassItem    = maintainSegment + "full-pass"
+)
 
 type fullPass struct {
 	BegunAt time.Time `json:"begunAt"`
 }
 
+// A duePass is a pass of this process: when it was, how far it left nothing to do, and the full
+// pass that it came after. After another full pass that counts no more: the clock may have been
+// set back.
+type duePass struct{ at, through, full time.Time }
+
 // maintainKeys takes the next steps of the keys that are due; of all, where that was not done
-// for a day.
+// for a day, and where the clock was set back, so that no note of a wrong clock stays.
 func (m *Manager) maintainKeys(ctx context.Context, c *call, report *Report) (failed []error) {
 	last, version, err := m.loadFullPass(ctx, c)
 	if err != nil {
 		return []error{err}
 	}
-	if age := c.now().Sub(last.BegunAt); 0 <= age && age < fullPassEvery {
+	mine := m.looked.Load()
+	setBack := mine != nil && c.now().Before(mine.at)
+	if age := c.now().Sub(last.BegunAt); 0 <= age && age < fullPassEvery && !setBack {
 		return m.maintainDue(ctx, c, last, report)
 	}
 	return m.maintainAll(ctx, c, version, report)
@@ -64,16 +74,16 @@ func (m *Manager) maintainDue(ctx context.Context, c *call, last fullPass, repor
 			through = at
 		}
 	}
-	m.through.Store(through.Unix())
+	m.looked.Store(&duePass{at: c.now(), through: through, full: last.BegunAt})
 	return failed
 }
 
 // lookedThrough is up to when nothing is left of what was due: what this process found, and before
-// its first pass what the last full pass did.
+// its first pass since then what the last full pass did.
 func (m *Manager) lookedThrough(last fullPass) time.Time {
 	full := last.BegunAt.Add(-lookAgain)
-	if mine := time.Unix(m.through.Load(), 0).UTC(); mine.After(full) {
-		return mine
+	if mine := m.looked.Load(); mine != nil && mine.full.Equal(last.BegunAt) && mine.through.After(full) {
+		return mine.through
 	}
 	return full
 }
@@ -140,6 +150,7 @@ func (m *Manager) maintainAll(ctx context.Context, c *call, version keystore.Ver
 		}
 	}
 	if whole {
+		m.looked.Store(&duePass{at: c.now()})
 		if err := m.keepFullPass(ctx, c, version); err != nil {
 			failed = append(failed, err)
 		}
@@ -167,18 +178,22 @@ func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, ver
 		return fullPass{}, "", nil
 	case err != nil:
 		return fullPass{}, "", unavailable(c.op, "", "the key store", err)
-	case m.home.in.decodeItem(fullPassItem, item.Value, &last) != nil:
-		last = fullPass{}
+	}
+	if err := m.readHome(ctx, c, fullPassItem, item.Value, &last, errRecord); errors.Is(err, errRecord) {
+		return fullPass{}, item.Version, nil
+	} else if err != nil {
+		return fullPass{}, "", err
 	}
 	return last, item.Version, nil
 }
 
 func (m *Manager) keepFullPass(ctx context.Context, c *call, version keystore.Version) error {
-	value, err := m.home.in.encodeItem(fullPassItem, fullPass{BegunAt: c.now()})
+	in := m.home.Load().in
+	value, err := in.encodeItem(fullPassItem, fullPass{BegunAt: c.now()})
 	if err != nil {
 		return badDate(c.op)
 	}
-	_, err = m.store.Put(ctx, fullPassItem, version, value)
+	_, err = m.putHome(ctx, c, in, fullPassItem, version, value)
 	if err = written(c.op, "", err); errors.Is(err, errStale) { // another process had a full pass
 		return nil
 	}

@@ -27,7 +27,7 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 		if id == DefaultInstance {
 			continue
 		}
-		rec, err := m.readInstance(c, id, item.Value)
+		rec, err := m.readInstance(ctx, c, id, item.Value)
 		if err == nil {
 			err = m.maintainInstance(ctx, c, rec, item.Version, &report.Instances)
 		}

@@ -23,11 +23,13 @@ const (
 	OpListInstances
 	OpRenewInstance
 	OpReleaseInstance
+	OpShred
 	OpSetInstanceDeletionProtection
 	OpBackupInstance
 	OpRestore
 	OpListTombstones
 	OpExplain
+	OpDeletionReceipt
 	OpDescribeKey
 	OpListKeyVersions
 	OpGetKeyUsage
@@ -83,6 +85,7 @@ var opNames = [numOps]string{
 	OpListInstances:                   "ListInstances",
 	OpRenewInstance:                   "RenewInstance",
 	OpReleaseInstance:                 "ReleaseInstance",
+	OpShred:                           "Shred",
 	OpSetInstanceDeletionProtection:   "SetInstanceDeletionProtection",
 	OpBackupInstance:                  "BackupInstance",
 	OpRestore:                         "Restore",
@@ -92,6 +95,7 @@ var opNames = [numOps]string{
 	OpGetKeyUsage:                     "GetKeyUsage",
 	OpPlanDeletion:                    "PlanDeletion",
 	OpExplain:                         "Explain",
+	OpDeletionReceipt:                 "DeletionReceipt",
 	OpGenerateDataKey:                 "GenerateDataKey",
 	OpGenerateDataKeyWithoutPlaintext: "GenerateDataKeyWithoutPlaintext",
 	OpEncrypt:                         "Encrypt",

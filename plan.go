@@ -85,7 +85,7 @@ func (m *Manager) aliasesOf(ctx context.Context, c *call, id keyID) (names []str
 		if failed != nil {
 			return nil, unavailable(c.op, c.keyID, "the key store", failed)
 		}
-		if a, tampered := m.readAlias(c, item); tampered == nil && a.id == id {
+		if a, tampered := m.readAlias(ctx, c, item); tampered == nil && a.id == id {
 			names = append(names, item.Name)
 		}
 	}

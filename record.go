@@ -45,6 +45,8 @@ type record struct {
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 
+	Forgotten *forgetting `json:"forgotten,omitempty"` // of a tombstone: when it had nothing any more that leads to material
+
 	Old []oldVersion `json:"old,omitempty"` // versions that it had in another system
 
 	// Of imported material; the end of its life is above.
@@ -105,20 +107,34 @@ func (in *instance) encodeItem(name string, v any) ([]byte, error) {
 	case len(body) > maxRecord:
 		return nil, errTooLarge
 	}
+	return in.authenticate(name, body), nil
+}
+
+// authenticate is the content of an item with the MAC in front.
+func (in *instance) authenticate(name string, body []byte) []byte {
 	value := append(in.prefix(), in.mac(name, in.prefix(), body)...)
-	return append(value, body...), nil
+	return append(value, body...)
+}
+
+// wrote tells whether this instance, with this very key, wrote an item, and returns its content.
+func (in *instance) wrote(name string, value []byte) (body []byte, ok bool) {
+	prefix := in.prefix()
+	rest, ok := bytes.CutPrefix(value, prefix)
+	if !ok || len(rest) < macSize || len(rest) > macSize+maxRecord {
+		return nil, false
+	}
+	body = rest[macSize:]
+	return body, in.verify(rest[:macSize], name, prefix, body)
 }
 
 // decodeItem fills v from the content of the item called name, or says errRecord if this
 // instance did not write exactly that.
 func (in *instance) decodeItem(name string, value []byte, v any) error {
-	prefix := in.prefix()
-	rest, ok := bytes.CutPrefix(value, prefix)
-	if !ok || len(rest) < macSize || len(rest) > macSize+maxRecord {
-		return errRecord
+	body, ok := in.wrote(name, value)
+	if !ok && in.former != nil {
+		body, ok = in.former.wrote(name, value)
 	}
-	body := rest[macSize:]
-	if !in.verify(rest[:macSize], name, prefix, body) {
+	if !ok {
 		return errRecord
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -137,8 +153,18 @@ func macOf(value []byte) (mac [macSize]byte) {
 	return mac
 }
 
-// decodeRecord reads the record of the key id.
+// decodeRecord reads the record of the key id. What was written with the former key of an
+// instance that is shredded is sealed anew in memory, so that all goes on with the present one.
 func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, error) {
+	if in.former != nil {
+		if _, present := in.wrote(keyItem(text), value); !present {
+			r, err := in.former.decodeRecord(id, text, value)
+			if err != nil {
+				return nil, err
+			}
+			return r.moveTo(in)
+		}
+	}
 	r := &record{text: text, in: in}
 	if err := in.decodeItem(keyItem(text), value, r); err != nil {
 		return nil, err

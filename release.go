@@ -147,7 +147,7 @@ func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 
 // destroyInstanceKey writes the record of an instance without its key.
 func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
-	rec.Sealed = nil
+	rec.Sealed, rec.Former = nil, nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func (rs *restoring) write(ctx context.Context) error {
 	if rs.opts.Progress != nil {
 		rs.opts.Progress(rs.report.Backup.Keys)
 	}
-	if rs.opts.Tombstones == nil && !bytes.Equal(rs.header.Store, rs.m.home.in.storeID) {
+	if rs.opts.Tombstones == nil && !bytes.Equal(rs.header.Store, rs.m.home.Load().in.storeID) {
 		rs.report.UnknownSince = rs.header.At
 	}
 	return rs.describe(ctx)

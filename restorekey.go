@@ -11,15 +11,15 @@ import (
 // restoreKey brings back one key of the backup. It may be repeated.
 func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 	for {
-		name := keyItem(was.text)
-		item, err := rs.m.store.Get(ctx, name)
+		known := rs.m.latestKeys.before(was.ID)
+		item, err := rs.m.store.Get(ctx, keyItem(was.text))
 		switch {
 		case errors.Is(err, keystore.ErrNotFound):
-			err = rs.newKey(ctx, was)
+			err = rs.newKey(ctx, was, known)
 		case err != nil:
 			return unavailable(rs.c.op, was.text, "the key store", err)
 		default:
-			err = rs.oldKey(ctx, was, item)
+			err = rs.oldKey(ctx, was, item, known)
 		}
 		if !errors.Is(err, errStale) {
 			rs.progress()
@@ -33,7 +33,10 @@ func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 
 // newKey brings back a key that is not here. Where it is deleted what is left of it comes, so
 // that an older backup does not bring the key.
-func (rs *restoring) newKey(ctx context.Context, was *record) error {
+func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error {
+	if older, err := rs.older(ctx, was, 0, known); older || err != nil {
+		return err
+	}
 	r, err := was.moveTo(rs.in)
 	if err != nil {
 		return err
@@ -45,6 +48,9 @@ func (rs *restoring) newKey(ctx context.Context, was *record) error {
 	}
 	gone := r.facts().state(rs.c.now()) == Deleted
 	r.DueSeenAt = time.Time{} // by the clock of another time
+	if !r.DestroyedAt.IsZero() && len(r.Doomed) == 0 {
+		r.forget(r.forgotten().At) // under the instance key that there is now, for all that is known
+	}
 	for i := range r.Old {
 		if err := rs.m.addMaker(ctx, rs.c, r.Old[i].at(), r.ID); err != nil {
 			return err
@@ -65,13 +71,19 @@ func (rs *restoring) newKey(ctx context.Context, was *record) error {
 }
 
 // oldKey makes a key that is here as strict as it is in the backup.
-func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item) error {
+func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item, known sight) error {
 	if named, ok := instanceNamed(item.Value); ok && named != rs.in.id {
 		return rs.skip(was.text, "", SkippedInstance)
 	}
-	r, err := rs.in.decodeRecord(was.ID, was.text, item.Value)
-	if err != nil {
+	r, err := rs.m.decodeKey(ctx, rs.c, rs.in, was.ID, was.text, item.Value)
+	if refusedAs(err, ErrTampered) {
 		return rs.skip(was.text, "", SkippedTampered)
+	}
+	if err != nil {
+		return err
+	}
+	if older, err := rs.older(ctx, was, r.Seq, known); older || err != nil {
+		return err
 	}
 	now := rs.c.now()
 	gone, tomb := r.facts().state(now) == Deleted, !was.DestroyedAt.IsZero()
@@ -98,6 +110,18 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	}
 	rs.note(func(report *RestoreReport) { report.Merged = append(report.Merged, r.text) })
 	return nil
+}
+
+// older tells whether a record that is here was put back, or taken away, and leaves that alone.
+func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known sight) (bool, error) {
+	older, err := rs.m.latestKeys.older(ctx, seq, known)
+	switch {
+	case err != nil:
+		return false, unavailable(rs.c.op, was.text, "the key store", err)
+	case older:
+		return true, rs.skip(was.text, "", SkippedTampered)
+	}
+	return false, nil
 }
 
 // restoreAlias gives a key its name again, unless that names another key now.

@@ -13,7 +13,7 @@ import (
 func (rs *restoring) target(ctx context.Context) error {
 	m, c, was := rs.m, rs.c, &rs.backup.rec
 	if was.ID == DefaultInstance {
-		rs.in = m.home.in
+		rs.in = m.home.Load().in
 		return nil
 	}
 	for {
@@ -49,11 +49,15 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 		return err
 	}
 	rec := instanceRecord{
-		ID: was.ID, Store: m.home.in.storeID, Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
+		ID: was.ID, Store: m.home.Load().in.storeID, Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
 		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
 	}
 	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now()) {
 		rec.ExpiresAt = was.ExpiresAt
+	}
+	if old.Seq > 0 {
+		rec.Generation = old.Generation + 1
+		rec.Restored = rec.Generation
 	}
 	root, err := m.current(ctx, c)
 	if err != nil {

@@ -24,7 +24,7 @@ type Root interface {
 // instance that another one had not met yet, or would create, is ErrRoot for it, until it is
 // opened anew. It may be killed at any point and repeated, on this Manager or on one opened
 // anew with the old root. When it has returned nil, Open takes next and the old root opens
-// nothing that the store then holds; older copies of the store it still opens. An item
+// nothing that the store then holds; older copies of the store it still opens (see Shred). An item
 // among the instances that is none is told as ErrTampered, and does not keep the others.
 func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 	c := m.begin(OpRotateRoot)
@@ -38,12 +38,13 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 	// The default instance comes after the others, so that the old root opens the store until
 	// all is done. From then on nobody makes an instance under the old root; those that were
 	// made meanwhile are sealed by the second round.
+	again := sameRoot(*m.root.Load(), next)
 	var foreign []error
 	done := map[string]bool{DefaultInstance: true}
 	for range 2 {
-		tampered, err := m.resealAll(ctx, c, done, next)
+		tampered, err := m.resealAll(ctx, c, done, next, again)
 		if err == nil {
-			err = m.reseal(ctx, c, DefaultInstance, next)
+			err = m.reseal(ctx, c, DefaultInstance, next, again)
 		}
 		if err != nil {
 			return err
@@ -56,7 +57,7 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 
 // resealAll seals the keys of all instances that are not done. What is no instance of this
 // service must not keep the root from being rotated.
-func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, next Root) (foreign []error, err error) {
+func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, next Root, again bool) (foreign []error, err error) {
 	for item, err := range m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
 			return nil, unavailable(c.op, "", "the key store", err)
@@ -66,7 +67,7 @@ func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, 
 			continue
 		}
 		done[id] = true
-		switch err := m.reseal(ctx, c, id, next); {
+		switch err := m.reseal(ctx, c, id, next, again); {
 		case refusedAs(err, ErrTampered):
 			foreign = append(foreign, err)
 		case err != nil:
@@ -76,8 +77,9 @@ func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, 
 	return foreign, nil
 }
 
-// reseal seals the key of one instance under next, unless it is already.
-func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) error {
+// reseal seals the key of one instance under next, unless it is already; again says that next is
+// the old root.
+func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root, again bool) error {
 	old := *m.root.Load()
 	for {
 		rec, version, err := m.getInstance(ctx, c, id)
@@ -89,8 +91,8 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) err
 		}
 		key, err := rec.key(c.op, old)
 		if refusedAs(err, ErrRoot) {
-			if again, done := rec.key(c.op, next); done == nil {
-				clear(again)
+			if opened, done := rec.key(c.op, next); done == nil {
+				clear(opened)
 				return nil
 			}
 		}
@@ -100,6 +102,16 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) err
 		if _, err := rec.setKey(c.op, next, key); err != nil {
 			return err
 		}
+		from := rec.Generation
+		if len(rec.Former) > 0 { // it is being shredded
+			if err := rec.resealFormer(c.op, old, next); err != nil {
+				return err
+			}
+			from--
+		}
+		if !again {
+			rec.RootedFrom, rec.RootedAt = from, c.now()
+		}
 		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
 			return err
 		}
@@ -107,6 +119,18 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root) err
 			return unavailable(c.op, "", "", context.Cause(ctx))
 		}
 	}
+}
+
+// sameRoot tells whether the next root is the old one: what that has sealed it opens.
+func sameRoot(old, next Root) bool {
+	where := []byte("keyhold root v1")
+	probe := randomBytes(32)
+	sealed, err := next.Encrypt(probe, where)
+	if err != nil { // it will be told when it is used
+		return false
+	}
+	opened, err := old.Decrypt(sealed, where)
+	return err == nil && subtle.ConstantTimeCompare(opened, probe) == 1
 }
 
 // current is the root, unless another process rotated it: what the old one sealed would be

@@ -41,7 +41,7 @@ func (s *Service) Key(ctx context.Context) (_ Key, err error) {
 	if err != nil {
 		return Key{}, err
 	}
-	return s.m.describe(e.record, s.m.home, c.now()), nil
+	return s.m.describe(e.record, s.m.home.Load(), c.now()), nil
 }
 
 // EnableKey is Manager.EnableKey for the service's key.

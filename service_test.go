@@ -30,7 +30,7 @@ func serviceSubject(t *testing.T) *subject {
 var changesNoKey = map[string]bool{
 	// they read
 	"DescribeKey": true, "Keys": true, "Aliases": true, "KeyVersions": true, "NeedsRewrap": true, "GetPublicKey": true,
-	"KeyUsage": true, "PlanDeletion": true, "Explain": true, "DescribeInstance": true, "Instances": true, "Tombstones": true,
+	"KeyUsage": true, "PlanDeletion": true, "Explain": true, "DeletionReceipt": true, "DescribeInstance": true, "Instances": true, "Tombstones": true,
 	// they use
 	"GenerateDataKey": true, "GenerateDataKeyN": true, "GenerateDataKeyWithoutPlaintext": true, "Encrypt": true, "Decrypt": true,
 	"AppendDataKey": true, "AppendEncrypt": true, "AppendDecrypt": true,
@@ -38,7 +38,7 @@ var changesNoKey = map[string]bool{
 	"VerifyMac": true, "AsymmetricEncrypt": true, "AsymmetricDecrypt": true, "Signer": true, "Decrypter": true,
 	// they are about other things than one key
 	"CreateKey": true, "CreateInstance": true, "RenewInstance": true, "ReleaseInstance": true, "SetInstanceDeletionProtection": true,
-	"BackupInstance": true, "Restore": true, "RotateRoot": true, "Maintain": true, "Run": true, "Close": true, "Service": true,
+	"BackupInstance": true, "Restore": true, "RotateRoot": true, "Shred": true, "Maintain": true, "Run": true, "Close": true, "Service": true,
 }
 
 // TestServiceKeysAreReadOnly enumerates the methods of a Manager: each that changes a key

@@ -13,11 +13,11 @@ func (s opSet) has(op Op) bool { return s&(1<<op) != 0 }
 // its record is what it is: what the table said of them once need not be asked again. There are
 // none of a key in an instance that may expire, and of one whose state or brown-out time changes.
 func (m *Manager) standing(r *record) (uses opSet) {
-	if r.in != m.home.in || r.timed() {
+	if r.in.id != DefaultInstance || r.timed() {
 		return 0
 	}
 	for op := range numOps {
-		if lifecycle[op].isUse() && r.obstacles(&call{m: m, op: op, clock: time.Unix(0, 0)}, m.home) == 0 {
+		if lifecycle[op].isUse() && r.obstacles(&call{m: m, op: op, clock: time.Unix(0, 0)}, m.home.Load()) == 0 {
 			uses |= 1 << op
 		}
 	}

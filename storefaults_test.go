@@ -238,7 +238,7 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	store.arm(how, k, cancel)
-	err, panicked := b.try(ctx, m)
+	panicked, err := b.try(ctx, m)
 	called, fits = store.calls >= k, store.fits
 	store.arm("", 0, nil)
 	if !fits {
@@ -267,7 +267,7 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 	if !reflect.DeepEqual(now, b.start) {
 		require.Equal(t, b.end, now, "half done: %s", what)
 	}
-	again, panicked := b.try(t.Context(), m)
+	panicked, again := b.try(t.Context(), m)
 	require.Nil(t, panicked, what)
 	if got := conditionsOf(again); !slices.Equal(got, b.conditions) {
 		require.Equal(t, []string{wasDone[b.name]}, got, "%s: %v, then %v", what, err, again)
@@ -285,9 +285,9 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 }
 
 // try calls the method, and returns what the store panicked with.
-func (b *faultBench) try(ctx context.Context, m *kms.Manager) (err error, panicked any) {
+func (b *faultBench) try(ctx context.Context, m *kms.Manager) (panicked any, err error) {
 	defer func() { panicked = recover() }()
-	return b.call(ctx, m), nil
+	return nil, b.call(ctx, m)
 }
 
 // TestStaleRead: what a store answers that is older than what this process knows does not bring

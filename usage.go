@@ -100,11 +100,12 @@ func (m *Manager) keepUsage(ctx context.Context, c *call, id keyID, counted *usa
 		sum := kept.plus(counted)
 		sum.Seq = kept.Seq + 1
 		name := usageSegment + id.String()
-		value, err := m.home.in.encodeItem(name, sum)
+		in := m.home.Load().in
+		value, err := in.encodeItem(name, sum)
 		if err != nil {
 			return badDate(c.op)
 		}
-		if _, err = m.store.Put(ctx, name, version, value); !errors.Is(err, keystore.ErrConflict) {
+		if _, err = m.putHome(ctx, c, in, name, version, value); !errors.Is(err, keystore.ErrConflict) {
 			return written(c.op, id.String(), err)
 		}
 		if ctx.Err() != nil {
@@ -126,8 +127,11 @@ func (m *Manager) loadUsage(ctx context.Context, c *call, id keyID) (*usageRecor
 		return nil, "", unavailable(c.op, id.String(), "the key store", err)
 	}
 	var kept usageRecord
-	if m.home.in.decodeItem(name, item.Value, &kept) != nil || kept.Key != id {
+	switch err := m.readHome(ctx, c, name, item.Value, &kept, errRecord); {
+	case errors.Is(err, errRecord), err == nil && kept.Key != id:
 		return none, item.Version, nil
+	case err != nil:
+		return nil, "", err
 	}
 	return &kept, item.Version, nil
 }

@@ -52,6 +52,9 @@ func (s *Server) Start(t testing.TB) {
 	}
 }
 
+// Data is the folder of the server's data, with everything that it wrote.
+func (s *Server) Data() string { return s.data() }
+
 func (s *Server) data() string { return filepath.Join(s.folder, "data") }
 
 func (s *Server) start() error {
@@ -162,10 +165,11 @@ func (s *Server) configure() error {
 	return s.owner.give(path)
 }
 
-// watch starts a process that stops the server and removes its folder when this process
-// ends, however it ends.
+// watch starts a process that stops the server and removes what is in its folder when this
+// process ends, however it ends. The folder itself it may remove only where the server's user may
+// write to the folder that it is in, as to /tmp.
 func (s *Server) watch() error {
-	cmd := exec.Command("/bin/sh", "-c", `trap '' INT TERM; read -r _; "$1" stop -s -m immediate -D "$2/data" 2>/dev/null; rm -rf "$2"`,
+	cmd := exec.Command("/bin/sh", "-c", `trap '' INT TERM; read -r _; "$1" stop -s -m immediate -D "$2/data" 2>/dev/null; rm -rf "$2" 2>/dev/null; [ ! -e "$2/data" ]`,
 		"guard", filepath.Join(s.programs, "pg_ctl"), s.folder)
 	cmd.Dir, cmd.SysProcAttr = "/", s.owner.attributes()
 	stdin, err := cmd.StdinPipe()
@@ -181,5 +185,9 @@ func (s *Server) remove() error {
 	if s.guard == nil {
 		return os.RemoveAll(s.folder)
 	}
-	return errors.Join(s.guard.Close(), s.guarding.Wait())
+	err := errors.Join(s.guard.Close(), s.guarding.Wait())
+	if err != nil {
+		err = fmt.Errorf("pgtest: stopping the server in %s: %w", s.folder, err)
+	}
+	return errors.Join(err, os.RemoveAll(s.folder))
 }

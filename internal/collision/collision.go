@@ -1,67 +1,78 @@
-package software_test
+// Package collision makes AES-GCM collisions for tests: one ciphertext with one tag that is valid
+// under two keys. For one key, the tag is E(J0) plus a polynomial in H over GF(2^128) whose
+// coefficients are the blocks of associated data and ciphertext. Setting the tags of two keys equal
+// is one linear equation; one block of ciphertext is kept free to solve it.
+package collision
 
 import (
+	"bytes"
 	"crypto/aes"
 	"encoding/binary"
 	"testing"
 
-	"github.com/stretchr/testify/require"
 	"github.com/tink-crypto/tink-go/v2/prf/subtle"
 )
 
-// This file makes AES-GCM collisions: one ciphertext with one tag that is valid under two
-// keys. For one key, the tag is E(J0) plus a polynomial in H over GF(2^128) whose
-// coefficients are the blocks of ciphertext. Setting the tags of two keys equal is one
-// linear equation; one block of ciphertext is kept free to solve it.
-
-// collide returns body || tag, which AES-GCM opens under both keys with that iv and
-// without associated data. The body is whole blocks and is kept but for the block free.
-func collide(t testing.TB, keys [2][]byte, iv, body []byte, free int) []byte {
+// Make returns body || tag, which AES-GCM opens under both keys with that iv of 12 bytes and that
+// associated data. The body is whole blocks and is kept but for the block free.
+func Make(t testing.TB, keys [2][]byte, iv, ad, body []byte, free int) []byte {
 	t.Helper()
-	require.Zero(t, len(body)%16)
-	body = append([]byte(nil), body...)
+	if len(body)%16 != 0 {
+		t.Fatal("collision: the body is no whole blocks")
+	}
+	body = bytes.Clone(body)
 	copy(body[free*16:], make([]byte, 16))
 
 	// The tags without the free block, and by which factor that block enters each.
 	var tags, factors [2]element
 	for i, key := range keys {
 		block, err := aes.NewCipher(key)
-		require.NoError(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var h, j0 [16]byte
 		block.Encrypt(h[:], h[:])
 		copy(j0[:], iv)
 		j0[15] = 1
 		block.Encrypt(j0[:], j0[:])
 
-		tags[i] = ghash(loadElement(h[:]), body).plus(loadElement(j0[:]))
+		tags[i] = ghash(loadElement(h[:]), ad, body).plus(loadElement(j0[:]))
 		factors[i] = loadElement(h[:]).power(len(body)/16 - free + 1)
 	}
 	solution := tags[0].plus(tags[1]).times(factors[0].plus(factors[1]).inverse())
 	solution.store(body[free*16:])
 	tag := tags[0].plus(solution.times(factors[0]))
-	require.Equal(t, tag, tags[1].plus(solution.times(factors[1])), "the equation is solved")
+	if tag != tags[1].plus(solution.times(factors[1])) {
+		t.Fatal("collision: the equation is not solved")
+	}
 	return append(body, tag.bytes()...)
 }
 
-// messageKey is the key that XAES-256-GCM derives for a salt, by Tink's CMAC.
-func messageKey(t testing.TB, key, salt []byte) []byte {
+// MessageKey is the key that XAES-256-GCM derives for a salt, by Tink's CMAC.
+func MessageKey(t testing.TB, key, salt []byte) []byte {
 	t.Helper()
 	prf, err := subtle.NewAESCMACPRF(key)
-	require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var derived []byte
 	for i := byte(1); i <= 2; i++ {
 		half, err := prf.ComputePRF(append([]byte{0, i, 'X', 0}, salt...), 16)
-		require.NoError(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		derived = append(derived, half...)
 	}
 	return derived
 }
 
-// keyStream is what AES-GCM adds to the first n bytes of a plaintext.
-func keyStream(t testing.TB, key, iv []byte, n int) (stream []byte) {
+// KeyStream is what AES-GCM adds to the first n bytes of a plaintext.
+func KeyStream(t testing.TB, key, iv []byte, n int) (stream []byte) {
 	t.Helper()
 	block, err := aes.NewCipher(key)
-	require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	counter := append(append([]byte(nil), iv...), 0, 0, 0, 1)
 	for len(stream) < n {
 		counter[15]++
@@ -72,12 +83,15 @@ func keyStream(t testing.TB, key, iv []byte, n int) (stream []byte) {
 	return stream[:n]
 }
 
-// ghash is GHASH (NIST SP 800-38D, 6.4) of whole blocks without associated data.
-func ghash(h element, body []byte) (y element) {
-	for at := 0; at < len(body); at += 16 {
-		y = y.plus(loadElement(body[at:])).times(h)
+// ghash is GHASH (NIST SP 800-38D, 6.4) of associated data and of whole blocks.
+func ghash(h element, ad, body []byte) (y element) {
+	whole := append(bytes.Clone(ad), make([]byte, -len(ad)&15)...)
+	for _, part := range [][]byte{whole, body} {
+		for at := 0; at < len(part); at += 16 {
+			y = y.plus(loadElement(part[at:])).times(h)
+		}
 	}
-	return y.plus(element{0, uint64(len(body)) * 8}).times(h)
+	return y.plus(element{uint64(len(ad)) * 8, uint64(len(body)) * 8}).times(h)
 }
 
 // element is an element of GF(2^128) in GCM's order of bits: the first bit is that of x^0.

@@ -1,0 +1,228 @@
+package kms
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// Shred gives an instance a new instance key, seals and authenticates all that is the instance's
+// under that, and forgets the old one. What old media hold of it (copies of the store, logs,
+// free pages) can then be opened by nobody who has not the old key, and that is sealed
+// on those media by the root of then. So, for a key that was deleted to be unreadable even for
+// those who have every byte that the store ever wrote and the root: purge it with Maintain,
+// then Shred, then RotateRoot, then destroy the old root. In this order: what the new root
+// once sealed it opens. DeletionReceipt tells how far a key is.
+//
+// Keys, ciphertexts and their life stay what they are, whether the instance is Active or
+// Expired; one that was released is ErrNotFound. The default instance is shredded like any other.
+// Each item is one write, and everything goes on meanwhile. Shred may be killed at any point: the
+// instance then has both keys, and the next Shred goes on where it stopped, with the key that was
+// begun with. Other processes learn of the new key from the store, for which they need the root:
+// a Manager that was opened with a root of before is ErrRoot until it is opened anew.
+//
+// Import tokens that were issued before are no longer good: get new parameters. A backup
+// from before has the old key, for its recipient; make a new one, and destroy the recipient of
+// the others. ReleaseInstance asks for one; and an instance that was shredded and released is not
+// brought back in this key store by one from before: what stands of it is not that backup's. Items that are none of this service's are told as
+// ErrTampered, and do not keep the others: a copy of them from before is of no use any more. So
+// may be what a process that missed two Shreds is just creating; it sees to that itself.
+func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err error) {
+	c := m.begin(OpShred)
+	defer c.end(ctx, &err)
+	if err := c.nameInstance(ctx, instance); err != nil {
+		return Instance{}, err
+	}
+	in, err := m.beginShred(ctx, c, instance)
+	if err != nil {
+		return Instance{}, err
+	}
+	s := &shredding{m: m, c: c, in: in, all: newCrew()}
+	if err := s.everything(ctx); err != nil {
+		return Instance{}, err
+	}
+	rec, err := m.endShred(ctx, c, in)
+	if err != nil {
+		return Instance{}, err
+	}
+	return rec.describe(c.now()), errors.Join(s.foreign...)
+}
+
+// beginShred gives an instance a further key and keeps the former, unless it has both already.
+func (m *Manager) beginShred(ctx context.Context, c *call, id string) (*instance, error) {
+	for {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
+			return nil, err
+		}
+		c.again()
+		if rec.state(c.now()) == InstanceReleased {
+			return nil, instanceGone(c.op, id)
+		}
+		root := *m.root.Load()
+		key, err := rec.key(c.op, root) // another process may have rotated the root
+		if err != nil {
+			return nil, err
+		}
+		clear(key)
+		was, err := m.openInstance(c, rec)
+		if err != nil || was.former != nil {
+			return was, err
+		}
+		rec.Former, rec.Generation, rec.KeyedAt = rec.Sealed, rec.Generation+1, c.now()
+		in, err := rec.newKey(c.op, root)
+		if err != nil {
+			return nil, err
+		}
+		in.former = was
+		if err := m.rekey(ctx, c, rec, in, version); !errors.Is(err, errStale) {
+			return in, err
+		}
+		if ctx.Err() != nil {
+			return nil, unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// endShred drops the former key, unless somebody else was quicker.
+func (m *Manager) endShred(ctx context.Context, c *call, in *instance) (*instanceRecord, error) {
+	for {
+		rec, version, err := m.getInstance(ctx, c, in.id)
+		if err != nil || rec.Generation != in.generation || len(rec.Former) == 0 {
+			return rec, err
+		}
+		rec.Former = nil
+		if err := m.rekey(ctx, c, rec, in.alone(), version); !errors.Is(err, errStale) {
+			m.forgetAll() // records that were opened with the former key
+			return rec, err
+		}
+		if ctx.Err() != nil {
+			return nil, unavailable(c.op, "", "", context.Cause(ctx))
+		}
+	}
+}
+
+// rekey writes the record of an instance whose keys are others now, and makes them known. That
+// of the default instance is authenticated by the key that it holds.
+func (m *Manager) rekey(ctx context.Context, c *call, rec *instanceRecord, in *instance, version keystore.Version) error {
+	by := m.home.Load().in
+	if rec.ID == DefaultInstance {
+		by = in
+	}
+	version, err := m.writeInstanceBy(ctx, c, by, rec, version)
+	if err != nil {
+		return err
+	}
+	if rec.ID == DefaultInstance {
+		m.settleHome(&instanceEntry{in: in, rec: *rec, version: version})
+	}
+	m.opened.Store(rec.ID, in)
+	m.instances.drop(rec.ID)
+	return nil
+}
+
+// shredding is one Shred, between its first write and its last.
+type shredding struct {
+	m   *Manager
+	c   *call
+	in  *instance
+	all *crew
+
+	mu      sync.Mutex
+	foreign []error
+}
+
+func (s *shredding) everything(ctx context.Context) error {
+	segments := []string{keySegment}
+	if s.in.id == DefaultInstance {
+		segments = append(segments, homeSegments...)
+	}
+	for _, segment := range segments {
+		for item, err := range s.m.store.List(ctx, segment, "") {
+			if err != nil {
+				_ = s.all.wait()
+				return unavailable(s.c.op, "", "the key store", err)
+			}
+			named, ok := instanceNamed(item.Value)
+			if !ok {
+				named = DefaultInstance // which tells of what is nobody's
+			}
+			if named != s.in.id {
+				continue
+			}
+			if err := s.all.do(func() error { return s.again(ctx, segment, item) }); err != nil {
+				_ = s.all.wait()
+				return err
+			}
+		}
+	}
+	return s.all.wait()
+}
+
+// again seals and authenticates an item under the new key, unless it is already.
+func (s *shredding) again(ctx context.Context, segment string, item keystore.Item) error {
+	for {
+		if _, done := s.in.wrote(item.Name, item.Value); done {
+			return nil
+		}
+		value, ok := s.anew(segment, item)
+		if !ok {
+			if over, err := s.over(ctx); over || err != nil {
+				return err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.foreign = append(s.foreign, tamperedItem(s.c.op, item.Name))
+			return nil
+		}
+		_, err := s.m.store.Put(ctx, item.Name, item.Version, value)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, keystore.ErrConflict):
+			return unavailable(s.c.op, "", "the key store", err)
+		}
+		name := item.Name
+		if item, err = s.m.store.Get(ctx, name); err != nil {
+			return unavailable(s.c.op, "", "the key store", err)
+		}
+		item.Name = name
+	}
+}
+
+// over tells whether somebody else has finished this Shred and begun the next.
+func (s *shredding) over(ctx context.Context) (bool, error) {
+	for in := s.in; ; {
+		newer, err := s.m.newer(ctx, s.c, in)
+		if err != nil || newer == nil {
+			return in.generation != s.in.generation, err
+		}
+		in = newer
+	}
+}
+
+// anew is an item under the new key. It changes nothing, and so its sequence number is what it was.
+func (s *shredding) anew(segment string, item keystore.Item) ([]byte, bool) {
+	if segment != keySegment {
+		body, ok := s.in.former.wrote(item.Name, item.Value)
+		return s.in.authenticate(item.Name, body), ok
+	}
+	text := strings.TrimPrefix(item.Name, keySegment)
+	id, ok := parseKeyID(text)
+	if !ok {
+		return nil, false
+	}
+	r, err := s.in.decodeRecord(id, text, item.Value)
+	if err != nil {
+		return nil, false
+	}
+	value, err := s.in.encodeItem(item.Name, r)
+	return value, err == nil
+}
+
+func tamperedItem(op Op, name string) error {
+	return &refusal{op: op, cond: ErrTampered, text: "the item", said: quoted(name)}
+}
