@@ -77,7 +77,7 @@ func (f fact) after(t tale) (fact, string) {
 		allowed, next.days = state == kms.PendingDeletion, 0
 	case "drop":
 		allowed = state != kms.PendingDeletion
-		next.material, next.expires = false, false
+		next.material, next.expires, next.primary = false, false, 0
 	case "import":
 		if allowed = state != kms.PendingDeletion; !f.material {
 			next.disabled = false
@@ -102,7 +102,7 @@ func byTime(may []fact) []fact {
 		f := may[i]
 		if f.material && f.expires {
 			g := f
-			g.material, g.expires = false, false
+			g.material, g.expires, g.primary = false, false, 0
 			may = with(may, g)
 		}
 		if f.days == 7 {
