@@ -19,9 +19,12 @@ test: lint nocgo race fips
 # Tests write to disks and wait for them: where there is memory for it they have it instead.
 IN_MEMORY := .ci/inmemory
 
+# Long tests of one goroutine, in which there is no race to find: they run once, in fips.
+NOT_RACING := ^(TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
+
 # The race detector and PKCS#11 need cgo.
 race:
-	CGO_ENABLED=1 $(IN_MEMORY) $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 $(IN_MEMORY) $(GO) test -race -timeout 20m -skip '$(NOT_RACING)' ./...
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
@@ -40,9 +43,11 @@ needs:
 test-hsm2:
 	.ci/hsm2
 
-# The setting is given to the tests alone, not to the go command.
+# The setting is given to the tests alone, not to the go command. Long tests of order and of kills, which
+# are about no cryptography, have run once, in race.
+NOT_AGAIN := ^(TestModel|TestKilledUnderLoad|TestLinearizable|TestNetworkFaults)$$
 fips:
-	$(IN_MEMORY) $(GO) test -timeout 20m -exec 'env GODEBUG=fips140=only' ./...
+	$(IN_MEMORY) $(GO) test -timeout 20m -skip '$(NOT_AGAIN)' -exec 'env GODEBUG=fips140=only' ./...
 
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...
