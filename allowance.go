@@ -125,20 +125,16 @@ func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (ui
 // loadAllowance reads what was handed out of a key. What somebody else wrote there is ErrTampered:
 // without the number nothing more is handed out.
 func (m *Manager) loadAllowance(ctx context.Context, c *call, name string, id keyID) (*allowanceRecord, keystore.Version, error) {
-	item, err := m.store.Get(ctx, name)
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return &allowanceRecord{Key: id, Versions: map[uint32]uint64{}}, "", nil
-	case err != nil:
-		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
-	}
 	rec := new(allowanceRecord)
 	tampered := refuseBecause(c.op, c.keyID, ErrTampered, "the count of its encryptions", nil)
-	if err := m.readHome(ctx, c, name, item.Value, rec, tampered); err != nil {
+	version, err := m.getHome(ctx, c, name, c.keyID, rec, tampered)
+	switch {
+	case err != nil:
 		return nil, "", err
-	}
-	if rec.Key != id || rec.Versions == nil {
+	case version == "":
+		return &allowanceRecord{Key: id, Versions: map[uint32]uint64{}}, "", nil
+	case rec.Key != id || rec.Versions == nil:
 		return nil, "", tampered
 	}
-	return rec, item.Version, nil
+	return rec, version, nil
 }

@@ -28,6 +28,20 @@ func (m *Manager) readHome(ctx context.Context, c *call, name string, value []by
 	return nil
 }
 
+// getHome fills v from an item of the store that the default instance authenticates, or says
+// tampered. Where there is no such item it leaves v alone, and the version is "". Errors name the
+// key that the item is about, if it is about one.
+func (m *Manager) getHome(ctx context.Context, c *call, name, keyID string, v any, tampered error) (keystore.Version, error) {
+	item, err := m.store.Get(ctx, name)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", unavailable(c.op, keyID, "the key store", err)
+	}
+	return item.Version, m.readHome(ctx, c, name, item.Value, v, tampered)
+}
+
 // putHome puts an item that in, the default instance, has authenticated. Its errors are those of
 // the store.
 func (m *Manager) putHome(ctx context.Context, c *call, in *instance, name string, old keystore.Version, value []byte) (keystore.Version, error) {

@@ -161,15 +161,9 @@ type makersRecord struct {
 }
 
 func (m *Manager) loadMakers(ctx context.Context, c *call, at oldLocator) (rec makersRecord, version keystore.Version, err error) {
-	item, err := m.store.Get(ctx, at.item())
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return rec, "", nil
-	case err != nil:
-		return rec, "", unavailable(c.op, "", "the key store", err)
-	}
 	tampered := refuseBecause(c.op, "", ErrTampered, "the record of a locator", nil)
-	return rec, item.Version, m.readHome(ctx, c, at.item(), item.Value, &rec, tampered)
+	version, err = m.getHome(ctx, c, at.item(), "", &rec, tampered)
+	return rec, version, err
 }
 
 // addMaker notes that a key of the key store has a locator. It comes before the key itself: a

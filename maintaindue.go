@@ -172,19 +172,11 @@ func (m *Manager) allDue(ctx context.Context, c *call) (map[string]bool, error) 
 
 // loadFullPass reads when the last full pass was. What somebody else wrote there is as nothing.
 func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, version keystore.Version, err error) {
-	item, err := m.store.Get(ctx, fullPassItem)
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return fullPass{}, "", nil
-	case err != nil:
-		return fullPass{}, "", unavailable(c.op, "", "the key store", err)
+	version, err = m.getHome(ctx, c, fullPassItem, "", &last, errRecord)
+	if errors.Is(err, errRecord) {
+		return fullPass{}, version, nil
 	}
-	if err := m.readHome(ctx, c, fullPassItem, item.Value, &last, errRecord); errors.Is(err, errRecord) {
-		return fullPass{}, item.Version, nil
-	} else if err != nil {
-		return fullPass{}, "", err
-	}
-	return last, item.Version, nil
+	return last, version, err
 }
 
 func (m *Manager) keepFullPass(ctx context.Context, c *call, version keystore.Version) error {

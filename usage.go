@@ -119,21 +119,15 @@ func (m *Manager) keepUsage(ctx context.Context, c *call, id keyID, counted *usa
 func (m *Manager) loadUsage(ctx context.Context, c *call, id keyID) (*usageRecord, keystore.Version, error) {
 	none := &usageRecord{Key: id}
 	name := usageSegment + id.String()
-	item, err := m.store.Get(ctx, name)
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return none, "", nil
-	case err != nil:
-		return nil, "", unavailable(c.op, id.String(), "the key store", err)
-	}
 	var kept usageRecord
-	switch err := m.readHome(ctx, c, name, item.Value, &kept, errRecord); {
-	case errors.Is(err, errRecord), err == nil && kept.Key != id:
-		return none, item.Version, nil
+	version, err := m.getHome(ctx, c, name, id.String(), &kept, errRecord)
+	switch {
+	case errors.Is(err, errRecord), err == nil && kept.Key != id: // another's, or none
+		return none, version, nil
 	case err != nil:
 		return nil, "", err
 	}
-	return &kept, item.Version, nil
+	return &kept, version, nil
 }
 
 const maxAttempts = 10

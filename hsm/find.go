@@ -111,7 +111,7 @@ func (s *session) list(class uint) error {
 func (s *session) attribute(h pkcs11.ObjectHandle, kind uint) ([]byte, error) {
 	read, err := s.g.p.GetAttributeValue(s.h, h, []*pkcs11.Attribute{pkcs11.NewAttribute(kind, nil)})
 	if err != nil {
-		return nil, s.fail("C_GetAttributeValue", err)
+		return nil, s.fail(opAttributes, err)
 	}
 	if len(read) != 1 {
 		return nil, unavailable("C_GetAttributeValue returned nothing")
