@@ -75,6 +75,23 @@ type visit struct {
 
 // walk writes every byte and string that reflection can reach, however deep.
 func walk(out *bytes.Buffer, v reflect.Value, seen map[visit]bool) {
+	reach(v, seen, func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			out.WriteString(v.String() + "\n")
+		case reflect.Uint8:
+			out.WriteByte(byte(v.Uint()))
+		}
+	})
+}
+
+// reach tells of a value and of all that reflection can reach from it, of what a pointer or a map
+// holds once.
+func reach(v reflect.Value, seen map[visit]bool, tell func(reflect.Value)) {
+	if !v.IsValid() {
+		return
+	}
+	tell(v)
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Map:
 		at := visit{v.Pointer(), v.Type()}
@@ -84,26 +101,20 @@ func walk(out *bytes.Buffer, v reflect.Value, seen map[visit]bool) {
 		seen[at] = true
 	}
 	switch v.Kind() {
-	case reflect.String:
-		out.WriteString(v.String() + "\n")
 	case reflect.Pointer, reflect.Interface:
-		walk(out, v.Elem(), seen)
+		reach(v.Elem(), seen, tell)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			walk(out, v.Field(i), seen)
+			reach(v.Field(i), seen, tell)
 		}
 	case reflect.Map:
 		for i := v.MapRange(); i.Next(); {
-			walk(out, i.Key(), seen)
-			walk(out, i.Value(), seen)
+			reach(i.Key(), seen, tell)
+			reach(i.Value(), seen, tell)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			if e := v.Index(i); e.Kind() == reflect.Uint8 {
-				out.WriteByte(byte(e.Uint()))
-			} else {
-				walk(out, e, seen)
-			}
+			reach(v.Index(i), seen, tell)
 		}
 	}
 }

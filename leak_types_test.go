@@ -63,7 +63,7 @@ func TestEveryTypeIsSwept(t *testing.T) {
 	swept, seen := map[string]bool{}, map[visit]bool{}
 	for _, vs := range values {
 		for _, v := range vs {
-			typesOf(reflect.ValueOf(v), swept, seen)
+			reach(reflect.ValueOf(v), seen, func(v reflect.Value) { addType(v.Type(), swept) })
 		}
 	}
 	found := 0
@@ -91,39 +91,7 @@ func TestEveryTypeIsSwept(t *testing.T) {
 	require.Greater(t, found, 40)
 }
 
-// typesOf collects the types of all that reflection can reach, and of what could be there.
-func typesOf(v reflect.Value, types map[string]bool, seen map[visit]bool) {
-	if !v.IsValid() {
-		return
-	}
-	addType(v.Type(), types)
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Map:
-		at := visit{v.Pointer(), v.Type()}
-		if v.IsNil() || seen[at] {
-			return
-		}
-		seen[at] = true
-	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		typesOf(v.Elem(), types, seen)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			typesOf(v.Field(i), types, seen)
-		}
-	case reflect.Map:
-		for i := v.MapRange(); i.Next(); {
-			typesOf(i.Key(), types, seen)
-			typesOf(i.Value(), types, seen)
-		}
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			typesOf(v.Index(i), types, seen)
-		}
-	}
-}
-
+// addType adds a type, and those of what could be in a value of it.
 func addType(t reflect.Type, types map[string]bool) {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
