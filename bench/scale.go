@@ -42,25 +42,11 @@ func scale(ctx context.Context, folder string, keys int) string {
 	fmt.Fprintf(&b, "- Each key used once: %s ns; live heap of an opened key: %s bytes.\n",
 		spaced(float64(first)), spaced(float64(heap()-before)/float64(keys)))
 
-	one := func(i int) { must(m.GenerateDataKey(ctx, ids[0], nil)) }
-	all := func(i int) { must(m.GenerateDataKey(ctx, ids[i], nil)) }
-	var ofOne, ofAll []float64
-	for round := range 200 {
-		ofOne = append(ofOne, float64(timed(func() { inParallel(1, 1000, 1, 0, one) }))/1000)
-		ofAll = append(ofAll, float64(timed(func() { inParallel(1, 1000, keys, round*1000, all) }))/1000)
-	}
-	many, single := newResult("", 0, ofAll, ofOne), newResult("", 0, ofOne, ofOne)
+	many, times, middle := throughAll(keys, func(i int) { must(m.GenerateDataKey(ctx, ids[i], nil)) })
 	fmt.Fprintf(&b, "- GenerateDataKey through all keys, %s ns, is %.1f times that of one of them (in the middle round %.1f).\n",
-		spaced(many.quiet), many.quiet/single.quiet, many.median/single.median)
-
-	least := leastKMS(keys)
-	var leastOne, leastAll []float64
-	for round := range 200 {
-		leastOne = append(leastOne, float64(timed(func() { inParallel(1, 1000, 1, 0, func(int) { least.dataKey(0) }) })))
-		leastAll = append(leastAll, float64(timed(func() { inParallel(1, 1000, keys, round*1000, least.dataKey) })))
-	}
-	fmt.Fprintf(&b, "- With the least KMS, in memory alone, it is %.1f times (in the middle round %.1f).\n",
-		newResult("", 0, leastAll, leastOne).quiet/newResult("", 0, leastOne, leastOne).quiet, newResult("", 0, leastAll, leastOne).median/newResult("", 0, leastOne, leastOne).median)
+		spaced(many), times, middle)
+	_, times, middle = throughAll(keys, leastKMS(keys).dataKey)
+	fmt.Fprintf(&b, "- With the least KMS, in memory alone, it is %.1f times (in the middle round %.1f).\n", times, middle)
 
 	other := newManager(ctx, s, root, 1) // which has counted no uses that it would keep
 	fmt.Fprintf(&b, "- Maintain looking at all keys, once in 24 hours: %.0f ms.\n", ms(timed(func() { must(other.Maintain(ctx)) })))
@@ -70,6 +56,20 @@ func scale(ctx context.Context, folder string, keys int) string {
 	fmt.Fprintf(&b, "- CreateKey by 64 writers where there are as many keys already: %s ns, %.2f times what grouped bbolt alone does in the time (in the middle round %.2f).\n",
 		spaced(at[0].quiet), at[1].quiet/at[0].quiet, at[1].median/at[0].median)
 	return b.String()
+}
+
+// throughAll does something with each of many keys in turn, and with one of them alone: how many ns
+// it takes then, and how many times as long as with the one, when least is disturbed and in the
+// middle round.
+func throughAll(keys int, do func(i int)) (ns, times, middle float64) {
+	one := func(int) { do(0) }
+	var ofOne, ofAll []float64
+	for round := range 200 {
+		ofOne = append(ofOne, float64(timed(func() { inParallel(1, 1000, 1, 0, one) }))/1000)
+		ofAll = append(ofAll, float64(timed(func() { inParallel(1, 1000, keys, round*1000, do) }))/1000)
+	}
+	many, single := newResult("", 0, ofAll, ofOne), newResult("", 0, ofOne, ofOne)
+	return many.quiet, many.quiet / single.quiet, many.median / single.median
 }
 
 func createMany(ctx context.Context, file string, root kms.Root, keys int) (ids []string, took time.Duration) {
