@@ -133,6 +133,7 @@ func (l *ledger) read(t tale) error {
 		if a := l.keys[t.Key]; a != nil && (t.Op == "drop" || t.Op == "import" && t.N > 0) {
 			a.dropped = true
 		}
+		t.named = t.Alias != "" && slices.ContainsFunc(l.namedBy(t.Alias), l.alive)
 		l.open[t.Who] = t
 		return nil
 	}
@@ -149,7 +150,7 @@ func (l *ledger) read(t tale) error {
 		l.keys[t.Key] = &account{who: t.Who, may: []fact{{material: true, primary: 1}}}
 		return nil
 	case t.Alias != "":
-		return l.named(t)
+		return l.named(t, begun)
 	}
 	a := l.keys[t.Key]
 	if a.early && t.Op == "schedule" && t.Code == "" {
@@ -174,23 +175,32 @@ func (l *ledger) read(t tale) error {
 	return nil
 }
 
-// named takes the answer of a call for an alias.
-func (l *ledger) named(t tale) error {
-	free := func(id string) bool { return id == "" || l.keys[id].mayBe(isGone) }
-	alive := func(id string) bool { return id != "" && l.keys[id].mayBe(func(f fact) bool { return !f.gone }) }
-	was, ok := l.aliases[t.Alias], false
-	if was == nil {
-		was = []string{""}
+// namedBy is what an alias may name.
+func (l *ledger) namedBy(alias string) []string {
+	if was := l.aliases[alias]; was != nil {
+		return was
 	}
+	return []string{""}
+}
+
+func (l *ledger) free(id string) bool { return id == "" || l.keys[id].mayBe(isGone) }
+
+func (l *ledger) alive(id string) bool {
+	return id != "" && l.keys[id].mayBe(func(f fact) bool { return !f.gone })
+}
+
+// named takes the answer of a call for an alias. Its key may have gone while the call was made.
+func (l *ledger) named(t, begun tale) error {
+	was, ok := l.namedBy(t.Alias), false
 	switch is := []string{t.Key}; {
 	case t.Op == "point" && t.Code == "":
-		ok, l.aliases[t.Alias] = slices.ContainsFunc(was, free), is
+		ok, l.aliases[t.Alias] = slices.ContainsFunc(was, l.free), is
 	case t.Op == "repoint" && t.Code == "":
-		ok, l.aliases[t.Alias] = slices.ContainsFunc(was, alive), is
+		ok, l.aliases[t.Alias] = begun.named, is
 	case t.Op == "unpoint" && t.Code == "":
-		ok, l.aliases[t.Alias] = slices.ContainsFunc(was, alive), nil
+		ok, l.aliases[t.Alias] = begun.named, nil
 	case t.Op != "point" && t.Code == "Forbidden.AliasNotFound":
-		ok = slices.ContainsFunc(was, free)
+		ok = slices.ContainsFunc(was, l.free)
 	}
 	if !ok {
 		return fmt.Errorf("%s of %s, which named %v: answered %q %s", t.Op, t.Alias, was, t.Code, t.Err)
@@ -242,15 +252,11 @@ func (l *ledger) killed() {
 		a := l.keys[t.Key]
 		switch {
 		case t.Alias != "":
-			was := l.aliases[t.Alias]
-			if was == nil {
-				was = []string{""}
-			}
 			now := t.Key
 			if t.Op == "unpoint" {
 				now = ""
 			}
-			l.aliases[t.Alias] = with(slices.Clone(was), now)
+			l.aliases[t.Alias] = with(slices.Clone(l.namedBy(t.Alias)), now)
 		case a != nil:
 			for _, f := range byTime(a.may) {
 				if next, code := f.after(t); code == "" {

@@ -38,6 +38,8 @@ type tale struct {
 	Err    string   `json:",omitempty"`
 	Text   []byte   `json:",omitempty"` // the ciphertext
 	Purged []string `json:",omitempty"`
+
+	named bool // to the parent: the alias may have named a key that was there
 }
 
 // Two clocks stand still: keys that were scheduled for 7 days are due by the later one, and so is
