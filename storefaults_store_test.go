@@ -21,9 +21,10 @@ const (
 	answersWrong mishap = "wrong"     // with the value of another item
 	answersStale mishap = "stale"     // with what stood there before the last write
 	panics       mishap = "panic"
+	outrun       mishap = "outrun" // somebody else has written first, and then the context ends
 )
 
-var mishaps = []mishap{failsBefore, failsAfter, hangs, cutOff, answersWrong, answersStale, panics}
+var mishaps = []mishap{failsBefore, failsAfter, hangs, cutOff, answersWrong, answersStale, panics, outrun}
 
 var errLost = errors.New("connection reset")
 
@@ -119,9 +120,12 @@ func (s *faulty) Put(ctx context.Context, name string, old keystore.Version, val
 	if err != nil {
 		was = keystore.Item{Name: name}
 	}
-	switch s.turn(failsBefore, failsAfter, hangs, panics) {
+	switch s.turn(failsBefore, failsAfter, hangs, panics, outrun) {
 	case failsBefore:
 		return "", errLost
+	case outrun:
+		s.cancel()
+		return "", keystore.ErrConflict
 	case hangs:
 		return "", s.hang(ctx)
 	case panics:
@@ -143,7 +147,7 @@ func (s *faulty) Put(ctx context.Context, name string, old keystore.Version, val
 
 func (s *faulty) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
 	return func(yield func(keystore.Item, error) bool) {
-		now := s.turn(mishaps...)
+		now := s.turn(failsBefore, failsAfter, hangs, cutOff, answersWrong, answersStale, panics)
 		switch now {
 		case failsBefore:
 			yield(keystore.Item{}, errLost)
