@@ -1,0 +1,176 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/keystoretest"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+var errands = map[string]func(t *testing.T) errand{
+	"maintain by the due index": func(t *testing.T) errand {
+		k := dueIn(t, "acme")
+		require.NoError(t, kms.NoteFullPass(t.Context(), k.Manager, k.Clock.Now()))
+		return errand{KMS: k, call: doMaintain}
+	},
+	"maintain without a due index": func(t *testing.T) errand { // as there was none before
+		k := dueIn(t, "acme")
+		without := new(keystore.Memory)
+		for _, item := range everything(t, k) {
+			if !strings.HasPrefix(item.Name, "due/") {
+				require.NoError(t, only(without.Put(t.Context(), item.Name, "", item.Value)))
+			}
+		}
+		k.Store = keystoretest.NewFlaky(without)
+		return errand{KMS: k, call: doMaintain}
+	},
+	"back up counts": func(t *testing.T) errand {
+		k, _ := countedIn(t, "acme")
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.BackupInstance(ctx, "acme", io.Discard, k.Root, nil))
+		}}
+	},
+	"release with a backup": func(t *testing.T) errand {
+		k, _ := countedIn(t, "acme")
+		backupOf(t, k.Manager, "acme", k.Root)
+		return errand{KMS: k, done: kms.ErrNotFound, rest: doMaintain, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.ReleaseInstance(ctx, "acme", nil))
+		}}
+	},
+	"restore what is not here": func(t *testing.T) errand {
+		k, _ := countedIn(t, "acme")
+		return restoring(fresh(t, k, inHardware), backupOf(t, k.Manager, "acme", k.Root), k.Root)
+	},
+	"restore what was counted lower": func(t *testing.T) errand {
+		k, id := countedIn(t, "acme")
+		lower := copyOf(t, k.Store)
+		require.NoError(t, only(k.Another(t).Encrypt(t.Context(), id, nil, nil)))
+		require.NoError(t, only(k.DisableKey(t.Context(), id)))
+		backup := backupOf(t, k.Manager, "acme", k.Root)
+		k.Store = keystoretest.NewFlaky(lower)
+		return restoring(k, backup, k.Root)
+	},
+	"restore a key of another system": func(t *testing.T) errand {
+		old := oldKeyring(t, "invoices", 2)
+		k := kmstest.New(t, withSources(old.source))
+		require.NoError(t, only(k.MigrateLegacyKey(t.Context(), old.id, "")))
+		return restoring(fresh(t, k), backupOf(t, k.Manager, kms.DefaultInstance, k.Root), k.Root)
+	},
+	"take over a key of another system": func(t *testing.T) errand {
+		k, old := oldIn(t, "acme", false)
+		return errand{KMS: k, done: kms.ErrUnsupported, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.MigrateLegacyKey(ctx, old.id, "acme"))
+		}}
+	},
+	"open what another system made": func(t *testing.T) errand {
+		k, old := oldIn(t, "acme", true)
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.Decrypt(ctx, old.ciphertexts[0], old.ec))
+		}}
+	},
+	"ask about what another system made": func(t *testing.T) errand {
+		k, old := oldIn(t, "acme", true)
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.NeedsRewrap(ctx, old.ciphertexts[0]))
+		}}
+	},
+	"list keys of another system": func(t *testing.T) errand {
+		k, _ := oldIn(t, "acme", false)
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			for _, err := range m.Keys(ctx, nil) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+	},
+	"encrypt under a default key that is deleted": func(t *testing.T) errand {
+		k := kmstest.New(t)
+		id := tenant(t, k, "acme", 0)
+		require.NoError(t, k.CreateAlias(t.Context(), kms.DefaultKey, id))
+		require.NoError(t, only(k.DisableKey(t.Context(), id)))
+		require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+		k.Clock.AdvanceDays(7)
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.Encrypt(ctx, kms.DefaultKey, nil, nil))
+		}}
+	},
+	"encrypt with a key that is counted": func(t *testing.T) errand {
+		k, _ := countedIn(t, "acme")
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.Encrypt(ctx, "alias/acme", nil, nil))
+		}}
+	},
+	"describe": func(t *testing.T) errand {
+		k, id := countedIn(t, "acme")
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error { return only(m.DescribeKey(ctx, id)) }}
+	},
+	"explain": func(t *testing.T) errand {
+		k, id := countedIn(t, "acme")
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.Explain(ctx, kms.OpEncrypt, id))
+		}}
+	},
+	"explain an instance": func(t *testing.T) errand {
+		k, _ := countedIn(t, "acme")
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			return only(m.Explain(ctx, kms.OpBackupInstance, "acme"))
+		}}
+	},
+	"receipt": func(t *testing.T) errand {
+		k := dueIn(t, "acme")
+		maintain(t, k)
+		var id string
+		for _, tomb := range tombstones(t, k.Manager) {
+			id = tomb.KeyID
+		}
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error { return only(m.DeletionReceipt(ctx, id)) }}
+	},
+}
+
+func doMaintain(ctx context.Context, m *kms.Manager) error { return only(m.Maintain(ctx)) }
+
+func restoring(to *kmstest.KMS, backup []byte, recipient kms.Root) errand {
+	return errand{KMS: to, call: func(ctx context.Context, m *kms.Manager) error {
+		return only(m.Restore(ctx, bytes.NewReader(backup), recipient, nil))
+	}}
+}
+
+// dueIn has a key in an instance whose deletion date has come.
+func dueIn(t *testing.T, instance string) *kmstest.KMS {
+	k := kmstest.New(t)
+	id := tenant(t, k, instance, 0)
+	require.NoError(t, only(k.DisableKey(t.Context(), id)))
+	require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+	k.Clock.AdvanceDays(7)
+	return k
+}
+
+// countedIn has a key in hardware, in an instance, that has encrypted and has the instance's name.
+func countedIn(t *testing.T, instance string) (k *kmstest.KMS, id string) {
+	k = kmstest.New(t, inHardware)
+	require.NoError(t, only(k.CreateInstance(t.Context(), &kms.InstanceOptions{ID: instance, Protection: kms.ProtectionHSM})))
+	id = keyIn(t, k, instance)
+	require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
+	require.NoError(t, k.CreateAlias(t.Context(), "alias/"+instance, id))
+	return k, id
+}
+
+// oldIn has a key of another system, which an instance took over or may.
+func oldIn(t *testing.T, instance string, taken bool) (*kmstest.KMS, oldSystem) {
+	old := oldKeyring(t, "invoices", 2)
+	k := kmstest.New(t, withSources(old.source))
+	tenant(t, k, instance, 0)
+	if taken {
+		require.NoError(t, only(k.MigrateLegacyKey(t.Context(), old.id, instance)))
+	}
+	return k, old
+}
