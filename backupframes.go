@@ -61,14 +61,13 @@ func (f *frameWriter) Write(p []byte) (n int, err error) {
 }
 
 func (f *frameWriter) flush(last bool) error {
-	sealed := f.key.Seal(f.sealed[:0], f.plain, f.context(last))
-	if sealed == nil {
-		return errors.AssertionFailedf("kms: sealing failed")
-	}
+	sealed, err := sealedBy(f.key, f.sealed[:0], f.plain, f.context(last))
 	clear(f.plain)
 	f.plain = f.plain[:0]
 	f.index++
-	_, err := f.w.Write(sealed)
+	if err == nil {
+		_, err = f.w.Write(sealed)
+	}
 	return err
 }
 

@@ -25,6 +25,7 @@ type backupHeader struct {
 	Store    []byte    `json:"store"`    // the key store's ID
 	Instance string    `json:"instance"` // the instance's ID
 	At       time.Time `json:"at"`       // when the backup was begun
+	facts    []byte    // these, as they stand in the backup
 	sealed   []byte    // the backup key
 }
 
@@ -39,21 +40,20 @@ func newBackupHeader(op Op, in *instance, at time.Time, recipient Root) (*backup
 	h := &backupHeader{Store: in.storeID, Instance: in.id, At: at}
 	key := randomBytes(xaes.KeySize)
 	defer clear(key)
-	facts, err := h.facts()
-	if err != nil {
+	var err error
+	if h.facts, err = json.Marshal(h); err != nil {
 		return nil, nil, badDate(op)
 	}
-	h.sealed, err = sealUnder(recipient, key, backupKeyContext(facts))
+	opened, err := xaes.New(key)
+	if err == nil {
+		h.sealed, err = sealUnder(recipient, key, backupKeyContext(h.facts))
+	}
 	if err == nil && len(h.sealed) > maxBackupKey {
 		err = errors.New("kms: the recipient's seal is too long")
 	}
 	if err != nil {
 		return nil, nil, &refusal{op: op, inst: in.id, cond: ErrRoot, text: "sealing the backup key", cause: err,
 			hint: "Give a recipient that can be reached, and that opens what it seals."}
-	}
-	opened, err := xaes.New(key)
-	if err != nil {
-		return nil, nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: the backup key")
 	}
 	return h, opened, nil
 }
@@ -63,13 +63,9 @@ func backupKeyContext(facts []byte) []byte {
 	return framed([]byte("keyhold backup key v1"), facts)
 }
 
-func (h *backupHeader) facts() ([]byte, error) { return json.Marshal(h) }
-
 // encode is the header as it stands in a backup.
 func (h *backupHeader) encode() []byte {
-	facts, _ := h.facts() // newBackupHeader and readBackupHeader have done it before
-	b := append([]byte(backupMagic), framed(facts, h.sealed)...)
-	return b
+	return append([]byte(backupMagic), framed(h.facts, h.sealed)...)
 }
 
 // hash stands for the header in the associated data of every frame.
@@ -89,17 +85,17 @@ func readBackupHeader(op Op, r io.Reader) (*backupHeader, error) {
 		return nil, badBackup(op, "", "it is of another version of the format", nil)
 	}
 	h := new(backupHeader)
-	facts, err := readPart(op, r, maxFacts)
-	if err != nil {
+	var err error
+	if h.facts, err = readPart(op, r, maxFacts); err != nil {
 		return nil, err
 	}
 	if h.sealed, err = readPart(op, r, maxBackupKey); err != nil {
 		return nil, err
 	}
-	if json.Unmarshal(facts, h) != nil || len(h.Store) != 16 || !validInstanceID(h.Instance) {
+	if json.Unmarshal(h.facts, h) != nil || len(h.Store) != 16 || !validInstanceID(h.Instance) {
 		return nil, badBackup(op, "", "its header", nil)
 	}
-	if again, err := h.facts(); err != nil || !bytes.Equal(again, facts) {
+	if again, err := json.Marshal(h); err != nil || !bytes.Equal(again, h.facts) {
 		return nil, badBackup(op, "", "its header", nil)
 	}
 	return h, nil
@@ -124,18 +120,14 @@ func readPart(op Op, r io.Reader, most uint32) ([]byte, error) {
 
 // open opens the backup key with the recipient's root.
 func (h *backupHeader) open(op Op, recipient Root) (*xaes.Key, error) {
-	facts, err := h.facts()
-	if err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: the facts of a backup")
-	}
-	key, err := recipient.Decrypt(h.sealed, backupKeyContext(facts))
+	key, err := recipient.Decrypt(h.sealed, backupKeyContext(h.facts))
 	defer clear(key)
-	if err != nil || len(key) != xaes.KeySize {
-		return nil, badBackup(op, h.Instance, "it is for another recipient, or its header was changed", err)
+	var opened *xaes.Key
+	if err == nil {
+		opened, err = xaes.New(key)
 	}
-	opened, err := xaes.New(key)
 	if err != nil {
-		return nil, errors.NewAssertionErrorWithWrappedErrf(err, "kms: the backup key")
+		return nil, badBackup(op, h.Instance, "it is for another recipient, or its header was changed", err)
 	}
 	return opened, nil
 }

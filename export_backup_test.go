@@ -135,12 +135,12 @@ func NewFrames(instance string) Frames {
 	if err != nil {
 		panic(err)
 	}
-	return Frames{key, &backupHeader{Instance: instance}}
+	return Frames{key, &backupHeader{facts: []byte(instance)}}
 }
 
 // Under are frames of the same key under another header.
 func (f Frames) Under(instance string) Frames {
-	return Frames{f.key, &backupHeader{Instance: instance}}
+	return Frames{f.key, &backupHeader{facts: []byte(instance)}}
 }
 
 // Seal makes frames of a stream.

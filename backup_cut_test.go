@@ -1,0 +1,182 @@
+package kms_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// stops is a writer and a reader whose n-th call fails, and each after it; 0: none.
+type stops struct {
+	io.ReadWriteSeeker
+	at, calls int
+	err       error
+}
+
+func (s *stops) stopped() bool { s.calls++; return s.at > 0 && s.calls >= s.at }
+
+func (s *stops) Read(p []byte) (int, error) {
+	if s.stopped() {
+		return 0, s.err
+	}
+	return s.ReadWriteSeeker.Read(p)
+}
+
+func (s *stops) Write(p []byte) (int, error) {
+	if s.stopped() {
+		return 0, s.err
+	}
+	return s.ReadWriteSeeker.Write(p)
+}
+
+func (s *stops) Seek(offset int64, whence int) (int64, error) {
+	if s.stopped() {
+		return 0, s.err
+	}
+	return s.ReadWriteSeeker.Seek(offset, whence)
+}
+
+// discarded takes everything, and seeker gives what is in a Reader.
+type discarded struct {
+	io.Writer
+	io.ReadSeeker
+}
+
+func seeker(b []byte) io.ReadWriteSeeker { return discarded{io.Discard, bytes.NewReader(b)} }
+
+// sized is a service with an instance acme, 20 keys with as long a description as makes a backup
+// of so many bytes in its frames, and as many aliases of the last.
+func sized(t *testing.T, size, aliases int, recipient kms.Root) *kmstest.KMS {
+	k := kmstest.New(t)
+	tenant(t, k, "acme", 0)
+	ids := make([]string, 20)
+	for i := range ids {
+		ids[i] = keyIn(t, k, "acme")
+	}
+	for i := range aliases {
+		require.NoError(t, k.CreateAlias(t.Context(), "alias/"+strings.Repeat("a", 200)+string(rune('a'+i)), ids[19]))
+	}
+	for range 10 { // from then on the count of the instance's changes, which is in it, has two digits
+		inFrames(t, k, recipient)
+	}
+	more := size - inFrames(t, k, recipient)
+	for _, id := range ids {
+		n := min(more, kms.MaxDescription)
+		require.NoError(t, only(k.SetDescription(t.Context(), id, strings.Repeat("d", n))))
+		more = size - inFrames(t, k, recipient)
+		if over := -more; over > 0 { // what else a description adds to a record
+			require.NoError(t, only(k.SetDescription(t.Context(), id, strings.Repeat("d", n-over))))
+			more = 0
+		}
+		if more == 0 {
+			break
+		}
+	}
+	require.Equal(t, size, inFrames(t, k, recipient))
+	return k
+}
+
+func inFrames(t *testing.T, k *kmstest.KMS, recipient kms.Root) (n int) {
+	_, all := frames(t, backupOf(t, k.Manager, "acme", recipient))
+	for _, frame := range all {
+		n += len(frame) - 40
+	}
+	return n
+}
+
+// TestBackupWriterStops: a writer that fails at any of its calls, wherever a frame ends, is told
+// of as it is, and the instance is as it was: not backed up.
+func TestBackupWriterStops(t *testing.T) {
+	full, recipient := errors.New("disk full"), newRoot(t, 7)
+	for where, size := range map[string]int{
+		"in a key": 80_000, "in an alias": 64<<10 + 1000, "in the closing": 64<<10 + 1, "at the end": 64 << 10, "in one frame": 64<<10 - 1,
+	} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			k := sized(t, size, 8, recipient)
+			whole := &stops{ReadWriteSeeker: seeker(nil)}
+			require.NoError(t, only(k.BackupInstance(t.Context(), "acme", whole, recipient, nil)))
+			require.Equal(t, 1+(size+64<<10-1)/(64<<10), whole.calls, "a header and frames")
+			k.Clock.AdvanceDays(1)
+			for at := 1; at <= whole.calls; at++ {
+				m, w := k.Manager, &stops{ReadWriteSeeker: seeker(nil), at: at, err: full}
+				was, err := m.DescribeInstance(t.Context(), "acme")
+				require.NoError(t, err)
+				err = only(m.BackupInstance(t.Context(), "acme", w, recipient, nil))
+				require.ErrorIs(t, err, full, "call %d", at)
+				require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+				require.Equal(t, at, w.calls, "it was written to after it had failed")
+				now, err := m.DescribeInstance(t.Context(), "acme")
+				require.NoError(t, err)
+				require.Equal(t, was, now)
+			}
+		})
+	}
+}
+
+// TestBackupReaderStops: a reader that fails is no damage. What it said is told, at every byte of
+// the header and around every end of a frame, and nothing is written.
+func TestBackupReaderStops(t *testing.T) {
+	ctx, broken, recipient := t.Context(), errors.New("connection reset"), newRoot(t, 7)
+	k := sized(t, 2*64<<10, 0, recipient)
+	backup := backupOf(t, k.Manager, "acme", recipient)
+	header, all := frames(t, backup)
+	require.Len(t, all, 2)
+	at := []int{}
+	for n := range header {
+		at = append(at, n)
+	}
+	for i := range 3 {
+		for _, beside := range []int{-1, 0, 1} {
+			if n := len(header) + i*sealedFrame + beside; n <= len(backup) {
+				at = append(at, n)
+			}
+		}
+	}
+	for _, n := range at {
+		err := only(kms.VerifyBackup(ctx, io.MultiReader(bytes.NewReader(backup[:n]), iotest.ErrReader(broken)), recipient))
+		require.ErrorIs(t, err, broken, "%d bytes", n)
+		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+		require.NoError(t, only(kms.VerifyBackup(ctx, iotest.DataErrReader(bytes.NewReader(backup)), recipient)))
+	}
+}
+
+// TestRestoreReaderStops: a Restore whose source fails at any call of Read or Seek says so. Until
+// all was read once nothing is written; and done again it ends where one does to whom nothing happened.
+func TestRestoreReaderStops(t *testing.T) {
+	ctx, broken, recipient := t.Context(), errors.New("connection reset"), newRoot(t, 7)
+	k := sized(t, 80_000, 2, recipient)
+	backup := backupOf(t, k.Manager, "acme", recipient)
+	to := fresh(t, k)
+	empty := copyOf(t, to.Store)
+	whole := &stops{ReadWriteSeeker: seeker(backup)}
+	require.NoError(t, only(to.Restore(ctx, whole, recipient, nil)))
+	end := endOf(t, to.Manager)
+	read, wrote := 0, 0
+	for at := 1; at <= whole.calls; at++ {
+		store := copyOf(t, empty)
+		m := to.Another(t, func(c *kms.Config) { c.Store, c.CacheKeys = store, 16 })
+		was := endOf(t, m)
+		err := only(m.Restore(ctx, &stops{ReadWriteSeeker: seeker(backup), at: at, err: broken}, recipient, nil))
+		require.ErrorIs(t, err, broken, "call %d", at)
+		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+		if len(endOf(t, m)) == len(was) {
+			require.Zero(t, wrote, "call %d: nothing is there, and was before", at)
+			require.Equal(t, was, endOf(t, m))
+			read++
+		} else {
+			wrote++
+		}
+		restore(t, m, backup, recipient, nil)
+		require.Equal(t, end, endOf(t, m), "call %d", at)
+	}
+	require.NotZero(t, read)
+	require.NotZero(t, wrote)
+}
