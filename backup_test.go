@@ -220,6 +220,11 @@ func TestTombstones(t *testing.T) {
 	require.Len(t, report.Purged, 2)
 	require.Equal(t, all, tombstones(t, k.Manager))
 
+	for tomb, err := range k.Tombstones(ctx) { // who has seen enough stops
+		require.NoError(t, err)
+		require.Equal(t, first, tomb.KeyID)
+		break
+	}
 	edit(t, k, "key/"+first, func([]byte) []byte { return []byte("noise") })
 	var tampered []string
 	for tomb, err := range k.Tombstones(ctx) {
