@@ -31,6 +31,23 @@ var errands = map[string]func(t *testing.T) errand{
 		k.Store = keystoretest.NewFlaky(without)
 		return errand{KMS: k, call: doMaintain}
 	},
+	"tell that an instance expires": func(t *testing.T) errand {
+		k := kmstest.New(t)
+		tenant(t, k, "acme", 3)
+		k.Clock.AdvanceDays(1)
+		return errand{KMS: k, call: doMaintain}
+	},
+	"release an instance that is over": func(t *testing.T) errand {
+		recipient := newRoot(t, 7)
+		k := kmstest.New(t, func(c *kms.Config) {
+			c.OnRelease = func(ctx context.Context, m *kms.Manager, in kms.Instance) error {
+				return only(m.BackupInstance(ctx, in.ID, io.Discard, recipient, nil))
+			}
+		})
+		tenant(t, k, "acme", 3)
+		k.Clock.AdvanceDays(3 + kms.GraceDays)
+		return errand{KMS: k, call: doMaintain}
+	},
 	"back up counts": func(t *testing.T) errand {
 		k, _ := countedIn(t, "acme")
 		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {

@@ -1,0 +1,103 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// mute is a store that others write to, too, and that may not answer what they did.
+type mute struct {
+	feedStore
+	silent atomic.Bool
+}
+
+func (s *mute) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
+	if s.silent.Load() {
+		return nil, 0, errLost
+	}
+	return s.feedStore.Changes(ctx, segment, after)
+}
+
+// TestRollbackUnknown: where what is read is older than what was known, and it cannot be asked
+// whether the store lost writes, nobody is accused: it is ErrUnavailable, nothing is written, and the
+// answer comes when it can be asked.
+func TestRollbackUnknown(t *testing.T) {
+	ctx := t.Context()
+	store := &mute{feedStore: feedStore{plainStore{new(counted)}}}
+	k := kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness = store, time.Hour })
+	id := k.MustCreateKey(t).ID
+	tenanted := tenant(t, k, "acme", 10)
+	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
+	sound := k.MustCreateKey(t).ID
+	backup := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
+	old := everything(t, k)
+	require.NoError(t, only(k.SetDescription(ctx, id, "d")))
+	require.NoError(t, only(k.SetDescription(ctx, tenanted, "d")))
+	require.NoError(t, k.UpdateAlias(ctx, "alias/a", tenanted))
+	require.NoError(t, only(k.RenewInstance(ctx, "acme", time.Time{})))
+	for _, item := range old {
+		put(t, k, item.Name, item.Value)
+	}
+	before := everything(t, k)
+	for _, silent := range []bool{true, false} {
+		store.silent.Store(silent)
+		for name, err := range map[string]error{
+			"a key":       only(k.SetDescription(ctx, id, "e")),
+			"an alias":    k.UpdateAlias(ctx, "alias/a", sound),
+			"an instance": only(k.DescribeInstance(ctx, "acme")),
+		} {
+			if silent {
+				require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err), "%s: %v", name, err)
+				require.ErrorIs(t, err, errLost, name)
+			} else {
+				require.Equal(t, []string{"ErrTampered"}, conditionsOf(err), "%s: %v", name, err)
+			}
+		}
+		report, err := k.Restore(ctx, bytes.NewReader(backup), k.Root, nil)
+		if silent {
+			require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+			require.ErrorIs(t, err, errLost)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, []kms.SkippedItem{{KeyID: id, Why: kms.SkippedTampered}, {KeyID: id, Alias: "alias/a", Why: kms.SkippedTampered}}, report.Skipped)
+		}
+		require.Equal(t, before, everything(t, k))
+	}
+}
+
+// TestOpenOnSilentStore: a store that cannot be asked what others did is not begun with.
+func TestOpenOnSilentStore(t *testing.T) {
+	store := &mute{feedStore: feedStore{plainStore{new(counted)}}}
+	k := kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness = store, time.Hour })
+	store.silent.Store(true)
+	_, err := kms.Open(t.Context(), k.ConfigWith())
+	require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+	require.ErrorIs(t, err, errLost)
+}
+
+// TestOpenOnNewStoreThatFails: nothing is begun in a store that does not say whether it is new.
+func TestOpenOnNewStoreThatFails(t *testing.T) {
+	k := kmstest.New(t)
+	for at := 1; ; at++ {
+		require.Less(t, at, 20)
+		memory := new(keystore.Memory)
+		store := remembering(memory)
+		store.arm(failsBefore, at, nil)
+		_, err := kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = store }))
+		if store.calls < at {
+			require.NoError(t, err)
+			break
+		}
+		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err), "call %d", at)
+		require.ErrorIs(t, err, errLost)
+		require.NoError(t, only(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = memory }))))
+	}
+}
