@@ -133,6 +133,7 @@ func TestOpenConfig(t *testing.T) {
 		"staleness of days": func(c *kms.Config) { c.MaxStaleness = 1e18 },
 		"purge delay":       func(c *kms.Config) { c.PurgeDelay = 72*3600e9 + 1 },
 		"cache":             func(c *kms.Config) { c.CacheKeys = 1 << 30 },
+		"key versions":      func(c *kms.Config) { c.MaxKeyVersions = 1001 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := kmstest.New(t)

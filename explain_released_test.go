@@ -1,0 +1,38 @@
+package kms_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
+)
+
+// TestExplainReleased: of an instance that was released, and of its keys, Explain says what the calls
+// say, and so it does of a receipt.
+func TestExplainReleased(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, inHardware)
+	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
+	id := keyIn(t, k, "acme")
+	release := &kms.ReleaseOptions{Force: true}
+	require.NoError(t, only(k.ReleaseInstance(ctx, "acme", release)))
+	for op, err := range map[kms.Op]error{
+		kms.OpRenewInstance:                 only(k.RenewInstance(ctx, "acme", time.Time{})),
+		kms.OpSetInstanceDeletionProtection: only(k.SetInstanceDeletionProtection(ctx, "acme", true, "")),
+		kms.OpReleaseInstance:               only(k.ReleaseInstance(ctx, "acme", release)),
+		kms.OpBackupInstance:                only(k.BackupInstance(ctx, "acme", io.Discard, k.Root, nil)),
+		kms.OpShred:                         only(k.Shred(ctx, "acme")),
+		kms.OpCreateKey:                     only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})),
+	} {
+		require.Error(t, err, op)
+		x, explained := k.Explain(ctx, op, "acme")
+		require.NoError(t, explained, op)
+		agree(t, x, err)
+	}
+	x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
+	require.NoError(t, err)
+	agree(t, x, only(k.DeletionReceipt(ctx, id)))
+}
