@@ -20,9 +20,9 @@ type entry struct {
 	primary  atomic.Pointer[openKey] // the version that encrypts; nil: it was not opened yet
 	others   *openKeys               // the other versions, each in its place in the record; nil: there are none
 	record   *record
-	readAt   time.Time // when the store was asked
+	readAt   *time.Time // when the store was asked, where that is all that tells its age
 	version  keystore.Version
-	mac      [macSize]byte // of the record
+	mac      [macSize / 2]byte // of the record, its first half
 }
 
 // An openKey is an opened key version, and where its uses are counted.
@@ -104,7 +104,7 @@ func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) 
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(&e.readAt, c) {
+	if !ok || !m.keyChanges.holds(e.readAt, c) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.text
@@ -124,14 +124,15 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		// A key of another system is not kept: that it was taken over is a creation, and no
 		// feed tells of those.
 		if old := m.legacy.keys[id]; old != nil {
-			return &entry{record: old.record(id, m.home.Load().in), readAt: sent}, nil
+			return &entry{record: old.record(id, m.home.Load().in)}, nil
 		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
-	e := &entry{version: item.Version, mac: macOf(item.Value), readAt: sent}
+	mac := macOf(item.Value)
+	e := &entry{version: item.Version, mac: [macSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
 	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
 		e.record, e.standing, e.others = kept.record, kept.standing, kept.others
 		e.primary.Store(kept.primary.Load())
