@@ -43,7 +43,7 @@ type BackupInfo struct {
 func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, recipient Root, opts *BackupOptions) (_ BackupInfo, err error) {
 	c := m.begin(OpBackupInstance)
 	defer c.end(ctx, &err)
-	if w == nil || recipient == nil {
+	if w == nil || absent(recipient) {
 		return BackupInfo{}, invalid(c.op, "there is nothing to write to, or no recipient")
 	}
 	rec, err := m.namedInstance(ctx, c, id)
@@ -189,7 +189,7 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 // recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
 func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
 	const op = opVerifyBackup
-	if r == nil || recipient == nil {
+	if r == nil || absent(recipient) {
 		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
 	}
 	buffered := bufio.NewReaderSize(r, frameSize)

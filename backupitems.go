@@ -95,7 +95,7 @@ func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo
 				return info, b.bad("its keys are not in order")
 			}
 			ids = append(ids, r.ID)
-			sum.add(r.text, body[keyIDSize:])
+			sum.add(r.id(), body[keyIDSize:])
 			info.count(r)
 			if err := tell(told.key, r); err != nil {
 				return info, err

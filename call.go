@@ -81,7 +81,10 @@ func (c *call) second() int64 {
 func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
-		c.m.usage.count(c.tally, c.op, c.second())
+		if c.tally.count(c.op, c.second()) {
+			id, _ := parseKeyID(c.keyID)
+			c.m.usage.wake(c.tally, id, c.version)
+		}
 	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():
 		c.countRefusal(*err)
 	}

@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/keyhold/kms/keystore"
@@ -91,10 +92,12 @@ func (c Config) purgeDelay() time.Duration {
 
 func (c Config) check() error {
 	switch {
-	case c.Store == nil:
+	case absent(c.Store):
 		return invalid(opOpen, "Config.Store is required")
-	case c.Root == nil:
+	case absent(c.Root):
 		return invalid(opOpen, "Config.Root is required")
+	case c.Software != nil && absent(c.Software), c.HSM != nil && absent(c.HSM):
+		return invalid(opOpen, "a nil pointer is no provider")
 	case c.Software == nil && c.HSM == nil:
 		return invalid(opOpen, "one of Config.Software and Config.HSM is required")
 	case c.MaxStaleness < 0 || c.MaxStaleness > time.Hour:
@@ -107,4 +110,10 @@ func (c Config) check() error {
 		return invalid(opOpen, "Config.MaxKeyVersions is more than 1000")
 	}
 	return nil
+}
+
+// absent tells whether there is nothing, or the nil pointer that a constructor returns beside an error.
+func absent(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }

@@ -3,6 +3,8 @@ package kms
 import (
 	"context"
 	"crypto/rand"
+
+	"github.com/keyhold/kms/provider"
 )
 
 // Sizes of data keys, in bytes.
@@ -92,8 +94,8 @@ func (m *Manager) makeDataKey(ctx context.Context, c *call, dst []byte, ref stri
 	}
 	out := e.begin(dst, len(plaintext))
 	bound := bind(out[len(dst):], ec)
-	if key.maker != nil {
-		out, err = key.maker.GenerateDataKey(ctx, out, plaintext, bound.data)
+	if maker, ok := key.Key.(provider.DataKeyGenerator); ok {
+		out, err = maker.GenerateDataKey(ctx, out, plaintext, bound.data)
 	} else {
 		rand.Read(plaintext)
 		out, err = key.Encrypt(ctx, out, plaintext, bound.data)

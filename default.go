@@ -84,8 +84,8 @@ func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (S
 func (m *Manager) createAs(ctx context.Context, c *call, id keyID, n namedKey) error {
 	r, err := m.newRecord(c, CreateKeyOptions{Description: n.description})
 	if err == nil {
-		r.ID, r.text, r.Owner, r.Service = id, id.String(), n.owner, n.service
-		c.keyID = r.text
+		r.ID, r.Owner, r.Service = id, n.owner, n.service
+		c.keyID = r.id()
 		if _, err = m.settleIn(ctx, c, r, DefaultInstance, ""); err == nil {
 			err = m.create(ctx, c, r)
 		}

@@ -1,6 +1,10 @@
 package kms
 
-import "context"
+import (
+	"context"
+
+	"github.com/cockroachdb/errors"
+)
 
 // MaxPlaintext is the most that Encrypt takes, in bytes: 6 KiB. What is larger is
 // encrypted under a data key.
@@ -155,13 +159,14 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 		}
 		return nil, err
 	}
-	i := e.index(h.version)
-	if i < 0 || h.suite != e.header.suite {
+	if h.suite != e.header.suite {
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}
-	c.version = h.version
-	key, err := m.open(ctx, c, e, i)
+	key, err := m.open(ctx, c, e, h.version)
 	if err != nil {
+		if errors.Is(err, errNoVersion) {
+			return nil, refuse(c.op, c.keyID, ErrCiphertext)
+		}
 		return nil, err
 	}
 	bound := bind(ciphertext[:headerSize], ec)

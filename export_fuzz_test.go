@@ -59,7 +59,7 @@ func Insides(m *Manager, id string) map[string]any {
 	parsed, _ := parseKeyID(id)
 	e, _ := m.keys.get(parsed)
 	return map[string]any{
-		"instance": m.home.Load(), "entry": e, "record": e.record, "provider.Key": *e.opened[0].Load(),
+		"instance": m.home.Load(), "entry": e, "record": e.record, "provider.Key": *e.primary.Load(),
 		"call": m.begin(OpDecrypt),
 	}
 }

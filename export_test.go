@@ -94,7 +94,7 @@ func Refusal(op Op, s State) error {
 }
 
 func recordIn(op Op, s State, now time.Time) *record {
-	r := &record{text: keyID{}.String(), Origin: OriginOf(op), Versions: []keyVersion{{Version: 1}}}
+	r := &record{Origin: OriginOf(op), Versions: []keyVersion{{Version: 1}}}
 	r.Spec, r.Usage = SpecOf(op)
 	switch s {
 	case PendingImport:
@@ -192,7 +192,7 @@ func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.material(c, e.record, &e.record.Versions[e.primary])
+	return m.material(c, e.record, &e.record.Versions[e.record.version(e.record.Primary)])
 }
 
 // WhoCannot is who can no longer read, by level.

@@ -70,6 +70,15 @@ func (f *follower) fresh(c *call) bool {
 	}
 }
 
+// dated is when the store was asked for something, to be kept with it; nil: the feed tells of its age.
+func (f *follower) dated(sent time.Time) *time.Time {
+	if f.feed != nil {
+		return nil
+	}
+	at := sent // so that only this is on the heap
+	return &at
+}
+
 // holds tells whether what was read at that time, and is in the cache, may be relied on by a call.
 func (f *follower) holds(readAt *time.Time, c *call) bool {
 	return f.feed != nil || f.within(readAt, c)

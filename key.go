@@ -165,7 +165,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	}
 	id := m.ids.next(c.now())
 	return &record{
-		ID: id, text: id.String(), Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS),
+		ID: id, Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS),
 		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now(),
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/gob"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	crdb "github.com/cockroachdb/errors"
+	"github.com/davecgh/go-spew/spew"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -26,6 +28,12 @@ var sinks = map[string]func(out *bytes.Buffer, v any){
 		b, _ := json.Marshal(v)
 		out.Write(b)
 	},
+	"xml": func(out *bytes.Buffer, v any) {
+		b, _ := xml.Marshal(v)
+		out.Write(b)
+	},
+	"spew":         func(out *bytes.Buffer, v any) { spew.Fdump(out, v) },
+	"spew %#+v":    func(out *bytes.Buffer, v any) { spew.Fprintf(out, "%#+v", v) },
 	"gob":          func(out *bytes.Buffer, v any) { _ = gob.NewEncoder(out).Encode(v) },
 	"testify diff": func(out *bytes.Buffer, v any) { assert.Equal(complaints{out}, []any{v}, []any{"another"}) },
 	"reflection":   func(out *bytes.Buffer, v any) { walk(out, reflect.ValueOf(v), map[visit]bool{}) },
@@ -51,7 +59,7 @@ func init() {
 
 // hiding are the sinks that need not find a plain []byte: they print what is exported, or
 // redact, or are for errors alone.
-var hiding = map[string]bool{"json": true, "slog JSON": true, "gob": true, "an error, reported": true, "%T": true, "%p": true, "%t": true, "%e": true, "%b": true, "%o": true}
+var hiding = map[string]bool{"json": true, "slog JSON": true, "xml": true, "gob": true, "an error, reported": true, "%T": true, "%p": true, "%t": true, "%e": true, "%b": true, "%o": true}
 
 func reportError(out *bytes.Buffer, err error) {
 	fmt.Fprintf(out, "%v %+v %#v %q %s\n", err, err, err, err, crdb.Redact(err))

@@ -85,7 +85,7 @@ func (s *sources) add(source legacy.Source, key legacy.Key) error {
 // record is what a key of a source looks like. It is in no key store.
 func (k *sourceKey) record(id keyID, home *instance) *record {
 	r := &record{
-		ID: id, text: k.key.ID, in: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
+		ID: id, in: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
 		Origin: OriginKMS, Protection: ProtectionSoftware, Description: k.key.Description, CreatedAt: k.key.CreatedAt,
 	}
 	if k.key.Imported {

@@ -14,24 +14,24 @@ import (
 // An entry is a key as it was read: its record and, once they were used, its opened
 // versions. It is never changed, but for being opened.
 type entry struct {
-	text     string // the ID as callers see it; with what follows, all that most uses read
-	header   header // of what is encrypted
-	standing opSet  // what may be done with it at any time
+	text     string                  // the ID as callers see it; with what follows, all that most uses read
+	header   header                  // of what is encrypted
+	standing opSet                   // what may be done with it at any time
+	primary  atomic.Pointer[openKey] // the version that encrypts; nil: it was not opened yet
+	others   *openKeys               // the other versions, each in its place in the record; nil: there are none
 	record   *record
-	opened   []atomic.Pointer[openKey]  // one for each of the record's versions; nil: not yet
-	first    [1]atomic.Pointer[openKey] // what opened is in, of a key with one version
-	primary  int                        // the index of the version that encrypts; -1: there is none
-	readAt   time.Time                  // when the store was asked
+	readAt   *time.Time // when the store was asked, where that is all that tells its age
 	version  keystore.Version
-	mac      [macSize]byte // of the record
+	mac      [macSize / 2]byte // of the record, its first half
 }
 
 // An openKey is an opened key version, and where its uses are counted.
 type openKey struct {
 	provider.Key
-	maker provider.DataKeyGenerator // the same; nil: it is none
 	tally *tally
 }
+
+type openKeys []atomic.Pointer[openKey]
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
 func (m *Manager) resolve(ctx context.Context, c *call, ref string) (keyID, error) {
@@ -104,7 +104,7 @@ func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) 
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
 	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(&e.readAt, c) {
+	if !ok || !m.keyChanges.holds(e.readAt, c) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.text
@@ -124,30 +124,33 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		// A key of another system is not kept: that it was taken over is a creation, and no
 		// feed tells of those.
 		if old := m.legacy.keys[id]; old != nil {
-			return &entry{record: old.record(id, m.home.Load().in), primary: -1, readAt: sent}, nil
+			return &entry{record: old.record(id, m.home.Load().in)}, nil
 		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {
 		return nil, unavailable(c.op, c.keyID, "the key store", err)
 	}
-	e := &entry{version: item.Version, mac: macOf(item.Value), readAt: sent}
+	mac := macOf(item.Value)
+	e := &entry{version: item.Version, mac: [macSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
 	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
-		e.record, e.standing, e.primary, e.opened = kept.record, kept.standing, kept.primary, kept.opened
+		e.record, e.standing, e.others = kept.record, kept.standing, kept.others
+		e.primary.Store(kept.primary.Load())
 	} else {
 		if e.record, err = m.readRecord(ctx, c, c.keyID, item.Value); err != nil {
 			return nil, err
 		}
-		e.standing, e.primary = m.standing(e.record), e.record.version(e.record.Primary)
-		if e.opened = e.first[:]; len(e.record.Versions) != 1 {
-			e.opened = make([]atomic.Pointer[openKey], len(e.record.Versions))
+		e.standing = m.standing(e.record)
+		if e.record.hasOthers() {
+			others := make(openKeys, len(e.record.Versions))
+			e.others = &others
 		}
 	}
 	if err := m.notOlder(ctx, c, e.record.Seq, known); err != nil {
 		return nil, err
 	}
 	m.latestKeys.saw(id, e.record.Seq, known)
-	e.text, e.header = e.record.text, header{suiteOf(e.record.Protection), id, e.record.Primary}
+	e.text, e.header = c.keyID, header{suiteOf(e.record.Protection), id, e.record.Primary}
 	if e.record.DestroyedAt.IsZero() {
 		m.keys.put(id, e, mark)
 	}
@@ -169,47 +172,60 @@ func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known sight
 // putBack is what is said of a record that is authentic, and was there before.
 const putBack = "it is older than one that was read or written before, or was taken away"
 
-// index is that of a version, or -1.
-func (e *entry) index(version uint32) int {
-	if version == e.header.version {
-		return e.primary
-	}
-	return e.record.version(version)
-}
+// errNoVersion is the answer of open where the key has no such version.
+var errNoVersion = errors.New("kms: no such key version")
 
 // openPrimary returns the primary version of the key, for a use of it.
 func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey, error) {
-	if e.primary < 0 {
+	key, err := m.open(ctx, c, e, e.header.version)
+	if err != nil && errors.Is(err, errNoVersion) {
 		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
 	}
-	c.version = e.header.version
-	return m.open(ctx, c, e, e.primary)
+	return key, err
 }
 
-// open returns the i-th version of the key, opened and kept with the entry. Callers that
-// come at once may each open it, so that none waits for another's provider.
-func (m *Manager) open(ctx context.Context, c *call, e *entry, i int) (*openKey, error) {
-	if key := e.opened[i].Load(); key != nil {
-		c.tally = key.tally
-		return key, nil
+// open returns a version of the key, opened and kept with the entry. Callers that come at once may
+// each open it, so that none waits for another's provider.
+func (m *Manager) open(ctx context.Context, c *call, e *entry, version uint32) (*openKey, error) {
+	place := &e.primary
+	if version != e.header.version {
+		i := e.record.version(version)
+		if i < 0 {
+			return nil, errNoVersion
+		}
+		place = &(*e.others)[i]
 	}
-	r, v := e.record, &e.record.Versions[i]
+	c.version = version
+	key := place.Load()
+	if key == nil {
+		var err error
+		if key, err = m.openVersion(ctx, c, e.record); err != nil {
+			return nil, err
+		}
+		place.Store(key)
+	}
+	c.tally = key.tally
+	return key, nil
+}
+
+// openVersion has the provider open the version that a call is about.
+func (m *Manager) openVersion(ctx context.Context, c *call, r *record) (*openKey, error) {
+	i := r.version(c.version)
+	if i < 0 {
+		return nil, errNoVersion
+	}
 	p, err := m.provider(c, r)
 	if err != nil {
 		return nil, err
 	}
-	material, err := m.material(c, r, v)
+	material, err := m.material(c, r, &r.Versions[i])
 	if err != nil {
 		return nil, err
 	}
 	defer clear(material)
-	key, err := p.Open(ctx, versionID(r, v.Version), r.Spec, material)
+	key, err := p.Open(ctx, versionID(r, c.version), r.Spec, material)
 	if err != nil {
 		return nil, fromProvider(c.op, r.id(), err)
 	}
-	opened := &openKey{Key: key, tally: m.usage.of(r.ID, v.Version)}
-	opened.maker, _ = key.(provider.DataKeyGenerator)
-	c.tally = opened.tally
-	e.opened[i].Store(opened)
-	return opened, nil
+	return &openKey{Key: key, tally: m.usage.of(r.ID, c.version)}, nil
 }

@@ -15,7 +15,6 @@ import (
 // and everything before and behind it.
 type record struct {
 	// What every use of the key reads stands together.
-	text          string       // ID as callers see it
 	in            *instance    // where it lives
 	ID            keyID        `json:"id"`
 	Disabled      bool         `json:"disabled,omitempty"`
@@ -64,7 +63,8 @@ type keyVersion struct {
 // maxRecord is more than a record at all its bounds takes.
 const maxRecord = 512 << 10
 
-func (r *record) id() string { return r.text }
+// id is the ID as callers see it.
+func (r *record) id() string { return r.ID.String() }
 
 func (r *record) facts() facts {
 	return facts{material: len(r.Versions) > 0 || r.Owner == OwnerLegacy, until: r.MaterialUntil, disabled: r.Disabled, deleteAt: r.DeleteAt, destroyed: !r.DestroyedAt.IsZero()}
@@ -78,6 +78,12 @@ func (r *record) version(n uint32) int {
 		}
 	}
 	return -1
+}
+
+// hasOthers tells whether there are versions besides the one that encrypts.
+func (r *record) hasOthers() bool {
+	n := len(r.Versions)
+	return n > 1 || n == 1 && r.Versions[0].Version != r.Primary
 }
 
 // lastVersion is the highest number that was given to a version.
@@ -165,7 +171,7 @@ func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, 
 			return r.moveTo(in)
 		}
 	}
-	r := &record{text: text, in: in}
+	r := &record{in: in}
 	if err := in.decodeItem(keyItem(text), value, r); err != nil {
 		return nil, err
 	}

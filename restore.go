@@ -83,7 +83,7 @@ type restoring struct {
 }
 
 func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
-	if rs.source == nil || recipient == nil {
+	if rs.source == nil || absent(recipient) {
 		return invalid(rs.c.op, "there is nothing to read, or no recipient")
 	}
 	if opts != nil {

@@ -12,12 +12,12 @@ import (
 func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 	for {
 		known := rs.m.latestKeys.before(was.ID)
-		item, err := rs.m.store.Get(ctx, keyItem(was.text))
+		item, err := rs.m.store.Get(ctx, keyItem(was.id()))
 		switch {
 		case errors.Is(err, keystore.ErrNotFound):
 			err = rs.newKey(ctx, was, known)
 		case err != nil:
-			return unavailable(rs.c.op, was.text, "the key store", err)
+			return unavailable(rs.c.op, was.id(), "the key store", err)
 		default:
 			err = rs.oldKey(ctx, was, item, known)
 		}
@@ -26,7 +26,7 @@ func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return unavailable(rs.c.op, was.text, "", context.Cause(ctx))
+			return unavailable(rs.c.op, was.id(), "", context.Cause(ctx))
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 	case tomb:
 		rs.note(func(report *RestoreReport) { report.Tombstones++ })
 	case gone:
-		rs.skip(r.text, "", SkippedDeleted)
+		rs.skip(r.id(), "", SkippedDeleted)
 	default:
 		rs.note(func(report *RestoreReport) { report.Restored++ })
 	}
@@ -73,11 +73,11 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 // oldKey makes a key that is here as strict as it is in the backup.
 func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item, known sight) error {
 	if named, ok := instanceNamed(item.Value); ok && named != rs.in.id {
-		return rs.skip(was.text, "", SkippedInstance)
+		return rs.skip(was.id(), "", SkippedInstance)
 	}
-	r, err := rs.m.decodeKey(ctx, rs.c, rs.in, was.ID, was.text, item.Value)
+	r, err := rs.m.decodeKey(ctx, rs.c, rs.in, was.ID, was.id(), item.Value)
 	if refusedAs(err, ErrTampered) {
-		return rs.skip(was.text, "", SkippedTampered)
+		return rs.skip(was.id(), "", SkippedTampered)
 	}
 	if err != nil {
 		return err
@@ -90,14 +90,14 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	merged := r.clone()
 	switch {
 	case !r.sameKind(was):
-		return rs.skip(was.text, "", SkippedOther)
+		return rs.skip(was.id(), "", SkippedOther)
 	case !tomb && (gone || rs.buried[r.ID]):
-		return rs.skip(was.text, "", SkippedDeleted)
+		return rs.skip(was.id(), "", SkippedDeleted)
 	case gone:
 	case tomb:
 		merged.bury(now)
 	case !merged.merge(was, now):
-		return rs.skip(was.text, "", SkippedOther)
+		return rs.skip(was.id(), "", SkippedOther)
 	}
 	if merged.equal(r) {
 		rs.note(func(report *RestoreReport) { report.Unchanged++ })
@@ -108,7 +108,7 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	if _, err := rs.m.write(ctx, rs.c, merged, item.Version); err != nil {
 		return err
 	}
-	rs.note(func(report *RestoreReport) { report.Merged = append(report.Merged, r.text) })
+	rs.note(func(report *RestoreReport) { report.Merged = append(report.Merged, r.id()) })
 	return nil
 }
 
@@ -117,9 +117,9 @@ func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known s
 	older, err := rs.m.latestKeys.older(ctx, seq, known)
 	switch {
 	case err != nil:
-		return false, unavailable(rs.c.op, was.text, "the key store", err)
+		return false, unavailable(rs.c.op, was.id(), "the key store", err)
 	case older:
-		return true, rs.skip(was.text, "", SkippedTampered)
+		return true, rs.skip(was.id(), "", SkippedTampered)
 	}
 	return false, nil
 }

@@ -29,7 +29,7 @@ type Root interface {
 func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 	c := m.begin(OpRotateRoot)
 	defer c.end(ctx, &err)
-	if next == nil {
+	if absent(next) {
 		return invalid(c.op, "the next root is nil")
 	}
 	if err := c.authorize(ctx, Request{}); err != nil {

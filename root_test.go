@@ -3,6 +3,8 @@ package kms_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/keyhold/kms"
@@ -126,19 +128,39 @@ func TestBadRoot(t *testing.T) {
 // TestOpenConfig: what is missing or out of bounds is said.
 func TestOpenConfig(t *testing.T) {
 	for name, change := range map[string]func(*kms.Config){
-		"no store":          func(c *kms.Config) { c.Store = nil },
-		"no root":           func(c *kms.Config) { c.Root = nil },
-		"no provider":       func(c *kms.Config) { c.Software = nil },
-		"staleness below 0": func(c *kms.Config) { c.MaxStaleness = -1 },
-		"staleness of days": func(c *kms.Config) { c.MaxStaleness = 1e18 },
-		"purge delay":       func(c *kms.Config) { c.PurgeDelay = 72*3600e9 + 1 },
-		"cache":             func(c *kms.Config) { c.CacheKeys = 1 << 30 },
-		"key versions":      func(c *kms.Config) { c.MaxKeyVersions = 1001 },
+		"no store":              func(c *kms.Config) { c.Store = nil },
+		"no root":               func(c *kms.Config) { c.Root = nil },
+		"no provider":           func(c *kms.Config) { c.Software = nil },
+		"a store of nothing":    func(c *kms.Config) { c.Store = (*keystore.Memory)(nil) },
+		"a root of nothing":     func(c *kms.Config) { c.Root = (*software.Root)(nil) },
+		"a provider of nothing": func(c *kms.Config) { c.Software = (*software.Provider)(nil) },
+		"a token of nothing":    func(c *kms.Config) { c.HSM = (*software.Provider)(nil) },
+		"staleness below 0":     func(c *kms.Config) { c.MaxStaleness = -1 },
+		"staleness of days":     func(c *kms.Config) { c.MaxStaleness = 1e18 },
+		"purge delay":           func(c *kms.Config) { c.PurgeDelay = 72*3600e9 + 1 },
+		"cache":                 func(c *kms.Config) { c.CacheKeys = 1 << 30 },
+		"versions":              func(c *kms.Config) { c.MaxKeyVersions = 1001 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := kmstest.New(t)
 			require.ErrorIs(t, only(kms.Open(t.Context(), k.ConfigWith(change))), kms.ErrInvalid)
 		})
+	}
+}
+
+// TestNilRoot: a root that is the nil pointer of a constructor that failed is refused as none at all.
+func TestNilRoot(t *testing.T) {
+	t.Parallel()
+	k, ctx := kmstest.New(t), t.Context()
+	for name, none := range map[string]kms.Root{"nil": nil, "a nil pointer": (*software.Root)(nil)} {
+		for what, err := range map[string]error{
+			"RotateRoot":     k.RotateRoot(ctx, none),
+			"BackupInstance": only(k.BackupInstance(ctx, kms.DefaultInstance, io.Discard, none, nil)),
+			"VerifyBackup":   only(kms.VerifyBackup(ctx, strings.NewReader("a backup"), none)),
+			"Restore":        only(k.Restore(ctx, strings.NewReader("a backup"), none, nil)),
+		} {
+			require.ErrorIs(t, err, kms.ErrInvalid, "%s, %s", what, name)
+		}
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 // A tally counts the uses of one key version by this process since they were last kept. It is
 // changed on the path of every use, without a lock.
 type tally struct {
-	of     tallied
 	uses   atomic.Uint64
 	last   atomic.Int64 // the second of the last use, since 1970
 	lastOp atomic.Uint32
@@ -45,13 +44,13 @@ func (t *tallies) of(id keyID, version uint32) *tally {
 	if t.used == nil {
 		t.used = map[tallied]*tally{}
 	}
-	fresh := &tally{of: of}
+	fresh := &tally{}
 	t.used[of] = fresh
 	return fresh
 }
 
-// count counts a use, in a second since 1970.
-func (t *tallies) count(v *tally, op Op, second int64) {
+// count counts a use, in a second since 1970, and tells whether the tally has to be woken.
+func (v *tally) count(op Op, second int64) (idle bool) {
 	v.uses.Add(1)
 	if v.last.Load() != second {
 		v.last.Store(second)
@@ -59,18 +58,17 @@ func (t *tallies) count(v *tally, op Op, second int64) {
 	if v.lastOp.Load() != uint32(op) {
 		v.lastOp.Store(uint32(op))
 	}
-	if v.idle.Load() {
-		t.wake(v)
-	}
+	return v.idle.Load()
 }
 
-// wake takes a tally back that was put away, with what was counted since.
-func (t *tallies) wake(v *tally) {
+// wake takes the tally of a key version back that was put away, with what was counted since.
+func (t *tallies) wake(v *tally, id keyID, version uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if other := t.used[v.of]; other == nil {
+	of := tallied{id, version}
+	if other := t.used[of]; other == nil {
 		v.idle.Store(false)
-		t.used[v.of] = v
+		t.used[of] = v
 	} else if other != v {
 		other.add(v)
 	}
@@ -112,13 +110,13 @@ func (t *tallies) take() map[keyID]*usageRecord {
 	taken := map[keyID]*usageRecord{}
 	for of, v := range t.used {
 		if n := v.uses.Swap(0); n > 0 {
-			taken[of.id] = taken[of.id].plus(v.record(n))
+			taken[of.id] = taken[of.id].plus(v.record(of, n))
 			continue
 		}
 		v.idle.Store(true)
 		delete(t.used, of)
 		if n := v.uses.Swap(0); n > 0 { // counted before it was seen idle
-			taken[of.id] = taken[of.id].plus(v.record(n))
+			taken[of.id] = taken[of.id].plus(v.record(of, n))
 		}
 	}
 	for id, r := range t.refused {
@@ -135,7 +133,7 @@ func (t *tallies) peek(id keyID) *usageRecord {
 	seen := &usageRecord{Key: id}
 	for of, v := range t.used {
 		if n := v.uses.Load(); of.id == id && n > 0 {
-			seen = seen.plus(v.record(n))
+			seen = seen.plus(v.record(of, n))
 		}
 	}
 	if r := t.refused[id]; r != nil {
@@ -148,7 +146,7 @@ func (t *tallies) peek(id keyID) *usageRecord {
 func (t *tallies) restore(back *usageRecord) {
 	for _, v := range back.Versions {
 		of := t.of(back.Key, v.Version)
-		of.add(v.tally(back.Key))
+		of.add(v.tally())
 	}
 	if back.Refused == 0 {
 		return

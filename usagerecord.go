@@ -26,12 +26,12 @@ type versionRecord struct {
 
 const usageSegment = "usage/"
 
-func (v *tally) record(uses uint64) *usageRecord {
-	return &usageRecord{Key: v.of.id, Versions: []versionRecord{{v.of.version, uses, v.last.Load(), Op(v.lastOp.Load())}}}
+func (v *tally) record(of tallied, uses uint64) *usageRecord {
+	return &usageRecord{Key: of.id, Versions: []versionRecord{{of.version, uses, v.last.Load(), Op(v.lastOp.Load())}}}
 }
 
-func (v versionRecord) tally(id keyID) *tally {
-	t := &tally{of: tallied{id, v.Version}}
+func (v versionRecord) tally() *tally {
+	t := &tally{}
 	t.uses.Store(v.Uses)
 	t.last.Store(v.Last)
 	t.lastOp.Store(uint32(v.LastOp))
