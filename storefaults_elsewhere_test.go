@@ -88,6 +88,7 @@ func TestStoreFaultsElsewhere(t *testing.T) {
 							if store.fits {
 								cells++
 							}
+							require.False(t, err == nil && how == failsBefore && store.fits, "%s: nobody was told", what)
 							store.arm("", 0, nil)
 							if err != nil && !(how == outrun && a.done != nil && errors.Is(err, a.done)) {
 								require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err), "%s: %v", what, err)
