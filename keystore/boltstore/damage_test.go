@@ -66,7 +66,7 @@ func honest(t *testing.T, err error, may ...error) {
 // noticed. It must come to an end.
 func exercise(t *testing.T, path string) (noticed bool) {
 	t.Helper()
-	s, err := boltstore.Open(path, impatient)
+	s, err := boltstore.Open(path, nil)
 	if err != nil {
 		honest(t, err, boltstore.ErrForeign)
 		return true
@@ -116,7 +116,7 @@ func TestTruncated(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(path, content[:length], 0o600))
 		if length < used {
-			_, err := boltstore.Open(path, impatient)
+			_, err := boltstore.Open(path, nil)
 			require.ErrorIs(t, err, boltstore.ErrDamaged, "%d bytes of %d", length, used)
 			continue
 		}
@@ -180,7 +180,7 @@ func TestCutOffWhileOpen(t *testing.T) {
 		require.NoError(t, s.Close())
 		_, err = s.Get(t.Context(), "key/new")
 		require.ErrorIs(t, err, keystore.ErrClosed)
-		_, err = boltstore.Open(path, impatient) // the lock is gone
+		_, err = boltstore.Open(path, nil) // the lock is gone
 		require.ErrorIs(t, err, boltstore.ErrDamaged)
 	}
 }

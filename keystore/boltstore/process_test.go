@@ -173,7 +173,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 		require.Error(t, writer.Wait())
 
-		s, err := boltstore.Open(path, impatient)
+		s, err := boltstore.Open(path, nil)
 		require.NoError(t, err, "after kill %d", kill)
 		for name, a := range told {
 			item, err := s.Get(t.Context(), name)

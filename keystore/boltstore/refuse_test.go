@@ -16,7 +16,8 @@ import (
 	"github.com/keyhold/kms/keystore/boltstore"
 )
 
-// impatient does not wait for a file that is in use.
+// impatient does not wait for a file that is in use. It is for files that are: the lock of a file that was
+// closed is still held by a process that another test just starts, until that is another program.
 var impatient = &boltstore.Options{LockTimeout: -1}
 
 // TestModes: the file is made for its owner alone, and refused when it is not.
@@ -136,7 +137,6 @@ func TestInUseHere(t *testing.T) {
 		require.ErrorIs(t, err, boltstore.ErrInUse)
 	}
 	require.NoError(t, s.Close())
-	// Not at once: a process that another test just starts has the lock until it is another program.
 	s, err = boltstore.Open(path, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
