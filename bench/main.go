@@ -5,7 +5,7 @@
 //	cd bench && go run .
 //
 // prints a table of ratios, all taken in one run in which each contestant has its turn
-// every third of a millisecond; -svg draws the plot.
+// every third of a millisecond, and draws the plot, speed.svg.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 300, "how many turns each contestant has; 0: only -scale is done")
 	keys := flag.Int("scale", 100_000, "how many keys to make on a file; 0: none. At 1000000 it takes minutes")
-	svg := flag.String("svg", "", "where to draw the plot; empty: nowhere")
+	svg := flag.String("svg", "speed.svg", "where to draw the plot; empty: nowhere")
 	write := flag.String("write", "", "a document in which to replace the tables, instead of printing them")
 	flag.Parse()
 	if err := run(context.Background(), *rounds, *keys, *svg, *write); err != nil {
