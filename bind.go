@@ -68,8 +68,8 @@ func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err e
 	if r.Fingerprint == nil {
 		shred = randomBytes(32)
 		r.Fingerprint = fingerprint(shred, r.ID, r.Spec, identity)
-		r.Shred = r.in.seal.Seal(nil, shred, r.in.shredContext(r.ID))
-		return shred, nil
+		r.Shred, err = sealedBy(r.in.seal, nil, shred, r.in.shredContext(r.ID))
+		return shred, err
 	}
 	if shred, err = r.in.seal.Open(nil, r.Shred, r.in.shredContext(r.ID)); err != nil {
 		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed shred secret", nil)

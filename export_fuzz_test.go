@@ -46,7 +46,11 @@ func AddVersion(ctx context.Context, m *Manager, id string) error {
 		if err != nil {
 			return err
 		}
-		v := keyVersion{Version: n, CreatedAt: c.now(), Sealed: m.home.Load().in.sealMaterial(r.ID, n, material)}
+		sealed, err := m.home.Load().in.sealMaterial(r.ID, n, material)
+		if err != nil {
+			return err
+		}
+		v := keyVersion{Version: n, CreatedAt: c.now(), Sealed: sealed}
 		r.Versions, r.Primary = append(slices.Clone(r.Versions), v), n
 		return nil
 	})

@@ -103,8 +103,8 @@ func sealedBy(key *xaes.Key, dst, plaintext, where []byte) ([]byte, error) {
 }
 
 // sealMaterial seals the material of a key version for the place where it belongs.
-func (in *instance) sealMaterial(id keyID, version uint32, material []byte) []byte {
-	return in.seal.Seal(nil, material, in.materialContext(id, version))
+func (in *instance) sealMaterial(id keyID, version uint32, material []byte) ([]byte, error) {
+	return sealedBy(in.seal, nil, material, in.materialContext(id, version))
 }
 
 func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {

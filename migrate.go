@@ -107,8 +107,11 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyID, ie *instanceE
 	}
 	for i := range r.Old {
 		material := known.key.Versions[i].Material()
-		r.Old[i].Sealed = r.in.seal.Seal(nil, material, r.in.oldContext(id, i, &r.Old[i]))
+		r.Old[i].Sealed, err = sealedBy(r.in.seal, nil, material, r.in.oldContext(id, i, &r.Old[i]))
 		clear(material)
+		if err != nil {
+			return nil, err
+		}
 	}
 	if old, err := json.Marshal(r.Old); err != nil || len(old) > maxOld {
 		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: 256 KiB, sealed", nil)

@@ -45,6 +45,6 @@ func (in *instance) pass(to *instance, sealed *[]byte, where func(*instance) []b
 	if err != nil {
 		return errors.AssertionFailedf("kms: what was sound in a backup does not open")
 	}
-	*sealed = to.seal.Seal(nil, secret, where(to))
-	return nil
+	*sealed, err = sealedBy(to.seal, nil, secret, where(to))
+	return err
 }

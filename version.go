@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -40,9 +39,9 @@ func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 // keepVersion puts a version into a record, sealed, as its primary, and wipes the material.
 func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) error {
 	defer clear(material)
-	sealed := r.in.sealMaterial(r.ID, n, material)
-	if sealed == nil {
-		return errors.AssertionFailedf("kms: sealing failed")
+	sealed, err := r.in.sealMaterial(r.ID, n, material)
+	if err != nil {
+		return err
 	}
 	r.Primary = n
 	r.Versions = append(slices.Clip(r.Versions), keyVersion{Version: n, CreatedAt: c.now(), Sealed: sealed})
