@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -21,7 +22,7 @@ func TestAsymmetricEncrypt(t *testing.T) {
 		t.Run(string(spec), func(t *testing.T) {
 			t.Parallel()
 			ctx, k := t.Context(), kmstest.New(t)
-			id := newKey(t, k, spec, kms.UsageEncryptDecrypt)
+			id := kit.Key(t, k, spec, kms.UsageEncryptDecrypt)
 			for _, n := range []int{0, 1, 32, most} {
 				plain := bytes.Repeat([]byte{7}, n)
 				c, err := k.AsymmetricEncrypt(ctx, id, plain)
@@ -30,14 +31,14 @@ func TestAsymmetricEncrypt(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(plain, got))
 			}
-			require.Equal(t, []string{"ErrInvalid"}, conditionsOf(only(k.AsymmetricEncrypt(ctx, id, make([]byte, most+1)))))
+			require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(k.AsymmetricEncrypt(ctx, id, make([]byte, most+1)))))
 		})
 	}
 }
 
 func TestAsymmetricDecrypt(t *testing.T) {
 	ctx, k := t.Context(), kmstest.New(t)
-	id := newKey(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
+	id := kit.Key(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
 	p, err := k.GetPublicKey(ctx, id)
 	require.NoError(t, err)
 	public := p.Key().(*rsa.PublicKey)
@@ -55,7 +56,7 @@ func TestAsymmetricDecrypt(t *testing.T) {
 	require.Equal(t, "theirs", string(got))
 	for _, o := range []crypto.DecrypterOpts{nil, &rsa.OAEPOptions{}, &rsa.OAEPOptions{Hash: crypto.SHA512}, "RSAES_PKCS1_V1_5",
 		&rsa.OAEPOptions{Hash: crypto.SHA256, MGFHash: crypto.SHA512}, &rsa.OAEPOptions{Hash: crypto.SHA256, Label: []byte("x")}} {
-		require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(d.Decrypt(nil, c, o))))
+		require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(kit.Err(d.Decrypt(nil, c, o))))
 	}
 
 	labelled, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, []byte("theirs"), []byte("label"))
@@ -69,10 +70,10 @@ func TestAsymmetricDecrypt(t *testing.T) {
 		bad = append(bad, flipped)
 	}
 	text := k.AsymmetricDecrypt
-	want := only(text(ctx, id, nil)).Error()
+	want := kit.Err(text(ctx, id, nil)).Error()
 	for _, bad := range bad {
-		err := only(text(ctx, id, bad))
-		require.Equal(t, []string{"ErrCiphertext"}, conditionsOf(err))
+		err := kit.Err(text(ctx, id, bad))
+		require.Equal(t, []string{"ErrCiphertext"}, kit.Conditions(err))
 		require.Equal(t, want, err.Error(), "the text tells why")
 	}
 }

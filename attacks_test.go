@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
@@ -37,68 +38,68 @@ const (
 
 var storeAttacks = []attack{
 	{"a record of before the purge", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		old := value(t, k, "key/"+id)
+		id, c := kit.UsedKey(t, k)
+		old := kit.StoredValue(t, k, "key/"+id)
 		purged(t, k, id)
-		put(t, k, "key/"+id, old)
+		kit.PutItem(t, k, "key/"+id, old)
 		return decrypts(t, c)
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"a tombstone made a key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
+		id, c := kit.UsedKey(t, k)
 		purged(t, k, id)
 		change(t, k, "key/"+id, `"destroyedAt":`, `"dueSeenAt":`)
 		return decrypts(t, c)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record of before it was disabled", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		old := value(t, k, "key/"+id)
-		require.NoError(t, only(k.DisableKey(t.Context(), id)))
-		put(t, k, "key/"+id, old)
+		id, c := kit.UsedKey(t, k)
+		old := kit.StoredValue(t, k, "key/"+id)
+		require.NoError(t, kit.Err(k.DisableKey(t.Context(), id)))
+		kit.PutItem(t, k, "key/"+id, old)
 		return decrypts(t, c)
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"enabled by hand", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		require.NoError(t, only(k.DisableKey(t.Context(), id)))
+		id, c := kit.UsedKey(t, k)
+		require.NoError(t, kit.Err(k.DisableKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"disabled":true,`, ``)
 		return decrypts(t, c)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the date put off", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := pendingKey(t, k)
+		id := kit.PendingKey(t, k)
 		change(t, k, "key/"+id, `"deleteAt":"2026`, `"deleteAt":"2027`)
 		return cancels(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the date made past", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := pendingKey(t, k)
+		id := kit.PendingKey(t, k)
 		change(t, k, "key/"+id, `"deleteAt":"2026`, `"deleteAt":"2025`)
 		return cancels(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record with a later date", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := disabledKey(t, k)
-		require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 300)))
-		old := value(t, k, "key/"+id)
-		require.NoError(t, only(k.CancelKeyDeletion(t.Context(), id)))
-		require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+		id := kit.DisabledKey(t, k)
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 300)))
+		old := kit.StoredValue(t, k, "key/"+id)
+		require.NoError(t, kit.Err(k.CancelKeyDeletion(t.Context(), id)))
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7)))
 		k.Clock.AdvanceDays(8)
-		put(t, k, "key/"+id, old)
+		kit.PutItem(t, k, "key/"+id, old)
 		return cancels(t, id)
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"the protection dropped", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := disabledKey(t, k)
-		require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "")))
+		id := kit.DisabledKey(t, k)
+		require.NoError(t, kit.Err(k.SetDeletionProtection(t.Context(), id, true, "")))
 		change(t, k, "key/"+id, `"protected":true,`, ``)
 		return schedules(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a dependent dropped", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := disabledKey(t, k)
-		require.NoError(t, only(k.AddDependent(t.Context(), id, kms.Dependent{Name: "invoices"})))
+		id := kit.DisabledKey(t, k)
+		require.NoError(t, kit.Err(k.AddDependent(t.Context(), id, kms.Dependent{Name: "invoices"})))
 		change(t, k, "key/"+id, `"dependents":`, `"doomed":`)
 		return schedules(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record of before the dependent", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := disabledKey(t, k)
-		old := value(t, k, "key/"+id)
-		require.NoError(t, only(k.AddDependent(t.Context(), id, kms.Dependent{Name: "invoices"})))
-		put(t, k, "key/"+id, old)
+		id := kit.DisabledKey(t, k)
+		old := kit.StoredValue(t, k, "key/"+id)
+		require.NoError(t, kit.Err(k.AddDependent(t.Context(), id, kms.Dependent{Name: "invoices"})))
+		kit.PutItem(t, k, "key/"+id, old)
 		return schedules(t, id)
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"a service's key made a customer's", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
@@ -108,45 +109,45 @@ var storeAttacks = []attack{
 		return disables(t, key.ID)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the material of another key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		other, _ := usedKey(t, k)
+		id, c := kit.UsedKey(t, k)
+		other, _ := kit.UsedKey(t, k)
 		swapFields(t, k, "key/"+id, "key/"+other, "sealed")
 		return decrypts(t, c)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the material of another version", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		require.NoError(t, only(k.RotateKey(t.Context(), id)))
+		id, c := kit.UsedKey(t, k)
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"version":1,`, `"version":2,`)
 		return decrypts(t, c)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the shred secret of another key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _, _ := importedKey(t, k, ownMaterial)
-		other, _, _ := importedKey(t, k, ownMaterial)
+		id, _, _ := kit.ImportedKey(t, k, kit.Material())
+		other, _, _ := kit.ImportedKey(t, k, kit.Material())
 		swapFields(t, k, "key/"+id, "key/"+other, "shred")
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the key of another instance", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := tenant(t, k, "tenant-7", 0)
-		tenant(t, k, "tenant-8", 0)
+		id := kit.Tenant(t, k, "tenant-7", 0)
+		kit.Tenant(t, k, "tenant-8", 0)
 		swapFields(t, k, "instance/tenant-7", "instance/tenant-8", "root")
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the record of another instance", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := tenant(t, k, "tenant-7", 0)
-		tenant(t, k, "tenant-8", 0)
-		put(t, k, "instance/tenant-7", value(t, k, "instance/tenant-8"))
+		id := kit.Tenant(t, k, "tenant-7", 0)
+		kit.Tenant(t, k, "tenant-8", 0)
+		kit.PutItem(t, k, "instance/tenant-7", kit.StoredValue(t, k, "instance/tenant-8"))
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"an alias pointed at another key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		twoAliases(t, k)
-		put(t, k, "alias/a", value(t, k, "alias/b"))
+		kit.PutItem(t, k, "alias/a", kit.StoredValue(t, k, "alias/b"))
 		return encrypts(t, "alias/a")
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"what an alias once named", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		twoAliases(t, k)
-		old := value(t, k, "alias/a")
+		old := kit.StoredValue(t, k, "alias/a")
 		require.NoError(t, k.UpdateAlias(t.Context(), "alias/a", "alias/b"))
-		put(t, k, "alias/a", old)
+		kit.PutItem(t, k, "alias/a", old)
 		return encrypts(t, "alias/a")
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"an alias taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
@@ -155,134 +156,134 @@ var storeAttacks = []attack{
 		return encrypts(t, "alias/a")
 	}, kms.ErrTampered, kms.ErrNotFound, rowWrites},
 	{"an instance of before its release", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := tenant(t, k, "tenant-7", 0)
-		old := value(t, k, "instance/tenant-7")
-		require.NoError(t, only(k.ReleaseInstance(t.Context(), "tenant-7", force)))
-		put(t, k, "instance/tenant-7", old)
+		id := kit.Tenant(t, k, "tenant-7", 0)
+		old := kit.StoredValue(t, k, "instance/tenant-7")
+		require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", kit.Force())))
+		kit.PutItem(t, k, "instance/tenant-7", old)
 		return encrypts(t, id)
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"a release undone by hand", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		tenant(t, k, "tenant-7", 0)
-		require.NoError(t, only(k.ReleaseInstance(t.Context(), "tenant-7", force)))
+		kit.Tenant(t, k, "tenant-7", 0)
+		require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", kit.Force())))
 		change(t, k, "instance/tenant-7", `"releasedAt":`, `"overSeenAt":`)
-		return func(m *kms.Manager) error { return only(m.DescribeInstance(t.Context(), "tenant-7")) }
+		return func(m *kms.Manager) error { return kit.Err(m.DescribeInstance(t.Context(), "tenant-7")) }
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"an expired instance renewed by hand", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := tenant(t, k, "tenant-7", 10)
+		id := kit.Tenant(t, k, "tenant-7", 10)
 		k.Clock.AdvanceDays(11)
 		change(t, k, "instance/tenant-7", `"expiresAt":"2026`, `"expiresAt":"2036`)
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"an instance taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id := tenant(t, k, "tenant-7", 0)
+		id := kit.Tenant(t, k, "tenant-7", 0)
 		takeAway(t, k, "instance/tenant-7")
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"another spec", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
+		id, _ := kit.UsedKey(t, k)
 		change(t, k, "key/"+id, `"spec":"AES_256"`, `"spec":"AES_128"`)
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"another primary version", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		require.NoError(t, only(k.RotateKey(t.Context(), id)))
+		id, _ := kit.UsedKey(t, k)
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"primary":2`, `"primary":1`)
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record of before the rotation", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		old := value(t, k, "key/"+id)
-		require.NoError(t, only(k.RotateKey(t.Context(), id)))
-		put(t, k, "key/"+id, old)
+		id, _ := kit.UsedKey(t, k)
+		old := kit.StoredValue(t, k, "key/"+id)
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
+		kit.PutItem(t, k, "key/"+id, old)
 		return encrypts(t, id)
 	}, kms.ErrTampered, nil, rowPutBack},
 	{"a version removed", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		require.NoError(t, only(k.RotateKey(t.Context(), id)))
+		id, c := kit.UsedKey(t, k)
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"versions":[`, `"versions":[],"doomed":[`)
 		return decrypts(t, c)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"another format", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		edit(t, k, "key/"+id, func(v []byte) []byte { v[0] ^= 3; return v })
+		id, _ := kit.UsedKey(t, k)
+		kit.EditItem(t, k, "key/"+id, func(v []byte) []byte { v[0] ^= 3; return v })
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record cut", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		edit(t, k, "key/"+id, func(v []byte) []byte { return v[:len(v)/2] })
+		id, _ := kit.UsedKey(t, k)
+		kit.EditItem(t, k, "key/"+id, func(v []byte) []byte { return v[:len(v)/2] })
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record emptied", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		put(t, k, "key/"+id, nil)
+		id, _ := kit.UsedKey(t, k)
+		kit.PutItem(t, k, "key/"+id, nil)
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a record taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
+		id, _ := kit.UsedKey(t, k)
 		takeAway(t, k, "key/"+id)
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrNotFound, rowWrites},
 	{"the default key taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		require.NoError(t, only(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)))
 		key, err := k.DescribeKey(t.Context(), kms.DefaultKey)
 		require.NoError(t, err)
 		takeAway(t, k, "key/"+key.ID)
 		return encrypts(t, kms.DefaultKey)
 	}, kms.ErrTampered, nil, rowWrites},
 	{"a record under a new name", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
+		id, _ := kit.UsedKey(t, k)
 		name := id[:len(id)-1] + map[bool]string{true: "1", false: "0"}[id[len(id)-1] == '0']
-		put(t, k, "key/"+name, value(t, k, "key/"+id))
+		kit.PutItem(t, k, "key/"+name, kit.StoredValue(t, k, "key/"+id))
 		return encrypts(t, name)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the whole of another store", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
+		id, _ := kit.UsedKey(t, k)
 		other := kmstest.New(t) // it has the same root
-		theirs, _ := usedKey(t, other)
-		for _, item := range everything(t, other) {
-			put(t, k, item.Name, item.Value)
+		theirs, _ := kit.UsedKey(t, other)
+		for _, item := range kit.StoredItems(t, other) {
+			kit.PutItem(t, k, item.Name, item.Value)
 		}
-		put(t, k, "key/"+id, value(t, other, "key/"+theirs))
+		kit.PutItem(t, k, "key/"+id, kit.StoredValue(t, other, "key/"+theirs))
 		return encrypts(t, id)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"a half of another store", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		usedKey(t, k)
+		kit.UsedKey(t, k)
 		other := kmstest.New(t)
-		theirs, _ := usedKey(t, other)
-		for _, item := range everything(t, other) {
+		theirs, _ := kit.UsedKey(t, other)
+		for _, item := range kit.StoredItems(t, other) {
 			if item.Name != "instance/default" {
-				put(t, k, item.Name, item.Value)
+				kit.PutItem(t, k, item.Name, item.Value)
 			}
 		}
 		return encrypts(t, theirs)
 	}, kms.ErrTampered, kms.ErrTampered, ""},
 	{"the whole store as it once was", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, c := usedKey(t, k)
-		before := everything(t, k)
+		id, c := kit.UsedKey(t, k)
+		before := kit.StoredItems(t, k)
 		purged(t, k, id)
 		for _, item := range before {
-			put(t, k, item.Name, item.Value)
+			kit.PutItem(t, k, item.Name, item.Value)
 		}
 		return decrypts(t, c)
 	}, kms.ErrTampered, nil, rowOldStore},
 	{"an older count of uses", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		maintain(t, k)
-		old := value(t, k, "usage/"+id)
-		require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
-		maintain(t, k)
-		put(t, k, "usage/"+id, old)
-		return func(m *kms.Manager) error { return only(m.KeyUsage(t.Context(), id)) }
+		id, _ := kit.UsedKey(t, k)
+		kit.Maintain(t, k)
+		old := kit.StoredValue(t, k, "usage/"+id)
+		require.NoError(t, kit.Err(k.Encrypt(t.Context(), id, nil, nil)))
+		kit.Maintain(t, k)
+		kit.PutItem(t, k, "usage/"+id, old)
+		return func(m *kms.Manager) error { return kit.Err(m.KeyUsage(t.Context(), id)) }
 	}, nil, nil, rowUsage},
 	{"another count of uses", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
-		id, _ := usedKey(t, k)
-		maintain(t, k)
+		id, _ := kit.UsedKey(t, k)
+		kit.Maintain(t, k)
 		change(t, k, "usage/"+id, `"uses":1`, `"uses":0`)
-		return func(m *kms.Manager) error { return only(m.KeyUsage(t.Context(), id)) }
+		return func(m *kms.Manager) error { return kit.Err(m.KeyUsage(t.Context(), id)) }
 	}, nil, nil, rowUsage},
 	{"an older allowance in hardware", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, old := spentKey(t, k)
-		put(t, k, "allowance/"+id, old)
+		kit.PutItem(t, k, "allowance/"+id, old)
 		return encrypts(t, id)
 	}, nil, nil, rowAllowance},
 	{"a lower allowance in hardware", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
@@ -291,7 +292,7 @@ var storeAttacks = []attack{
 		return func(m *kms.Manager) error { // what this process has of it is no attacker's
 			kms.LimitUses(m, 1<<31, 1)
 			for range 2 {
-				if err := only(m.Encrypt(t.Context(), id, nil, nil)); err != nil {
+				if err := kit.Err(m.Encrypt(t.Context(), id, nil, nil)); err != nil {
 					return err
 				}
 			}
@@ -304,31 +305,30 @@ var storeAttacks = []attack{
 // store before and for one that is opened afterwards. What is not detected is a row of
 // docs/threat-model.md.
 func TestStoreAttacks(t *testing.T) {
-	if onStores(t, TestStoreAttacks) {
-		return
-	}
-	require.GreaterOrEqual(t, len(storeAttacks), 25)
-	model, err := os.ReadFile("docs/threat-model.md")
-	require.NoError(t, err)
-	for _, a := range storeAttacks {
-		t.Run(a.name, func(t *testing.T) {
-			k := newKMS(t, inHardware, func(c *kms.Config) { c.Store = &lossy{Store: c.Store, gone: map[string]bool{}} })
-			fruits := a.on(t, k)
-			is := func(want, err error) {
-				t.Helper()
-				if want == nil {
-					require.NoError(t, err)
-				} else {
-					require.ErrorIs(t, err, want)
-					require.Len(t, conditionsOf(err), 1)
+	kit.EachStore(t, func(t *testing.T) {
+		require.GreaterOrEqual(t, len(storeAttacks), 25)
+		model, err := os.ReadFile("docs/threat-model.md")
+		require.NoError(t, err)
+		for _, a := range storeAttacks {
+			t.Run(a.name, func(t *testing.T) {
+				k := kit.New(t, kit.InHardware, func(c *kms.Config) { c.Store = &lossy{Store: c.Store, gone: map[string]bool{}} })
+				fruits := a.on(t, k)
+				is := func(want, err error) {
+					t.Helper()
+					if want == nil {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, want)
+						require.Len(t, kit.Conditions(err), 1)
+					}
 				}
-			}
-			is(a.here, fruits(k.Manager))
-			is(a.anew, fruits(k.Another(t)))
-			require.Equal(t, a.here != kms.ErrTampered || a.anew != kms.ErrTampered, a.row != "")
-			require.True(t, strings.Contains(string(model), a.row), "docs/threat-model.md does not have %q", a.row)
-		})
-	}
+				is(a.here, fruits(k.Manager))
+				is(a.anew, fruits(k.Another(t)))
+				require.Equal(t, a.here != kms.ErrTampered || a.anew != kms.ErrTampered, a.row != "")
+				require.True(t, strings.Contains(string(model), a.row), "docs/threat-model.md does not have %q", a.row)
+			})
+		}
+	})
 }
 
 // A lossy store is one whose items can be taken away, which no Store can do.
@@ -380,27 +380,17 @@ func (s *lossy) List(ctx context.Context, prefix, after string) iter.Seq2[keysto
 // takeAway takes an item from the store, and moves the feed as one who replaced it would.
 func takeAway(t *testing.T, k *kmstest.KMS, name string) {
 	t.Helper()
-	edit(t, k, name, func(v []byte) []byte { return v })
+	kit.EditItem(t, k, name, func(v []byte) []byte { return v })
 	s := k.Store.Unwrap().(*lossy)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gone[name] = true
 }
 
-// put puts an item in the place of what is there, or of nothing.
-func put(t *testing.T, k *kmstest.KMS, name string, v []byte) {
-	t.Helper()
-	item, err := k.Store.Get(t.Context(), name)
-	if err != nil {
-		require.ErrorIs(t, err, keystore.ErrNotFound)
-	}
-	require.NoError(t, only(k.Store.Put(t.Context(), name, item.Version, v)))
-}
-
 // change replaces a text in an item, and fails where it is not there.
 func change(t *testing.T, k *kmstest.KMS, name, old, new string) {
 	t.Helper()
-	edit(t, k, name, func(v []byte) []byte {
+	kit.EditItem(t, k, name, func(v []byte) []byte {
 		require.Contains(t, string(v), old)
 		return bytes.Replace(v, []byte(old), []byte(new), 1)
 	})
@@ -410,30 +400,22 @@ func change(t *testing.T, k *kmstest.KMS, name, old, new string) {
 func swapFields(t *testing.T, k *kmstest.KMS, one, other, field string) {
 	t.Helper()
 	of := func(name string) []byte {
-		_, rest, found := bytes.Cut(value(t, k, name), []byte(`"`+field+`":"`))
+		_, rest, found := bytes.Cut(kit.StoredValue(t, k, name), []byte(`"`+field+`":"`))
 		require.True(t, found)
 		text, _, _ := bytes.Cut(rest, []byte(`"`))
 		return text
 	}
 	a, b := of(one), of(other)
-	edit(t, k, one, func(v []byte) []byte { return bytes.Replace(v, a, b, 1) })
-	edit(t, k, other, func(v []byte) []byte { return bytes.Replace(v, b, a, 1) })
-}
-
-func usedKey(t *testing.T, k *kmstest.KMS) (id string, ciphertext []byte) {
-	t.Helper()
-	id = k.MustCreateKey(t).ID
-	ciphertext, err := k.Encrypt(t.Context(), id, []byte("x"), nil)
-	require.NoError(t, err)
-	return id, ciphertext
+	kit.EditItem(t, k, one, func(v []byte) []byte { return bytes.Replace(v, a, b, 1) })
+	kit.EditItem(t, k, other, func(v []byte) []byte { return bytes.Replace(v, b, a, 1) })
 }
 
 func purged(t *testing.T, k *kmstest.KMS, id string) {
 	t.Helper()
-	require.NoError(t, only(k.DisableKey(t.Context(), id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+	require.NoError(t, kit.Err(k.DisableKey(t.Context(), id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7)))
 	k.Clock.AdvanceDays(7)
-	require.Equal(t, []string{id}, maintain(t, k).Purged)
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
 }
 
 func twoAliases(t *testing.T, k *kmstest.KMS) {
@@ -447,32 +429,32 @@ func twoAliases(t *testing.T, k *kmstest.KMS) {
 func spentKey(t *testing.T, k *kmstest.KMS) (id string, first []byte) {
 	t.Helper()
 	kms.LimitUses(k.Manager, 1<<31, 1)
-	id = hardwareKey(t, k)
-	require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
-	first = value(t, k, "allowance/"+id)
-	require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
-	require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
-	require.NotEqual(t, first, value(t, k, "allowance/"+id))
+	id = kit.HardwareKey(t, k)
+	require.NoError(t, kit.Err(k.Encrypt(t.Context(), id, nil, nil)))
+	first = kit.StoredValue(t, k, "allowance/"+id)
+	require.NoError(t, kit.Err(k.Encrypt(t.Context(), id, nil, nil)))
+	require.NoError(t, kit.Err(k.Encrypt(t.Context(), id, nil, nil)))
+	require.NotEqual(t, first, kit.StoredValue(t, k, "allowance/"+id))
 	require.True(t, json.Valid(first[2+len("default")+32:]))
 	return id, first
 }
 
 func decrypts(t *testing.T, c []byte) func(*kms.Manager) error {
-	return func(m *kms.Manager) error { return only(m.Decrypt(t.Context(), c, nil)) }
+	return func(m *kms.Manager) error { return kit.Err(m.Decrypt(t.Context(), c, nil)) }
 }
 
 func encrypts(t *testing.T, ref string) func(*kms.Manager) error {
-	return func(m *kms.Manager) error { return only(m.Encrypt(t.Context(), ref, nil, nil)) }
+	return func(m *kms.Manager) error { return kit.Err(m.Encrypt(t.Context(), ref, nil, nil)) }
 }
 
 func disables(t *testing.T, ref string) func(*kms.Manager) error {
-	return func(m *kms.Manager) error { return only(m.DisableKey(t.Context(), ref)) }
+	return func(m *kms.Manager) error { return kit.Err(m.DisableKey(t.Context(), ref)) }
 }
 
 func schedules(t *testing.T, ref string) func(*kms.Manager) error {
-	return func(m *kms.Manager) error { return only(m.ScheduleKeyDeletion(t.Context(), ref, 7)) }
+	return func(m *kms.Manager) error { return kit.Err(m.ScheduleKeyDeletion(t.Context(), ref, 7)) }
 }
 
 func cancels(t *testing.T, ref string) func(*kms.Manager) error {
-	return func(m *kms.Manager) error { return only(m.CancelKeyDeletion(t.Context(), ref)) }
+	return func(m *kms.Manager) error { return kit.Err(m.CancelKeyDeletion(t.Context(), ref)) }
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -60,9 +61,9 @@ func (c *clockCell) edges(from, nanos, days int64) {
 	const dayOf = 24 * 3600
 	end := from + days*dayOf
 	doomed, _ := c.key(nil)
-	require.NoError(c, only(c.k.DisableKey(ctx, doomed)))
+	require.NoError(c, kit.Err(c.k.DisableKey(ctx, doomed)))
 	for _, wrong := range []int{6, 367, -7, 0} {
-		c.is(kms.ErrWindow, only(c.k.ScheduleKeyDeletion(ctx, doomed, wrong)))
+		c.is(kms.ErrWindow, kit.Err(c.k.ScheduleKeyDeletion(ctx, doomed, wrong)))
 	}
 	key, err := c.k.ScheduleKeyDeletion(ctx, doomed, int(days))
 	require.NoError(c, err)
@@ -84,10 +85,10 @@ func (c *clockCell) edges(from, nanos, days int64) {
 		ask           func() error
 	}{
 		{from + dayOf, nil, kms.ErrImportToken, func() error { return c.imported(c.k.Manager, bound, p, until) }},
-		{end, nil, kms.ErrNotFound, func() error { return only(c.k.DescribeKey(ctx, doomed)) }},
-		{end, nil, kms.ErrPendingImport, func() error { return only(c.k.Decrypt(ctx, material, nil)) }},
-		{end, nil, kms.ErrUnavailable, func() error { return only(c.k.Decrypt(ctx, lodger, nil)) }},
-		{end + 15*dayOf, kms.ErrUnavailable, kms.ErrNotFound, func() error { return only(c.k.Decrypt(ctx, lodger, nil)) }},
+		{end, nil, kms.ErrNotFound, func() error { return kit.Err(c.k.DescribeKey(ctx, doomed)) }},
+		{end, nil, kms.ErrPendingImport, func() error { return kit.Err(c.k.Decrypt(ctx, material, nil)) }},
+		{end, nil, kms.ErrUnavailable, func() error { return kit.Err(c.k.Decrypt(ctx, lodger, nil)) }},
+		{end + 15*dayOf, kms.ErrUnavailable, kms.ErrNotFound, func() error { return kit.Err(c.k.Decrypt(ctx, lodger, nil)) }},
 	} {
 		for _, beside := range []time.Duration{-1, 0, 1} {
 			c.k.Clock.Set(at(edge.date).Add(beside))
@@ -99,7 +100,7 @@ func (c *clockCell) edges(from, nanos, days int64) {
 		}
 	}
 	c.k.Clock.Set(at(end).Add(-1))
-	c.is(nil, only(c.k.CancelKeyDeletion(ctx, doomed)))
+	c.is(nil, kit.Err(c.k.CancelKeyDeletion(ctx, doomed)))
 }
 
 // TestClockWalks: clocks of two processes go to and fro at random, and each looks now and then. A
@@ -127,7 +128,7 @@ func TestClockWalks(t *testing.T) {
 func (c *clockCell) walk(random *rand.Rand) (purged, dropped int) {
 	ctx := c.Context()
 	id, ciphertext := c.key(nil)
-	require.NoError(c, only(c.k.DisableKey(ctx, id)))
+	require.NoError(c, kit.Err(c.k.DisableKey(ctx, id)))
 	key, err := c.k.ScheduleKeyDeletion(ctx, id, 7)
 	require.NoError(c, err)
 	date := key.DeletionDate
@@ -152,8 +153,8 @@ func (c *clockCell) walk(random *rand.Rand) (purged, dropped int) {
 		if purged > 0 || !now.Before(date) {
 			want = kms.ErrNotFound
 		}
-		c.is(want, only(side.Encrypt(ctx, id, nil, nil)))
-		c.is(want, only(side.Decrypt(ctx, ciphertext, nil)))
+		c.is(want, kit.Err(side.Encrypt(ctx, id, nil, nil)))
+		c.is(want, kit.Err(side.Decrypt(ctx, ciphertext, nil)))
 		if random.IntN(3) == 0 {
 			continue
 		}

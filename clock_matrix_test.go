@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -127,7 +128,7 @@ func (c *clockCell) key(opts *kms.CreateKeyOptions) (id string, ciphertext []byt
 // scheduled makes a key that is deleted in a month.
 func (c *clockCell) scheduled() (id string, ciphertext []byte, date time.Time) {
 	id, ciphertext = c.key(nil)
-	require.NoError(c, only(c.k.DisableKey(c.Context(), id)))
+	require.NoError(c, kit.Err(c.k.DisableKey(c.Context(), id)))
 	key, err := c.k.ScheduleKeyDeletion(c.Context(), id, 30)
 	require.NoError(c, err)
 	date = c.k.Clock.Now().Add(month)

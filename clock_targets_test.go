@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,19 +18,19 @@ func (c *clockCell) schedule() {
 	for i, side := range c.sides {
 		for _, days := range []int{7, 366} {
 			id, _ := c.key(nil)
-			require.NoError(c, only(side.DisableKey(c.Context(), id)))
+			require.NoError(c, kit.Err(side.DisableKey(c.Context(), id)))
 			for _, wrong := range []int{6, 367} {
-				c.is(kms.ErrWindow, only(side.ScheduleKeyDeletion(c.Context(), id, wrong)))
+				c.is(kms.ErrWindow, kit.Err(side.ScheduleKeyDeletion(c.Context(), id, wrong)))
 			}
 			date := side.now.Add(time.Duration(days) * day)
 			key, err := side.ScheduleKeyDeletion(c.Context(), id, days)
 			c.is(nil, err)
 			require.Equal(c, date, key.DeletionDate)
 			other := c.sides[1-i]
-			c.is(unless(other.now.Before(date), kms.ErrNotFound), only(other.DescribeKey(c.Context(), id)))
+			c.is(unless(other.now.Before(date), kms.ErrNotFound), kit.Err(other.DescribeKey(c.Context(), id)))
 			for _, beside := range []time.Duration{-1, 0, 1} {
 				c.k.Clock.Set(date.Add(beside - side.skew))
-				c.is(unless(beside < 0, kms.ErrNotFound), only(side.DescribeKey(c.Context(), id)))
+				c.is(unless(beside < 0, kms.ErrNotFound), kit.Err(side.DescribeKey(c.Context(), id)))
 			}
 			c.k.Clock.Set(c.sides[0].now)
 		}
@@ -44,14 +45,14 @@ func (c *clockCell) cancel() {
 	for i, id := range []string{first, second} {
 		side, other := c.sides[i], c.sides[1-i]
 		inTime := side.now.Before(date)
-		c.is(unless(inTime, kms.ErrNotFound), only(side.CancelKeyDeletion(c.Context(), id)))
-		c.is(unless(inTime || other.now.Before(date), kms.ErrNotFound), only(other.DescribeKey(c.Context(), id)))
+		c.is(unless(inTime, kms.ErrNotFound), kit.Err(side.CancelKeyDeletion(c.Context(), id)))
+		c.is(unless(inTime || other.now.Before(date), kms.ErrNotFound), kit.Err(other.DescribeKey(c.Context(), id)))
 		if i == 1 {
 			want := kms.ErrDisabled
 			if !inTime {
 				want = kms.ErrNotFound
 			}
-			c.is(want, only(side.Decrypt(c.Context(), ciphertext, nil)))
+			c.is(want, kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 		}
 	}
 }
@@ -80,14 +81,14 @@ func (c *clockCell) purge() {
 			purged = true
 			require.Equal(c, []string{id}, report.Purged)
 		}
-		c.is(unless(!purged && side.now.Before(date), kms.ErrNotFound), only(side.DescribeKey(c.Context(), id)))
+		c.is(unless(!purged && side.now.Before(date), kms.ErrNotFound), kit.Err(side.DescribeKey(c.Context(), id)))
 	}
 	c.k.Clock.Set(date.Add(-day)) // right again
 	m := c.sides[0].Manager
 	report, err := m.Maintain(c.Context())
 	c.is(nil, err)
 	require.Empty(c, slices.Concat(report.Noted, report.Waiting, report.Purged))
-	c.is(unless(!purged, kms.ErrNotFound), only(m.DescribeKey(c.Context(), id)))
+	c.is(unless(!purged, kms.ErrNotFound), kit.Err(m.DescribeKey(c.Context(), id)))
 	if purged {
 		require.Equal(c, 25*time.Hour, c.sides[1].skew, "only a clock that is off by more than PurgeDelay does that")
 		return
@@ -97,21 +98,21 @@ func (c *clockCell) purge() {
 	c.is(nil, err)
 	require.Equal(c, []string{id}, report.Noted)
 	c.k.Clock.Set(date.Add(-1))
-	c.is(nil, only(m.CancelKeyDeletion(c.Context(), id)))
-	c.is(nil, only(m.EnableKey(c.Context(), id)))
-	c.is(nil, only(m.Decrypt(c.Context(), ciphertext, nil)))
+	c.is(nil, kit.Err(m.CancelKeyDeletion(c.Context(), id)))
+	c.is(nil, kit.Err(m.EnableKey(c.Context(), id)))
+	c.is(nil, kit.Err(m.Decrypt(c.Context(), ciphertext, nil)))
 }
 
 // imported gives a key of imported material its material.
 func (c *clockCell) imported(m *kms.Manager, id string, p kms.ImportParameters, until time.Time) error {
 	wrapped, err := kms.WrapForImport(p, make([]byte, 32))
 	require.NoError(c, err)
-	return only(m.ImportKeyMaterial(c.Context(), id, wrapped, p.Token, until))
+	return kit.Err(m.ImportKeyMaterial(c.Context(), id, wrapped, p.Token, until))
 }
 
 func (c *clockCell) external() (id string, p kms.ImportParameters) {
 	id, _ = c.key(&kms.CreateKeyOptions{Origin: kms.OriginExternal})
-	p, err := kms.ParametersOf(c.Context(), c.k.Manager, id, wrappingKey())
+	p, err := kms.ParametersOf(c.Context(), c.k.Manager, id, kit.WrappingKey())
 	require.NoError(c, err)
 	require.Equal(c, c.k.Clock.Now().UTC().Add(day), p.ExpiresAt)
 	return id, p
@@ -138,11 +139,11 @@ func (c *clockCell) materialExpiry() {
 	require.NoError(c, err)
 	c.near(date)
 	for _, side := range c.sides {
-		c.is(unless(side.now.Before(date), kms.ErrPendingImport), only(side.Decrypt(c.Context(), ciphertext, nil)))
+		c.is(unless(side.now.Before(date), kms.ErrPendingImport), kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 	}
 	c.k.Clock.Set(date.Add(-2 * day))
 	for _, side := range c.sides {
-		c.is(nil, only(side.Decrypt(c.Context(), ciphertext, nil)))
+		c.is(nil, kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 	}
 }
 
@@ -172,11 +173,11 @@ func (c *clockCell) instanceExpiry() {
 	ciphertext, expiry := c.instance("i")
 	c.near(expiry)
 	for _, side := range c.sides {
-		c.is(ended(side.now, expiry), only(side.Decrypt(c.Context(), ciphertext, nil)))
+		c.is(ended(side.now, expiry), kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 	}
 	c.k.Clock.Set(expiry.Add(-2 * day))
 	for _, side := range c.sides {
-		c.is(nil, only(side.Decrypt(c.Context(), ciphertext, nil)))
+		c.is(nil, kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 	}
 }
 
@@ -187,15 +188,15 @@ func (c *clockCell) graceEnd() {
 	c.near(expiry.Add(15 * day))
 	for i, side := range c.sides {
 		ciphertext, id := [][]byte{first, second}[i], []string{"i1", "i2"}[i]
-		c.is(ended(side.now, expiry), only(side.Decrypt(c.Context(), ciphertext, nil)))
+		c.is(ended(side.now, expiry), kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 		later := side.now.Add(month)
 		if later.Before(expiry) {
 			later = expiry.Add(month)
 		}
 		inTime := side.now.Before(expiry.Add(15 * day))
-		c.is(unless(inTime, kms.ErrNotFound), only(side.RenewInstance(c.Context(), id, later)))
+		c.is(unless(inTime, kms.ErrNotFound), kit.Err(side.RenewInstance(c.Context(), id, later)))
 		if inTime {
-			c.is(ended(side.now, later), only(side.Decrypt(c.Context(), ciphertext, nil)))
+			c.is(ended(side.now, later), kit.Err(side.Decrypt(c.Context(), ciphertext, nil)))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -14,18 +15,18 @@ import (
 // say, and so it does of a receipt.
 func TestExplainReleased(t *testing.T) {
 	ctx := t.Context()
-	k := kmstest.New(t, inHardware)
-	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
-	id := keyIn(t, k, "acme")
+	k := kmstest.New(t, kit.InHardware)
+	require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
+	id := kit.KeyIn(t, k, "acme")
 	release := &kms.ReleaseOptions{Force: true}
-	require.NoError(t, only(k.ReleaseInstance(ctx, "acme", release)))
+	require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "acme", release)))
 	for op, err := range map[kms.Op]error{
-		kms.OpRenewInstance:                 only(k.RenewInstance(ctx, "acme", time.Time{})),
-		kms.OpSetInstanceDeletionProtection: only(k.SetInstanceDeletionProtection(ctx, "acme", true, "")),
-		kms.OpReleaseInstance:               only(k.ReleaseInstance(ctx, "acme", release)),
-		kms.OpBackupInstance:                only(k.BackupInstance(ctx, "acme", io.Discard, k.Root, nil)),
-		kms.OpShred:                         only(k.Shred(ctx, "acme")),
-		kms.OpCreateKey:                     only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})),
+		kms.OpRenewInstance:                 kit.Err(k.RenewInstance(ctx, "acme", time.Time{})),
+		kms.OpSetInstanceDeletionProtection: kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", true, "")),
+		kms.OpReleaseInstance:               kit.Err(k.ReleaseInstance(ctx, "acme", release)),
+		kms.OpBackupInstance:                kit.Err(k.BackupInstance(ctx, "acme", io.Discard, k.Root, nil)),
+		kms.OpShred:                         kit.Err(k.Shred(ctx, "acme")),
+		kms.OpCreateKey:                     kit.Err(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})),
 	} {
 		require.Error(t, err, op)
 		x, explained := k.Explain(ctx, op, "acme")
@@ -34,5 +35,5 @@ func TestExplainReleased(t *testing.T) {
 	}
 	x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
 	require.NoError(t, err)
-	agree(t, x, only(k.DeletionReceipt(ctx, id)))
+	agree(t, x, kit.Err(k.DeletionReceipt(ctx, id)))
 }

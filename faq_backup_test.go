@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 )
 
 // The commands about backups. A conversation has one recipient, whose root the key store does
@@ -15,7 +16,7 @@ import (
 
 func (f *faq) backup(t *testing.T, d *datadriven.TestData) (string, error) {
 	var b bytes.Buffer
-	info, err := f.m.BackupInstance(t.Context(), first(t, d), &b, newRoot(t, 7), nil)
+	info, err := f.m.BackupInstance(t.Context(), first(t, d), &b, kit.Root(t, 7), nil)
 	if err == nil {
 		f.kept[word(d, "as")] = &keptCiphertext{ciphertext: b.Bytes()}
 	}
@@ -28,12 +29,12 @@ func (f *faq) verifyBackup(t *testing.T, d *datadriven.TestData) (string, error)
 	if d.HasArg("without-the-last-byte") {
 		b = b[:len(b)-1]
 	}
-	info, err := kms.VerifyBackup(t.Context(), bytes.NewReader(b), newRoot(t, 7))
+	info, err := kms.VerifyBackup(t.Context(), bytes.NewReader(b), kit.Root(t, 7))
 	return tellBackup(info), err
 }
 
 func (f *faq) restore(t *testing.T, d *datadriven.TestData) (string, error) {
-	report, err := f.m.Restore(t.Context(), bytes.NewReader(f.backupOf(t, d)), newRoot(t, 7), nil)
+	report, err := f.m.Restore(t.Context(), bytes.NewReader(f.backupOf(t, d)), kit.Root(t, 7), nil)
 	s, _ := tellInstance(report.Instance, nil)
 	s += fmt.Sprintf("\n%d restored, %d merged, %d unchanged, %d aliases", report.Restored, len(report.Merged), report.Unchanged, report.Aliases)
 	for _, item := range report.Skipped {
@@ -52,7 +53,7 @@ func (f *faq) backupOf(t *testing.T, d *datadriven.TestData) []byte {
 
 // newKeyStore goes on with another Manager, on a key store that has nothing in it.
 func (f *faq) newKeyStore(t *testing.T, _ *datadriven.TestData) (string, error) {
-	f.m = fresh(t, f.k).Manager
+	f.m = kit.NewService(t, f.k).Manager
 	return "a new key store", nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/hsm"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/internal/testtoken"
 	"github.com/stretchr/testify/require"
 )
@@ -26,7 +27,7 @@ type hardware struct {
 }
 
 func (f *faq) openToken(t *testing.T, _ *datadriven.TestData) (string, error) {
-	f.hardware.Token, f.hardware.open = newToken(t)
+	f.hardware.Token, f.hardware.open = kit.OpenToken(t)
 	m, err := kms.Open(t.Context(), f.k.ConfigWith(func(c *kms.Config) { c.HSM = f.hardware.open }))
 	if err != nil {
 		return "", err
@@ -89,7 +90,7 @@ func (f *faq) takeOut(t *testing.T, d *datadriven.TestData) (string, error) {
 }
 
 func (f *faq) takeAway(t *testing.T, _ *datadriven.TestData) (string, error) {
-	f.hardware.back = away(t, f.hardware.Token, f.hardware.open)
+	f.hardware.back = kit.TakeToken(t, f.hardware.Token, f.hardware.open)
 	return "the token is out of reach", nil
 }
 

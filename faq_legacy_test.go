@@ -5,6 +5,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/legacy"
 	"github.com/stretchr/testify/require"
 )
@@ -14,19 +15,19 @@ import (
 // oldEdition opens the service with a keyring that holds a key of the previous edition, and
 // keeps a ciphertext that was made with it there.
 func (f *faq) oldEdition(t *testing.T, d *datadriven.TestData) (string, error) {
-	f.old = oldKeyring(t, first(t, d), 2)
-	f.name(first(t, d), &faqKey{id: f.old.id})
-	f.kept[word(d, "as")] = &keptCiphertext{ciphertext: f.old.ciphertexts[0], plaintext: []byte("old"), ec: f.old.ec}
-	return f.reopen(t, f.old.source, "opened with the keyring of the previous edition")
+	f.old = kit.OldKeyring(t, first(t, d), 2)
+	f.name(first(t, d), &faqKey{id: f.old.ID})
+	f.kept[word(d, "as")] = &keptCiphertext{ciphertext: f.old.Ciphertexts[0], plaintext: []byte("old"), ec: f.old.EC}
+	return f.reopen(t, f.old.Source, "opened with the keyring of the previous edition")
 }
 
 // forgetKeyring opens the service with an empty keyring.
 func (f *faq) forgetKeyring(t *testing.T, _ *datadriven.TestData) (string, error) {
-	return f.reopen(t, f.old.empty, "opened with an empty keyring")
+	return f.reopen(t, f.old.Empty, "opened with an empty keyring")
 }
 
 func (f *faq) reopen(t *testing.T, source legacy.Source, said string) (string, error) {
-	m, err := kms.Open(t.Context(), f.k.ConfigWith(withSources(source)))
+	m, err := kms.Open(t.Context(), f.k.ConfigWith(kit.WithSources(source)))
 	require.NoError(t, err)
 	f.m = m
 	return said, nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/software"
@@ -27,24 +28,23 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestFAQ holds each conversation. With -update it writes down what is answered now.
 func TestFAQ(t *testing.T) {
-	if onStores(t, TestFAQ) {
-		return
-	}
-	if *update {
-		require.NoError(t, setRewrite())
-	}
-	files, err := filepath.Glob("testdata/faq/*.txt")
-	require.NoError(t, err)
-	require.NotEmpty(t, files, "no conversation found")
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			require.NoError(t, err)
-			require.True(t, strings.HasPrefix(string(text), "# "), "a file begins with its question")
-			f := newFAQ(t)
-			datadriven.RunTest(t, file, f.answer)
-		})
-	}
+	kit.EachStore(t, func(t *testing.T) {
+		if *update {
+			require.NoError(t, setRewrite())
+		}
+		files, err := filepath.Glob("testdata/faq/*.txt")
+		require.NoError(t, err)
+		require.NotEmpty(t, files, "no conversation found")
+		for _, file := range files {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+				text, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.True(t, strings.HasPrefix(string(text), "# "), "a file begins with its question")
+				f := newFAQ(t)
+				datadriven.RunTest(t, file, f.answer)
+			})
+		}
+	})
 }
 
 // setRewrite is -update under datadriven's own name for it.
@@ -54,12 +54,12 @@ func setRewrite() error { return flag.Set("rewrite", "true") }
 type faq struct {
 	k     *kmstest.KMS
 	m     *kms.Manager // who is asked
-	spy   *spy
+	spy   *kit.Spy
 	keys  map[string]*faqKey
 	named *strings.Replacer // key ID -> name
 	kept  map[string]*keptCiphertext
 	heard []string // notices
-	old   oldSystem
+	old   kit.OldKey
 
 	hardware hardware
 }
@@ -77,10 +77,10 @@ type keptCiphertext struct {
 
 func newFAQ(t *testing.T) *faq {
 	f := &faq{
-		spy:  &spy{Provider: software.New()},
+		spy:  &kit.Spy{Provider: software.New()},
 		keys: map[string]*faqKey{}, named: strings.NewReplacer(), kept: map[string]*keptCiphertext{},
 	}
-	f.k = newKMS(t, func(c *kms.Config) {
+	f.k = kit.New(t, func(c *kms.Config) {
 		c.Software = f.spy
 		c.Observe = func(_ context.Context, e kms.Event) { f.hear(e) }
 	})
@@ -163,7 +163,7 @@ func (f *faq) create(t *testing.T, d *datadriven.TestData) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f.name(first(t, d), &faqKey{key.ID, f.spy.materials[len(f.spy.materials)-1]})
+	f.name(first(t, d), &faqKey{key.ID, f.spy.Materials[len(f.spy.Materials)-1]})
 	return told(key), nil
 }
 

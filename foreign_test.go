@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -14,22 +15,22 @@ import (
 // in no backup, and is counted in it; and who lists may stop at it.
 func TestForeignItemsAreCounted(t *testing.T) {
 	ctx := t.Context()
-	k, id := countedIn(t, "acme")
+	k, id := kit.CountedIn(t, "acme")
 	whole := backupInfo(t, k)
 	require.Zero(t, whole.Tampered)
 	for tampered, name := range []string{"alias/foreign", "key/foreign", "allowance/" + id} {
 		if name == "allowance/"+id {
-			edit(t, k, name, func([]byte) []byte { return []byte("foreign") })
+			kit.EditItem(t, k, name, func([]byte) []byte { return []byte("foreign") })
 		} else {
-			require.NoError(t, only(k.Store.Put(ctx, name, "", []byte("foreign"))))
+			require.NoError(t, kit.Err(k.Store.Put(ctx, name, "", []byte("foreign"))))
 		}
 		info := backupInfo(t, k)
 		require.Equal(t, tampered+1, info.Tampered, name)
 		info.Tampered = 0
 		require.Equal(t, whole, info, name)
 	}
-	require.NoError(t, only(k.Store.Put(ctx, "instance/foreign", "", []byte("foreign"))))
-	require.NoError(t, only(k.Store.Put(ctx, "key/00000000-0000-7000-8000-000000000000", "", []byte("foreign"))))
+	require.NoError(t, kit.Err(k.Store.Put(ctx, "instance/foreign", "", []byte("foreign"))))
+	require.NoError(t, kit.Err(k.Store.Put(ctx, "key/00000000-0000-7000-8000-000000000000", "", []byte("foreign"))))
 
 	for name, all := range map[string]iter.Seq[error]{
 		"Keys": errorsOf(k.Keys(ctx, nil)), "Tombstones": errorsOf(k.Tombstones(ctx)),

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
@@ -53,7 +54,7 @@ var media = []struct {
 // openPostgresMedia has the rows of the table at a moment, and at the end the table's file and
 // the write-ahead log since the beginning.
 func openPostgresMedia(t *testing.T) (keystore.Store, func() [][]byte, func() [][]byte) {
-	pool, table, begun := database(t), "t"+rand.Text(), time.Now()
+	pool, table, begun := kit.Database(t), "t"+rand.Text(), time.Now()
 	s, err := pgstore.OpenPool(t.Context(), pool, &pgstore.Options{Table: table})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -132,15 +133,15 @@ func newScene(t *testing.T, medium int, seed uint64) *scene {
 	first := freshRoot(t)
 	s.KMS = kmstest.New(t, func(c *kms.Config) { c.Store, c.Root = s.store, first })
 	s.roots = []kms.Root{first}
-	require.NoError(t, only(s.CreateInstance(t.Context(), &kms.InstanceOptions{ID: "tenant-7"})))
+	require.NoError(t, kit.Err(s.CreateInstance(t.Context(), &kms.InstanceOptions{ID: "tenant-7"})))
 	for n := range sceneKeys {
 		instance := shreddable[n%2]
 		if n%5 == 4 {
 			material := []byte(rand.Text() + rand.Text())[:32]
-			id, _, _ := importedKeyIn(t, s.KMS, instance, material)
+			id, _, _ := kit.ImportedKeyIn(t, s.KMS, instance, material)
 			s.keys, s.material[id] = append(s.keys, id), material
 		} else {
-			s.keys = append(s.keys, keyIn(t, s.KMS, instance))
+			s.keys = append(s.keys, kit.KeyIn(t, s.KMS, instance))
 		}
 		s.encrypt(t, s.keys[n])
 	}
@@ -179,26 +180,26 @@ func (s *scene) live(t *testing.T, steps int) {
 		}
 		switch what := s.dice.IntN(12); {
 		case state() == kms.PendingImport:
-			wrapped, token := wrap(t, s.KMS, id, s.material[id])
-			require.NoError(t, only(s.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
+			wrapped, token := kit.WrapMaterial(t, s.KMS, id, s.material[id])
+			require.NoError(t, kit.Err(s.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
 		case what == 0 && s.material[id] != nil:
-			require.NoError(t, only(s.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(s.DeleteKeyMaterial(ctx, id)))
 		case what < 3 && s.material[id] == nil:
-			require.NoError(t, only(s.RotateKey(ctx, id)))
+			require.NoError(t, kit.Err(s.RotateKey(ctx, id)))
 			s.encrypt(t, id)
 		case what == 3:
-			require.NoError(t, only(s.DisableKey(ctx, id)))
-			require.NoError(t, only(s.ScheduleKeyDeletion(ctx, id, 7)))
-			require.NoError(t, only(s.CancelKeyDeletion(ctx, id)))
-			require.NoError(t, only(s.EnableKey(ctx, id)))
+			require.NoError(t, kit.Err(s.DisableKey(ctx, id)))
+			require.NoError(t, kit.Err(s.ScheduleKeyDeletion(ctx, id, 7)))
+			require.NoError(t, kit.Err(s.CancelKeyDeletion(ctx, id)))
+			require.NoError(t, kit.Err(s.EnableKey(ctx, id)))
 		case what == 4:
 			s.rotateRoot(t)
 		case what == 5:
-			require.NoError(t, only(s.Shred(ctx, shreddable[s.dice.IntN(2)])))
+			require.NoError(t, kit.Err(s.Shred(ctx, shreddable[s.dice.IntN(2)])))
 		case what == 6:
-			maintain(t, s.KMS)
+			kit.Maintain(t, s.KMS)
 		default:
-			require.NoError(t, only(s.SetDescription(ctx, id, rand.Text())))
+			require.NoError(t, kit.Err(s.SetDescription(ctx, id, rand.Text())))
 			s.encrypt(t, id)
 		}
 		s.look()
@@ -220,14 +221,14 @@ func (s *scene) delete(t *testing.T) {
 	for _, n := range s.dice.Perm(sceneKeys)[:k] {
 		id := s.keys[n]
 		if key, err := s.DescribeKey(ctx, id); err == nil && key.State == kms.Enabled {
-			require.NoError(t, only(s.DisableKey(ctx, id)))
+			require.NoError(t, kit.Err(s.DisableKey(ctx, id)))
 		}
-		require.NoError(t, only(s.ScheduleKeyDeletion(ctx, id, 7+s.dice.IntN(3))))
+		require.NoError(t, kit.Err(s.ScheduleKeyDeletion(ctx, id, 7+s.dice.IntN(3))))
 		s.deleted = append(s.deleted, id)
 		s.look()
 	}
 	s.Clock.AdvanceDays(10)
-	require.Len(t, maintain(t, s.KMS).Purged, k)
+	require.Len(t, kit.Maintain(t, s.KMS).Purged, k)
 	s.look()
 }
 
@@ -293,12 +294,12 @@ func TestForensics(t *testing.T) {
 				s := newScene(t, medium, seed)
 				s.live(t, 15)
 				for _, instance := range shreddable {
-					s.backups = append(s.backups, backupOf(t, s.Manager, instance, s.recipient))
+					s.backups = append(s.backups, kit.Backup(t, s.Manager, instance, s.recipient))
 				}
 				s.live(t, 15)
 				s.delete(t)
 				for _, instance := range shreddable {
-					require.NoError(t, only(s.Shred(t.Context(), instance)))
+					require.NoError(t, kit.Err(s.Shred(t.Context(), instance)))
 					s.look()
 				}
 				s.rotateRoot(t)
@@ -347,7 +348,7 @@ func TestForensicsOrder(t *testing.T) {
 				continue
 			}
 			for _, instance := range shreddable {
-				require.NoError(t, only(s.Shred(t.Context(), instance)))
+				require.NoError(t, kit.Err(s.Shred(t.Context(), instance)))
 			}
 		}
 		deleted, others := s.read(t, s.roots[len(s.roots)-1])
@@ -369,10 +370,10 @@ func TestForensicsOrder(t *testing.T) {
 // key, which opens old media.
 func TestForensicsBackup(t *testing.T) {
 	s := newScene(t, 0, 1)
-	backup := backupOf(t, s.Manager, kms.DefaultInstance, s.recipient)
+	backup := kit.Backup(t, s.Manager, kms.DefaultInstance, s.recipient)
 	s.delete(t)
-	late := backupOf(t, s.Manager, kms.DefaultInstance, s.recipient)
-	require.NoError(t, only(s.Shred(t.Context(), kms.DefaultInstance)))
+	late := kit.Backup(t, s.Manager, kms.DefaultInstance, s.recipient)
+	require.NoError(t, kit.Err(s.Shred(t.Context(), kms.DefaultInstance)))
 	s.rotateRoot(t)
 	items, err := kms.BackupItems(late, s.recipient)
 	require.NoError(t, err)
@@ -381,15 +382,15 @@ func TestForensicsBackup(t *testing.T) {
 	more, _ := s.read(t, s.roots[len(s.roots)-1])
 	require.Greater(t, more, deleted, "the backup has the key that opens them")
 	elsewhere := kmstest.New(t)
-	restore(t, elsewhere.Manager, backup, s.recipient, nil)
+	kit.Restore(t, elsewhere.Manager, backup, s.recipient, nil)
 	read := 0
 	for n, id := range s.keys {
 		if n%2 == 0 && slices.Contains(s.deleted, id) {
-			require.NoError(t, only(elsewhere.Decrypt(t.Context(), s.ciphertexts[id][0], nil)))
+			require.NoError(t, kit.Err(elsewhere.Decrypt(t.Context(), s.ciphertexts[id][0], nil)))
 			read++
 		}
 	}
 	require.Positive(t, read)
-	other := newRoot(t, 9)
-	require.ErrorIs(t, only(kms.VerifyBackup(t.Context(), bytes.NewReader(backup), other)), kms.ErrBackup)
+	other := kit.Root(t, 9)
+	require.ErrorIs(t, kit.Err(kms.VerifyBackup(t.Context(), bytes.NewReader(backup), other)), kms.ErrBackup)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -71,7 +72,7 @@ func FuzzBackupFrames(f *testing.F) {
 				continue
 			}
 			require.NoError(t, restored)
-			require.NoError(t, only(m.Maintain(t.Context())))
+			require.NoError(t, kit.Err(m.Maintain(t.Context())))
 			for key, err := range m.Keys(t.Context(), nil) {
 				require.NoError(t, err)
 				_, _ = m.Encrypt(t.Context(), key.ID, nil, nil)
@@ -109,8 +110,8 @@ func FuzzBackupRecord(f *testing.F) {
 		require.True(t, err == nil || kms.Code(err) != "", "%v", err)
 		for id := range vector.Keys {
 			for _, err := range []error{
-				only(m.DescribeKey(t.Context(), id)), only(m.Encrypt(t.Context(), id, nil, nil)), only(m.DisableKey(t.Context(), id)),
-				only(m.ScheduleKeyDeletion(t.Context(), id, 7)), only(m.CancelKeyDeletion(t.Context(), id)),
+				kit.Err(m.DescribeKey(t.Context(), id)), kit.Err(m.Encrypt(t.Context(), id, nil, nil)), kit.Err(m.DisableKey(t.Context(), id)),
+				kit.Err(m.ScheduleKeyDeletion(t.Context(), id, 7)), kit.Err(m.CancelKeyDeletion(t.Context(), id)),
 			} {
 				require.True(t, err == nil || kms.Code(err) != "", "%v", err)
 			}

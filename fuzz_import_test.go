@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -21,7 +22,7 @@ func fuzzedImport(f *testing.F, algorithm kms.WrappingAlgorithm) (k *kmstest.KMS
 	require.NoError(f, err)
 	p, err := k.GetParametersForImport(f.Context(), key.ID, &kms.ImportOptions{Algorithm: algorithm})
 	require.NoError(f, err)
-	wrapped, err = kms.WrapForImport(p, ownMaterial)
+	wrapped, err = kms.WrapForImport(p, kit.Material())
 	require.NoError(f, err)
 	return k, key.ID, wrapped, p.Token
 }
@@ -37,8 +38,8 @@ func FuzzImportBlob(f *testing.F) {
 		if bytes.Equal(blob, wrapped) {
 			return
 		}
-		err := only(k.ImportKeyMaterial(t.Context(), id, blob, token, time.Time{}))
-		require.Equal(t, []string{"ErrMaterial"}, conditionsOf(err))
+		err := kit.Err(k.ImportKeyMaterial(t.Context(), id, blob, token, time.Time{}))
+		require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(err))
 		require.False(t, len(blob) >= 8 && strings.Contains(err.Error(), string(blob)))
 		key, err := k.DescribeKey(t.Context(), id)
 		require.NoError(t, err)
@@ -56,8 +57,8 @@ func FuzzImportToken(f *testing.F) {
 		if bytes.Equal(forged, token) {
 			return
 		}
-		err := only(k.ImportKeyMaterial(t.Context(), id, wrapped, forged, time.Time{}))
-		require.Equal(t, []string{"ErrImportToken"}, conditionsOf(err))
+		err := kit.Err(k.ImportKeyMaterial(t.Context(), id, wrapped, forged, time.Time{}))
+		require.Equal(t, []string{"ErrImportToken"}, kit.Conditions(err))
 		require.False(t, len(forged) >= 8 && strings.Contains(err.Error(), string(forged)))
 	})
 }
@@ -69,16 +70,16 @@ func FuzzRewrap(f *testing.F) {
 	id := k.MustCreateKey(f).ID
 	old, err := k.Encrypt(f.Context(), id, []byte("x"), nil)
 	require.NoError(f, err)
-	require.NoError(f, only(k.RotateKey(f.Context(), id)))
+	require.NoError(f, kit.Err(k.RotateKey(f.Context(), id)))
 	f.Add("", "a", old)
 	f.Add("a", "b", old[:30])
 	f.Add("\xff", "", []byte(nil))
 	f.Fuzz(func(t *testing.T, after, name string, kept []byte) {
-		s := shelf{"a": {ID: "a", Ciphertext: old}, name: {ID: name, Ciphertext: kept}, "z": {ID: "z", Ciphertext: old}}
+		s := kit.Shelf{"a": {ID: "a", Ciphertext: old}, name: {ID: name, Ciphertext: kept}, "z": {ID: "z", Ciphertext: old}}
 		var seen []string
 		items := func(after string) iter.Seq2[kms.Wrapped, error] {
 			return func(yield func(kms.Wrapped, error) bool) {
-				for w, err := range s.items(after) {
+				for w, err := range s.Items(after) {
 					seen = append(seen, w.ID)
 					if !yield(w, err) {
 						return
@@ -86,7 +87,7 @@ func FuzzRewrap(f *testing.F) {
 				}
 			}
 		}
-		report, err := k.Rewrap(t.Context(), id, items, s.put, &kms.RewrapOptions{After: after})
+		report, err := k.Rewrap(t.Context(), id, items, s.Put, &kms.RewrapOptions{After: after})
 		require.True(t, slices.IsSorted(seen))
 		require.Equal(t, err == nil, report.Complete)
 		done := report.Rewrapped + report.Current + report.Others
@@ -96,7 +97,7 @@ func FuzzRewrap(f *testing.F) {
 			return
 		}
 		require.Len(t, seen, done)
-		again, err := k.Rewrap(t.Context(), id, s.items, s.put, &kms.RewrapOptions{After: after})
+		again, err := k.Rewrap(t.Context(), id, s.Items, s.Put, &kms.RewrapOptions{After: after})
 		require.NoError(t, err)
 		require.Zero(t, again.Rewrapped)
 	})

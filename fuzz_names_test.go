@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -44,7 +45,7 @@ func FuzzAlias(f *testing.F) {
 			require.NoError(t, err)
 			require.Equal(t, id, key.ID)
 			require.NoError(t, m.DeleteAlias(t.Context(), alias))
-			require.ErrorIs(t, only(m.DescribeKey(t.Context(), alias)), kms.ErrNotFound)
+			require.ErrorIs(t, kit.Err(m.DescribeKey(t.Context(), alias)), kms.ErrNotFound)
 		default:
 			require.ErrorIs(t, err, kms.ErrInvalid)
 			require.ErrorIs(t, m.UpdateAlias(t.Context(), alias, id), kms.ErrInvalid)
@@ -94,7 +95,7 @@ func FuzzTags(f *testing.F) {
 			require.Equal(t, tags, key.Tags)
 		}
 		for _, bad := range []map[string]string{{k1 + fuzzCanary: "\xff"}, {"k": v1 + fuzzCanary + "\xff"}, {"acs:" + fuzzCanary: v1}} {
-			err := only(m.SetTags(t.Context(), id, bad))
+			err := kit.Err(m.SetTags(t.Context(), id, bad))
 			require.ErrorIs(t, err, kms.ErrInvalid)
 			noEcho(t, err)
 		}
@@ -135,7 +136,7 @@ func FuzzKeyRef(f *testing.F) {
 		_, err = m.DescribeKey(t.Context(), ref+fuzzCanary)
 		oneOf(t, err, kms.ErrInvalid, kms.ErrNotFound)
 		noEcho(t, err)
-		noEcho(t, only(m.Encrypt(t.Context(), "alias/"+fuzzCanary, nil, nil)))
+		noEcho(t, kit.Err(m.Encrypt(t.Context(), "alias/"+fuzzCanary, nil, nil)))
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/stretchr/testify/require"
 )
@@ -57,8 +58,8 @@ func FuzzRecord(f *testing.F) {
 			}
 			replace(t, s, "key/"+id, value)
 			for _, err := range []error{
-				only(m.DescribeKey(t.Context(), id)), only(m.Encrypt(t.Context(), id, nil, nil)),
-				only(m.SetTags(t.Context(), id, nil)), only(m.DisableKey(t.Context(), id)),
+				kit.Err(m.DescribeKey(t.Context(), id)), kit.Err(m.Encrypt(t.Context(), id, nil, nil)),
+				kit.Err(m.SetTags(t.Context(), id, nil)), kit.Err(m.DisableKey(t.Context(), id)),
 			} {
 				if bytes.Equal(value, record) {
 					require.NoError(t, err)
@@ -118,14 +119,14 @@ func FuzzRecordJSON(f *testing.F) {
 			_, _ = m.Decrypt(t.Context(), v.Ciphertext, v.Context)
 		}
 		for _, err := range []error{
-			only(m.Encrypt(t.Context(), id, nil, nil)), only(m.DisableKey(t.Context(), id)), only(m.Maintain(t.Context())),
-			only(m.EnableKey(t.Context(), id)), only(m.ScheduleKeyDeletion(t.Context(), id, 7)), only(m.CancelKeyDeletion(t.Context(), id)),
+			kit.Err(m.Encrypt(t.Context(), id, nil, nil)), kit.Err(m.DisableKey(t.Context(), id)), kit.Err(m.Maintain(t.Context())),
+			kit.Err(m.EnableKey(t.Context(), id)), kit.Err(m.ScheduleKeyDeletion(t.Context(), id, 7)), kit.Err(m.CancelKeyDeletion(t.Context(), id)),
 		} {
 			require.True(t, err == nil || kms.Code(err) != "", "%v", err)
 		}
 		broken := append([]byte(`{"id":"`+fuzzCanary+`","`+fuzzCanary+`":`), body...)
 		replace(t, s, "key/"+id, kms.Authenticate(m, "key/"+id, broken))
-		err = only(m.DescribeKey(t.Context(), id))
+		err = kit.Err(m.DescribeKey(t.Context(), id))
 		require.ErrorIs(t, err, kms.ErrTampered)
 		noEcho(t, err)
 	})

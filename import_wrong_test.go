@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -23,7 +24,7 @@ func TestWrongMaterial(t *testing.T) {
 	ctx, k := t.Context(), kmstest.New(t)
 	material := make([]byte, 32)
 	_, _ = rand.Read(material)
-	id, _, _ := importedKey(t, k, material)
+	id, _, _ := kit.ImportedKey(t, k, material)
 	p, err := k.GetParametersForImport(ctx, id, &kms.ImportOptions{Algorithm: kms.WrapOAEP})
 	require.NoError(t, err)
 	var old [][]byte
@@ -46,20 +47,20 @@ func TestWrongMaterial(t *testing.T) {
 		t.Helper()
 		wrapped, err := kms.WrapForImport(p, material)
 		require.NoError(t, err)
-		require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
+		require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
 	}
 
 	encrypt()
 	allWrong(t, k, id, p, n/2) // Enabled
 	opens()
-	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
 	allWrong(t, k, id, p, n/4) // PendingImport
 	importRight()
 	opens()
 
-	require.NoError(t, k.RotateRoot(ctx, newRoot(t, 2)))
+	require.NoError(t, k.RotateRoot(ctx, kit.Root(t, 2)))
 	encrypt()
-	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
 	allWrong(t, k, id, p, n-n/2-n/4)
 	importRight()
 	opens()
@@ -69,7 +70,7 @@ func TestWrongMaterial(t *testing.T) {
 // allWrong tries n random materials, on every processor, and fails for each that is taken.
 func allWrong(t *testing.T, k *kmstest.KMS, id string, p kms.ImportParameters, n int) {
 	t.Helper()
-	before := value(t, k, "key/"+id)
+	before := kit.StoredValue(t, k, "key/"+id)
 	var tried atomic.Int64
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -82,7 +83,7 @@ func allWrong(t *testing.T, k *kmstest.KMS, id string, p kms.ImportParameters, n
 					t.Error(err)
 				}
 				_, err = k.ImportKeyMaterial(t.Context(), id, wrapped, p.Token, time.Time{})
-				if r := conditionsOf(err); len(r) != 1 || r[0] != "ErrMaterial" {
+				if r := kit.Conditions(err); len(r) != 1 || r[0] != "ErrMaterial" {
 					t.Errorf("a wrong material: %v", err)
 				}
 			}
@@ -90,5 +91,5 @@ func allWrong(t *testing.T, k *kmstest.KMS, id string, p kms.ImportParameters, n
 	}
 	all.Wait()
 	require.GreaterOrEqual(t, tried.Load(), int64(n))
-	require.Equal(t, before, value(t, k, "key/"+id))
+	require.Equal(t, before, kit.StoredValue(t, k, "key/"+id))
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/provider"
 	"github.com/stretchr/testify/require"
@@ -44,7 +45,7 @@ func TestEveryOptionOfCreateKey(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
 	k = kmstest.New(t, func(c *kms.Config) { c.Software = noRSA{k.ConfigWith().Software} })
-	tenant(t, k, "tenant", 100)
+	kit.Tenant(t, k, "tenant", 100)
 	specs := append(kms.Specs(), "", "RSA_1024", "aes_256")
 	usages := []kms.Usage{"", kms.UsageEncryptDecrypt, kms.UsageSignVerify, kms.UsageGenerateVerifyMac, "ENCRYPT"}
 	refused, made := map[string]int{}, 0
@@ -56,7 +57,7 @@ func TestEveryOptionOfCreateKey(t *testing.T) {
 						o := kms.CreateKeyOptions{Spec: spec, Usage: usage, Origin: origin, Protection: protection, Instance: instance}
 						key, err := k.CreateKey(ctx, &o)
 						if err != nil {
-							conditions := conditionsOf(err)
+							conditions := kit.Conditions(err)
 							require.Len(t, conditions, 1, "%+v: %v", o, err)
 							refused[conditions[0]]++
 							continue
@@ -75,7 +76,7 @@ func TestEveryOptionOfCreateKey(t *testing.T) {
 	}
 	t.Log(made, "made, refused:", refused)
 	require.Greater(t, made, 100)
-	require.Equal(t, made+1, len(keys(t, k, nil)), "and that of the tenant")
+	require.Equal(t, made+1, len(kit.Keys(t, k, nil)), "and that of the tenant")
 	require.ElementsMatch(t, []string{"ErrUnsupported", "ErrNotFound", "ErrUnavailable"}, slices.Collect(maps.Keys(refused)))
 }
 
@@ -91,10 +92,10 @@ func TestMadeUpNamesFillNothing(t *testing.T) {
 		for i := range n {
 			// The ID is in the 16 bytes after the first three.
 			made := append(bytes.Clone(sound[:3]), fmt.Appendf(nil, "made up %08d", i)...)
-			require.ErrorIs(t, only(k.Decrypt(ctx, append(made, sound[19:]...), nil)), kms.ErrNotFound)
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, append(made, sound[19:]...), nil)), kms.ErrNotFound)
 			ec := kms.EncryptionContext{"request": fmt.Sprint(i)}
-			require.ErrorIs(t, only(k.Decrypt(ctx, sound, ec)), kms.ErrCiphertext)
-			require.NoError(t, only(k.GenerateDataKeyWithoutPlaintext(ctx, id, 32, ec)))
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, sound, ec)), kms.ErrCiphertext)
+			require.NoError(t, kit.Err(k.GenerateDataKeyWithoutPlaintext(ctx, id, 32, ec)))
 		}
 	}
 	round(1000)
@@ -104,7 +105,7 @@ func TestMadeUpNamesFillNothing(t *testing.T) {
 	t.Log("live heap grew by", grown, "bytes")
 	require.Less(t, grown, int64(1<<20), "ten bytes for each that was made up")
 	require.LessOrEqual(t, kms.Cached(k.Manager), 8)
-	require.NoError(t, only(k.Decrypt(ctx, sound, nil)))
+	require.NoError(t, kit.Err(k.Decrypt(ctx, sound, nil)))
 }
 
 func liveHeap() uint64 {
@@ -118,9 +119,9 @@ func liveHeap() uint64 {
 // TestImportTokenSpelledOtherwise: a token is bytes, and there is no other way to write them.
 func TestImportTokenSpelledOtherwise(t *testing.T) {
 	k := kmstest.New(t)
-	id := externalKey(t, k)
-	wrapped, token := wrap(t, k, id, ownMaterial)
-	before := everything(t, k)
+	id := kit.ExternalKey(t, k)
+	wrapped, token := kit.WrapMaterial(t, k, id, kit.Material())
+	before := kit.StoredItems(t, k)
 	std := base64.StdEncoding.EncodeToString(token)
 	for name, other := range map[string]string{
 		"base64": std, "raw base64": base64.RawStdEncoding.EncodeToString(token), "URL": base64.URLEncoding.EncodeToString(token),
@@ -129,11 +130,11 @@ func TestImportTokenSpelledOtherwise(t *testing.T) {
 		"JSON": `"` + std + `"`, "space after": string(token) + " ", "space before": " " + string(token), "a line": string(token) + "\n",
 		"a zero": string(token) + "\x00", "twice": string(token) + string(token), "UTF-8": string([]rune(string(token))),
 	} {
-		err := only(k.ImportKeyMaterial(t.Context(), id, wrapped, []byte(other), time.Time{}))
-		require.Equal(t, []string{"ErrImportToken"}, conditionsOf(err), name)
+		err := kit.Err(k.ImportKeyMaterial(t.Context(), id, wrapped, []byte(other), time.Time{}))
+		require.Equal(t, []string{"ErrImportToken"}, kit.Conditions(err), name)
 	}
-	require.Equal(t, before, everything(t, k))
-	require.NoError(t, only(k.ImportKeyMaterial(t.Context(), id, wrapped, token, time.Time{})))
+	require.Equal(t, before, kit.StoredItems(t, k))
+	require.NoError(t, kit.Err(k.ImportKeyMaterial(t.Context(), id, wrapped, token, time.Time{})))
 }
 
 // TestSuiteIsNotChosen: a ciphertext whose format, suite or flags are any other value is refused,
@@ -151,7 +152,7 @@ func TestSuiteIsNotChosen(t *testing.T) {
 				require.NoError(t, err)
 				continue
 			}
-			require.Equal(t, []string{"ErrCiphertext"}, conditionsOf(err), "byte %d is %d", at, b)
+			require.Equal(t, []string{"ErrCiphertext"}, kit.Conditions(err), "byte %d is %d", at, b)
 			require.Nil(t, plain)
 		}
 	}
@@ -168,7 +169,7 @@ func TestArgumentsAreLeftAlone(t *testing.T) {
 		return key.ID
 	}
 	id, signs, macs := k.MustCreateKey(t).ID, made(kms.SpecECP256, ""), made(kms.SpecHMAC256, "")
-	decrypts, external := made(kms.SpecRSA2048, kms.UsageEncryptDecrypt), externalKey(t, k)
+	decrypts, external := made(kms.SpecRSA2048, kms.UsageEncryptDecrypt), kit.ExternalKey(t, k)
 	given := map[string][]byte{}
 	give := func(name string, b []byte, err error) []byte {
 		require.NoError(t, err)
@@ -187,7 +188,7 @@ func TestArgumentsAreLeftAlone(t *testing.T) {
 	p, err := k.GetParametersForImport(ctx, external, nil)
 	p.Token = give("token", p.Token, err)
 	p.PublicKey = give("public key", p.PublicKey, nil)
-	material := give("material", ownMaterial, nil)
+	material := give("material", kit.Material(), nil)
 	wrapped := give2("wrapped")(kms.WrapForImport(p, material))
 	options := &kms.CreateKeyOptions{Description: "d", Tags: tags}
 	said := func() string {
@@ -197,29 +198,29 @@ func TestArgumentsAreLeftAlone(t *testing.T) {
 	}
 	before := said()
 	for name, call := range map[string]func() error{
-		"CreateKey":         func() error { return only(k.CreateKey(ctx, options)) },
-		"SetTags":           func() error { return only(k.SetTags(ctx, id, tags)) },
-		"Encrypt":           func() error { return only(k.Encrypt(ctx, id, plain, ec)) },
-		"AppendEncrypt":     func() error { return only(k.AppendEncrypt(ctx, nil, id, plain, ec)) },
-		"Decrypt":           func() error { return only(k.Decrypt(ctx, c, ec)) },
-		"AppendDecrypt":     func() error { return only(k.AppendDecrypt(ctx, nil, c, ec)) },
-		"ReEncrypt":         func() error { return only(k.ReEncrypt(ctx, c, ec, id, ec)) },
-		"NeedsRewrap":       func() error { return only(k.NeedsRewrap(ctx, c)) },
-		"GenerateDataKey":   func() error { return only(k.GenerateDataKey(ctx, id, ec)) },
-		"Inspect":           func() error { return only(kms.Inspect(c)) },
-		"Sign":              func() error { return only(k.Sign(ctx, signs, kms.SignECDSASHA256, plain)) },
-		"SignDigest":        func() error { return only(k.SignDigest(ctx, signs, kms.SignECDSASHA256, digest)) },
+		"CreateKey":         func() error { return kit.Err(k.CreateKey(ctx, options)) },
+		"SetTags":           func() error { return kit.Err(k.SetTags(ctx, id, tags)) },
+		"Encrypt":           func() error { return kit.Err(k.Encrypt(ctx, id, plain, ec)) },
+		"AppendEncrypt":     func() error { return kit.Err(k.AppendEncrypt(ctx, nil, id, plain, ec)) },
+		"Decrypt":           func() error { return kit.Err(k.Decrypt(ctx, c, ec)) },
+		"AppendDecrypt":     func() error { return kit.Err(k.AppendDecrypt(ctx, nil, c, ec)) },
+		"ReEncrypt":         func() error { return kit.Err(k.ReEncrypt(ctx, c, ec, id, ec)) },
+		"NeedsRewrap":       func() error { return kit.Err(k.NeedsRewrap(ctx, c)) },
+		"GenerateDataKey":   func() error { return kit.Err(k.GenerateDataKey(ctx, id, ec)) },
+		"Inspect":           func() error { return kit.Err(kms.Inspect(c)) },
+		"Sign":              func() error { return kit.Err(k.Sign(ctx, signs, kms.SignECDSASHA256, plain)) },
+		"SignDigest":        func() error { return kit.Err(k.SignDigest(ctx, signs, kms.SignECDSASHA256, digest)) },
 		"VerifyDigest":      func() error { return k.VerifyDigest(ctx, signs, kms.SignECDSASHA256, digest, signature) },
 		"VerifyMac":         func() error { return k.VerifyMac(ctx, macs, kms.MacHMACSHA256, plain, mac) },
-		"AsymmetricEncrypt": func() error { return only(k.AsymmetricEncrypt(ctx, decrypts, plain)) },
-		"AsymmetricDecrypt": func() error { return only(k.AsymmetricDecrypt(ctx, decrypts, asymmetric)) },
-		"WrapForImport":     func() error { return only(kms.WrapForImport(p, material)) },
-		"ImportKeyMaterial": func() error { return only(k.ImportKeyMaterial(ctx, external, wrapped, p.Token, time.Time{})) },
+		"AsymmetricEncrypt": func() error { return kit.Err(k.AsymmetricEncrypt(ctx, decrypts, plain)) },
+		"AsymmetricDecrypt": func() error { return kit.Err(k.AsymmetricDecrypt(ctx, decrypts, asymmetric)) },
+		"WrapForImport":     func() error { return kit.Err(kms.WrapForImport(p, material)) },
+		"ImportKeyMaterial": func() error { return kit.Err(k.ImportKeyMaterial(ctx, external, wrapped, p.Token, time.Time{})) },
 		"Restore": func() error {
-			b := give("backup", backupOf(t, k.Manager, kms.DefaultInstance, k.Root), nil)
+			b := give("backup", kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root), nil)
 			defer delete(given, "backup")
 			kept := bytes.Clone(given["backup"])
-			err := only(k.Restore(ctx, bytes.NewReader(b), k.Root, nil))
+			err := kit.Err(k.Restore(ctx, bytes.NewReader(b), k.Root, nil))
 			require.Equal(t, kept, given["backup"])
 			return err
 		},
@@ -228,16 +229,16 @@ func TestArgumentsAreLeftAlone(t *testing.T) {
 		require.Equal(t, before, said(), name)
 	}
 	for name, call := range map[string]func() error{
-		"Decrypt":           func() error { return only(k.Decrypt(ctx, asymmetric, ec)) },
-		"another context":   func() error { return only(k.Decrypt(ctx, c, nil)) },
-		"AppendDecrypt":     func() error { return only(k.AppendDecrypt(ctx, nil, c, nil)) },
-		"ReEncrypt":         func() error { return only(k.ReEncrypt(ctx, c, nil, id, ec)) },
+		"Decrypt":           func() error { return kit.Err(k.Decrypt(ctx, asymmetric, ec)) },
+		"another context":   func() error { return kit.Err(k.Decrypt(ctx, c, nil)) },
+		"AppendDecrypt":     func() error { return kit.Err(k.AppendDecrypt(ctx, nil, c, nil)) },
+		"ReEncrypt":         func() error { return kit.Err(k.ReEncrypt(ctx, c, nil, id, ec)) },
 		"VerifyDigest":      func() error { return k.VerifyDigest(ctx, signs, kms.SignECDSASHA256, digest, mac) },
 		"VerifyMac":         func() error { return k.VerifyMac(ctx, macs, kms.MacHMACSHA256, digest, mac) },
-		"AsymmetricDecrypt": func() error { return only(k.AsymmetricDecrypt(ctx, decrypts, c)) },
-		"ImportKeyMaterial": func() error { return only(k.ImportKeyMaterial(ctx, external, asymmetric, p.Token, time.Time{})) },
-		"another token":     func() error { return only(k.ImportKeyMaterial(ctx, external, wrapped, c, time.Time{})) },
-		"Restore":           func() error { return only(k.Restore(ctx, bytes.NewReader(c), k.Root, nil)) },
+		"AsymmetricDecrypt": func() error { return kit.Err(k.AsymmetricDecrypt(ctx, decrypts, c)) },
+		"ImportKeyMaterial": func() error { return kit.Err(k.ImportKeyMaterial(ctx, external, asymmetric, p.Token, time.Time{})) },
+		"another token":     func() error { return kit.Err(k.ImportKeyMaterial(ctx, external, wrapped, c, time.Time{})) },
+		"Restore":           func() error { return kit.Err(k.Restore(ctx, bytes.NewReader(c), k.Root, nil)) },
 	} {
 		require.Error(t, call(), name)
 		require.Equal(t, before, said(), name)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/provider"
 	"github.com/stretchr/testify/require"
@@ -36,14 +37,14 @@ func TestCreateKey(t *testing.T) {
 		"spec": {Spec: "RSA_1024"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "PAPER"}, "level": {Protection: "HSM"},
 		"level that is none": {Protection: "PAPER"},
 	} {
-		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)
+		require.ErrorIs(t, kit.Err(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)
 	}
 	for name, bad := range map[string]kms.CreateKeyOptions{
 		"long": {Description: strings.Repeat("ä", 8193)}, "not UTF-8": {Description: "\xff"}, "tags": {Tags: map[string]string{"": ""}},
 	} {
-		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrInvalid, name)
+		require.ErrorIs(t, kit.Err(k.CreateKey(ctx, &bad)), kms.ErrInvalid, name)
 	}
-	require.Len(t, keys(t, k, nil), 1)
+	require.Len(t, kit.Keys(t, k, nil), 1)
 }
 
 // TestDescriptionAndTags: the bounds, to the character, and that all tags are replaced.
@@ -51,8 +52,8 @@ func TestDescriptionAndTags(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
-	require.NoError(t, only(k.SetDescription(ctx, id, strings.Repeat("€", 8192))))
-	require.ErrorIs(t, only(k.SetDescription(ctx, id, strings.Repeat("€", 8193))), kms.ErrInvalid)
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, strings.Repeat("€", 8192))))
+	require.ErrorIs(t, kit.Err(k.SetDescription(ctx, id, strings.Repeat("€", 8193))), kms.ErrInvalid)
 
 	most := map[string]string{}
 	for i := range kms.MaxTags {
@@ -68,7 +69,7 @@ func TestDescriptionAndTags(t *testing.T) {
 	for _, bad := range []map[string]string{
 		most, {"": "v"}, {strings.Repeat("k", 129): ""}, {"k": strings.Repeat("v", 129)}, {"k": "ä"}, {"k\n": ""}, {"acs:x": ""}, {"aliyun": ""},
 	} {
-		require.ErrorIs(t, only(k.SetTags(ctx, id, bad)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.SetTags(ctx, id, bad)), kms.ErrInvalid)
 	}
 	key, err = k.SetTags(ctx, id, nil)
 	require.NoError(t, err)
@@ -87,8 +88,8 @@ func TestKeys(t *testing.T) {
 		k.Clock.Advance(time.Duration(i%3) * time.Millisecond / 2)
 	}
 	require.True(t, slices.IsSorted(ids))
-	require.NoError(t, only(k.DisableKey(ctx, ids[3])))
-	count := func(o kms.ListOptions) int { return len(keys(t, k, &o)) }
+	require.NoError(t, kit.Err(k.DisableKey(ctx, ids[3])))
+	count := func(o kms.ListOptions) int { return len(kit.Keys(t, k, &o)) }
 	require.Equal(t, 10, count(kms.ListOptions{}))
 	require.Equal(t, 1, count(kms.ListOptions{States: []kms.State{kms.Disabled}}))
 	require.Equal(t, 10, count(kms.ListOptions{States: []kms.State{kms.Disabled, kms.Enabled}}))
@@ -129,6 +130,6 @@ func TestKeys(t *testing.T) {
 // not when it is too late.
 func TestProviderThatImportsNothing(t *testing.T) {
 	k := kmstest.New(t, func(c *kms.Config) { c.Software = struct{ provider.Provider }{c.Software} })
-	require.ErrorIs(t, only(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})), kms.ErrUnsupported)
-	require.NoError(t, only(k.CreateKey(t.Context(), nil)))
+	require.ErrorIs(t, kit.Err(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})), kms.ErrUnsupported)
+	require.NoError(t, kit.Err(k.CreateKey(t.Context(), nil)))
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/keyhold/kms/software"
@@ -59,19 +60,19 @@ type anOwner struct {
 // openLife opens a Manager by one of the clocks. Destroyed is told of each destruction before it
 // is done.
 func openLife(ctx context.Context, store keystore.Store, now time.Time, destroyed func(id string)) (*kms.Manager, error) {
-	root, err := software.NewRoot(pattern(32))
+	root, err := software.NewRoot(kit.Pattern(32))
 	if err != nil {
 		return nil, err
 	}
 	return kms.Open(ctx, kms.Config{
-		Store: store, Root: root, Software: &mourner{recorder{Provider: software.New()}, destroyed}, PurgeDelay: -1,
+		Store: store, Root: root, Software: &mourner{kit.Recorder{Provider: software.New()}, destroyed}, PurgeDelay: -1,
 		Now: func() time.Time { return now }, MaxKeyVersions: 1000,
 	})
 }
 
 // A mourner is a provider that tells of what it destroys.
 type mourner struct {
-	recorder
+	kit.Recorder
 	told func(id string)
 }
 

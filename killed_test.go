@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/stretchr/testify/require"
 )
@@ -94,7 +95,7 @@ func newStoreFile(t *testing.T) (folder string) {
 		require.NoError(t, err)
 		p, err := m.GetParametersForImport(ctx, key.ID, nil)
 		require.NoError(t, err)
-		wrapped, err := kms.WrapForImport(p, pattern(32))
+		wrapped, err := kms.WrapForImport(p, kit.Pattern(32))
 		require.NoError(t, err)
 		owners[key.ID] = anOwner{who, wrapped, p.Token}
 	}
@@ -197,13 +198,13 @@ func (l *ledger) lastDay(t *testing.T, folder string) error {
 				continue
 			}
 			if f.days > 0 {
-				step("cancel", func() error { return only(m.CancelKeyDeletion(ctx, id)) })
+				step("cancel", func() error { return kit.Err(m.CancelKeyDeletion(ctx, id)) })
 			}
 			if own := owners[id]; !f.material {
 				a.dropped = true
-				step("import", func() error { return only(m.ImportKeyMaterial(ctx, id, own.Wrapped, own.Token, time.Time{})) })
+				step("import", func() error { return kit.Err(m.ImportKeyMaterial(ctx, id, own.Wrapped, own.Token, time.Time{})) })
 			}
-			step("enable", func() error { return only(m.EnableKey(ctx, id)) })
+			step("enable", func() error { return kit.Err(m.EnableKey(ctx, id)) })
 			a.may = []fact{f}
 		}
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy"
@@ -96,7 +97,7 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 		secrets["instance key"], secrets["seal key"], secrets["record key"] = opened.instanceKey, opened.sealKey, opened.macKey
 		secrets["material"] = opened.materials[key.ID][1].key
 	}
-	require.NoError(t, only(k.Decrypt(ctx, ciphertext, ec))) // the key is in memory again
+	require.NoError(t, kit.Err(k.Decrypt(ctx, ciphertext, ec))) // the key is in memory again
 	for name, v := range kms.Insides(k.Manager, key.ID) {
 		values["inside: "+name] = nested(v)
 	}
@@ -120,19 +121,19 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 // leakInstances adds instances, services, keys of another system, and what is told of keys.
 func leakInstances(t *testing.T, k *kmstest.KMS, root kms.Root, keyID string, secrets map[string][]byte, values map[string][]any) {
 	ctx := t.Context()
-	old := oldKeyring(t, "leaks", 1)
-	secrets["material of another system"] = derivedKey("leaks", legacy.NameID("test", "leaksa"))
-	source := nested(old.source)
-	m := k.Another(t, withSources(old.source))
+	old := kit.OldKeyring(t, "leaks", 1)
+	secrets["material of another system"] = kit.OldMaterial("leaks", legacy.NameID("test", "leaksa"))
+	source := nested(old.Source)
+	m := k.Another(t, kit.WithSources(old.Source))
 	in, err := m.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Name: "Tenant 7"})
 	require.NoError(t, err)
 	inner, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})
 	require.NoError(t, err)
-	require.NoError(t, only(m.Encrypt(ctx, inner.ID, secrets["plaintext"], nil)))
-	require.NoError(t, only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)))
-	_, err = m.MigrateLegacyKey(ctx, old.id, "tenant-7")
+	require.NoError(t, kit.Err(m.Encrypt(ctx, inner.ID, secrets["plaintext"], nil)))
+	require.NoError(t, kit.Err(m.Decrypt(ctx, old.Ciphertexts[0], old.EC)))
+	_, err = m.MigrateLegacyKey(ctx, old.ID, "tenant-7")
 	require.NoError(t, err)
-	require.NoError(t, only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)))
+	require.NoError(t, kit.Err(m.Decrypt(ctx, old.Ciphertexts[0], old.EC)))
 	sealed := instanceKeyByHand(t, root, k, "tenant-7")
 	secrets["instance key of a tenant"] = sealed
 	plan, err := m.PlanDeletion(ctx, keyID)
@@ -152,15 +153,15 @@ func leakInstances(t *testing.T, k *kmstest.KMS, root kms.Root, keyID string, se
 
 // leakBackup adds what is told of backups.
 func leakBackup(t *testing.T, m *kms.Manager, values map[string][]any) {
-	recipient := newRoot(t, 7)
-	report := restore(t, m, backupOf(t, m, "tenant-7", recipient), recipient, nil)
+	recipient := kit.Root(t, 7)
+	report := kit.Restore(t, m, kit.Backup(t, m, "tenant-7", recipient), recipient, nil)
 	values["RestoreReport"], values["Tombstones"] = nested(report), nested(m.Tombstones(t.Context()))
 }
 
 // instanceKeyByHand opens the key of an instance as one with the root could.
 func instanceKeyByHand(t *testing.T, root kms.Root, k *kmstest.KMS, id string) []byte {
 	var rec struct{ Store, Root []byte }
-	require.NoError(t, json.Unmarshal(bodyByHand(t, value(t, k, "instance/"+id)), &rec))
+	require.NoError(t, json.Unmarshal(bodyByHand(t, kit.StoredValue(t, k, "instance/"+id)), &rec))
 	key, err := root.Decrypt(rec.Root, framedByHand("keyhold instance key v1", rec.Store, id))
 	require.NoError(t, err)
 	return key
@@ -220,19 +221,19 @@ func leakErrors(t *testing.T, k *kmstest.KMS, id string, plain, ciphertext []byt
 		errs[c.name] = c.make(t, kmstest.New(t))
 	}
 	long := append(slices.Clone(plain), make([]byte, kms.MaxPlaintext)...)
-	errs["too long"] = only(k.Encrypt(ctx, id, long, nil))
-	errs["another context"] = only(k.Decrypt(ctx, ciphertext, nil))
-	errs["a plaintext as ciphertext"] = only(k.Decrypt(ctx, plain, nil))
-	errs["a plaintext as key"] = only(k.Encrypt(ctx, string(plain), plain, nil))
+	errs["too long"] = kit.Err(k.Encrypt(ctx, id, long, nil))
+	errs["another context"] = kit.Err(k.Decrypt(ctx, ciphertext, nil))
+	errs["a plaintext as ciphertext"] = kit.Err(k.Decrypt(ctx, plain, nil))
+	errs["a plaintext as key"] = kit.Err(k.Encrypt(ctx, string(plain), plain, nil))
 	errs["a plaintext as alias"] = k.CreateAlias(ctx, "alias/"+string(plain), id)
-	errs["a plaintext as tag"] = only(k.SetTags(ctx, id, map[string]string{string(plain): string(plain)}))
+	errs["a plaintext as tag"] = kit.Err(k.SetTags(ctx, id, map[string]string{string(plain): string(plain)}))
 	// A context is no secret: Authorize sees it, and so it goes where nobody is asked.
 	unasked := k.Another(t, func(c *kms.Config) { c.Authorize = nil })
-	errs["a data key as context"] = only(unasked.Decrypt(ctx, ciphertext, kms.EncryptionContext{"k": string(dataKey.Plaintext())}))
-	errs["a data key as plaintext of nobody"] = only(k.Encrypt(ctx, "alias/nobody", dataKey.Plaintext(), nil))
-	errs["re-encryption to nobody"] = only(k.ReEncrypt(ctx, dataKey.Ciphertext, kms.EncryptionContext{"tenant": "7"}, "alias/nobody", nil))
+	errs["a data key as context"] = kit.Err(unasked.Decrypt(ctx, ciphertext, kms.EncryptionContext{"k": string(dataKey.Plaintext())}))
+	errs["a data key as plaintext of nobody"] = kit.Err(k.Encrypt(ctx, "alias/nobody", dataKey.Plaintext(), nil))
+	errs["re-encryption to nobody"] = kit.Err(k.ReEncrypt(ctx, dataKey.Ciphertext, kms.EncryptionContext{"tenant": "7"}, "alias/nobody", nil))
 	k.Store.FailNext("Put", true, errors.New("connection reset"))
-	errs["a write of which nobody knows "] = only(k.SetDescription(ctx, id, "new"))
+	errs["a write of which nobody knows "] = kit.Err(k.SetDescription(ctx, id, "new"))
 	for name, size := range map[string]int{"instance/default": 60, "key/" + id: 60} {
 		item, err := k.Store.Get(ctx, name)
 		require.NoError(t, err)
@@ -244,3 +245,6 @@ func leakErrors(t *testing.T, k *kmstest.KMS, id string, plain, ciphertext []byt
 	}
 	return errs
 }
+
+// pattern is kit.Pattern.
+func pattern(n int) []byte { return kit.Pattern(n) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -17,13 +18,13 @@ import (
 func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) {
 	ctx, k := t.Context(), kmstest.New(t)
 	secrets["material of an owner"] = randomBytes(32)
-	id := externalKey(t, k)
+	id := kit.ExternalKey(t, k)
 	p, err := k.GetParametersForImport(ctx, id, &kms.ImportOptions{Algorithm: kms.WrapAESKeyWrap})
 	require.NoError(t, err)
 	wrapped, err := kms.WrapForImport(p, secrets["material of an owner"])
 	require.NoError(t, err)
-	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
-	err = only(k.ImportKeyMaterial(ctx, id, secrets["material of an owner"], p.Token, time.Time{}))
+	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
+	err = kit.Err(k.ImportKeyMaterial(ctx, id, secrets["material of an owner"], p.Token, time.Time{}))
 	require.ErrorIs(t, err, kms.ErrMaterial)
 	_, errWrap := kms.WrapForImport(kms.ImportParameters{}, secrets["material of an owner"])
 	require.Error(t, errWrap)
@@ -42,10 +43,10 @@ func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) 
 	}
 	versions, err := k.KeyVersions(ctx, id)
 	require.NoError(t, err)
-	report, err := k.Rewrap(ctx, id, shelf{}.items, shelf{}.put, nil)
+	report, err := k.Rewrap(ctx, id, kit.Shelf{}.Items, kit.Shelf{}.Put, nil)
 	require.NoError(t, err)
 	values["KeyVersions"], values["RewrapReport"], values["Wrapped"] = nested(versions), nested(report), nested(kms.Wrapped{Ciphertext: wrapped})
-	receipt, err := k.DeletionReceipt(ctx, pendingKey(t, k))
+	receipt, err := k.DeletionReceipt(ctx, kit.PendingKey(t, k))
 	require.NoError(t, err)
 	require.NotEmpty(t, receipt.Reached)
 	values["DeletionReceipt"] = append(nested(receipt), nested(receipt.Reached[0])...)

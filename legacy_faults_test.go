@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy"
 	"github.com/stretchr/testify/require"
@@ -53,19 +54,19 @@ func TestLameSource(t *testing.T) {
 		"finds it damaged":   {lameSource{decrypt: legacy.ErrCiphertext}, "ErrCiphertext"},
 	} {
 		for _, taken := range []bool{false, true} {
-			old, source := oldKeyring(t, "invoices", 2), row.lame
-			source.Source = old.source
-			k := kmstest.New(t, withSources(&source))
+			old, source := kit.OldKeyring(t, "invoices", 2), row.lame
+			source.Source = old.Source
+			k := kmstest.New(t, kit.WithSources(&source))
 			if taken {
-				require.NoError(t, only(k.MigrateLegacyKey(t.Context(), old.id, "")))
+				require.NoError(t, kit.Err(k.MigrateLegacyKey(t.Context(), old.ID, "")))
 			}
-			before := everything(t, k)
-			_, err := k.Decrypt(t.Context(), old.ciphertexts[0], old.ec)
-			require.Equal(t, []string{row.want}, conditionsOf(err), "%s: %v", name, err)
+			before := kit.StoredItems(t, k)
+			_, err := k.Decrypt(t.Context(), old.Ciphertexts[0], old.EC)
+			require.Equal(t, []string{row.want}, kit.Conditions(err), "%s: %v", name, err)
 			require.NotContains(t, err.Error(), "hunter2")
 			source.open, source.decrypt = nil, nil
-			require.NoError(t, only(k.Decrypt(t.Context(), old.ciphertexts[0], old.ec)), name)
-			require.Equal(t, before, everything(t, k))
+			require.NoError(t, kit.Err(k.Decrypt(t.Context(), old.Ciphertexts[0], old.EC)), name)
+			require.Equal(t, before, kit.StoredItems(t, k))
 		}
 	}
 }
@@ -75,26 +76,26 @@ func TestLameSource(t *testing.T) {
 func TestOldCiphertextsAreAuthorized(t *testing.T) {
 	ctx, no := t.Context(), errors.New("no")
 	for _, taken := range []bool{false, true} {
-		old := oldKeyring(t, "invoices", 1)
-		k := kmstest.New(t, withSources(old.source))
+		old := kit.OldKeyring(t, "invoices", 1)
+		k := kmstest.New(t, kit.WithSources(old.Source))
 		if taken {
-			require.NoError(t, only(k.MigrateLegacyKey(ctx, old.id, "")))
+			require.NoError(t, kit.Err(k.MigrateLegacyKey(ctx, old.ID, "")))
 		}
 		var asked []kms.Request
 		m := k.Another(t, func(c *kms.Config) {
 			c.Authorize = func(_ context.Context, r kms.Request) error { asked = append(asked, r); return no }
 		})
 		for name, err := range map[string]error{
-			"Decrypt":     only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)),
-			"NeedsRewrap": only(m.NeedsRewrap(ctx, old.ciphertexts[0])),
+			"Decrypt":     kit.Err(m.Decrypt(ctx, old.Ciphertexts[0], old.EC)),
+			"NeedsRewrap": kit.Err(m.NeedsRewrap(ctx, old.Ciphertexts[0])),
 		} {
-			require.Equal(t, []string{"ErrDenied"}, conditionsOf(err), name)
+			require.Equal(t, []string{"ErrDenied"}, kit.Conditions(err), name)
 			require.ErrorIs(t, err, no)
 		}
 		require.Len(t, asked, 2)
-		require.Equal(t, old.id, asked[0].KeyID)
-		require.Equal(t, old.id, asked[1].KeyID)
-		moves, err := k.NeedsRewrap(ctx, old.ciphertexts[0])
+		require.Equal(t, old.ID, asked[0].KeyID)
+		require.Equal(t, old.ID, asked[1].KeyID)
+		moves, err := k.NeedsRewrap(ctx, old.Ciphertexts[0])
 		require.NoError(t, err)
 		require.Equal(t, taken, moves, "there is a version to encrypt with")
 	}

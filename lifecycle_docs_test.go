@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -45,7 +46,7 @@ func cells() [][]string {
 			next, asItsFacts, allowed := kms.Next(op, s)
 			switch {
 			case !allowed:
-				row = append(row, conditionsOf(kms.Refusal(op, s))[0])
+				row = append(row, kit.Conditions(kms.Refusal(op, s))[0])
 			case asItsFacts:
 				row = append(row, "as its facts say")
 			case next == s:
@@ -57,7 +58,7 @@ func cells() [][]string {
 		_, asItself, allowed := kms.Next(op, kms.Unavailable)
 		switch {
 		case !allowed:
-			row = append(row, conditionsOf(kms.RefusalWhileExpired(op, kms.Enabled))[0])
+			row = append(row, kit.Conditions(kms.RefusalWhileExpired(op, kms.Enabled))[0])
 		case asItself && kms.IsReading(op):
 			row = append(row, "ok")
 		default:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -20,7 +21,7 @@ var modelPlaces = []struct {
 	name        string
 	short, full int
 }{
-	{atHardware, 60, 500}, {"Memory", 1400, 90_000}, {"boltstore", 340, 5000}, {"pgstore", 200, 4500},
+	{kit.AtHardware, 60, 500}, {"Memory", 1400, 90_000}, {"boltstore", 340, 5000}, {"pgstore", 200, 4500},
 }
 
 // TestModel: whatever is done, in whatever order, at whatever time, by two processes, the service
@@ -32,9 +33,9 @@ func TestModel(t *testing.T) {
 	t.Cleanup(func() { all.check(t) })
 	for _, place := range modelPlaces {
 		t.Run(place.name, func(t *testing.T) {
-			if place.name == atHardware {
-				_, token := newToken(t) // sets the environment, and so is by itself
-				tokenOfTest.Store(token)
+			if place.name == kit.AtHardware {
+				_, token := kit.OpenToken(t) // sets the environment, and so is by itself
+				kit.UseToken(token)
 			} else {
 				t.Parallel()
 			}
@@ -122,7 +123,7 @@ func drawHistory(t *testing.T, r *rapid.T, bug modelBug) *twins {
 	defer s.end()
 	w := &twins{T: r, tb: s, ids: map[*modelKey]string{}}
 	delay := pick(w, "PurgeDelay", -1, day, 3*day)
-	w.k = newKMS(s, func(c *kms.Config) {
+	w.k = kit.New(s, func(c *kms.Config) {
 		c.PurgeDelay, c.MaxKeyVersions, c.CacheKeys = delay, 3, 64
 	}, bug.inService)
 	w.managers, w.root = []*kms.Manager{w.k.Manager, w.k.Another(s)}, w.k.Root

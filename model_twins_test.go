@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"pgregory.net/rapid"
 )
@@ -66,7 +67,7 @@ func answerOf(err error) string {
 	if err == nil {
 		return done
 	}
-	names := conditionsOf(err)
+	names := kit.Conditions(err)
 	slices.Sort(names)
 	return cmp.Or(strings.Join(names, "+"), "an error of no condition")
 }

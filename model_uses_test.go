@@ -2,14 +2,12 @@ package kms_test
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 )
 
 // sealed is what a key encrypted, or a MAC that it made.
@@ -122,15 +120,6 @@ type modelToken struct {
 	kms.ImportParameters
 }
 
-// wrappingKey serves all histories: to make one takes longer than a history.
-var wrappingKey = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return k
-})
-
 func (w *twins) parameters() {
 	ref := w.ref()
 	want := w.answers("GetParametersForImport", ref.key, "")
@@ -141,7 +130,7 @@ func (w *twins) parameters() {
 		if real {
 			t.ImportParameters, err = m.GetParametersForImport(w.tb.Context(), ref.text, nil)
 		} else {
-			t.ImportParameters, err = kms.ParametersOf(w.tb.Context(), m, ref.text, wrappingKey())
+			t.ImportParameters, err = kms.ParametersOf(w.tb.Context(), m, ref.text, kit.WrappingKey())
 		}
 		return err
 	}) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -35,6 +36,6 @@ func TestKeyIDSpelling(t *testing.T) {
 		id[:35], id + "0", " " + id[1:], id[:23] + "0" + id[24:], "{" + id[:34] + "}",
 	} {
 		require.NotEqual(t, id, other)
-		require.Equal(t, []string{"ErrInvalid"}, conditionsOf(only(k.DescribeKey(t.Context(), other))), other)
+		require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(k.DescribeKey(t.Context(), other))), other)
 	}
 }

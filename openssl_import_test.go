@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -71,28 +72,28 @@ func TestImportFromOpenSSL(t *testing.T) {
 		t.Run(string(o.Spec)+"/"+string(o.Algorithm), func(t *testing.T) {
 			t.Parallel()
 			ctx, k, folder := t.Context(), kmstest.New(t), t.TempDir()
-			id := externalKey(t, k)
+			id := kit.ExternalKey(t, k)
 			p, err := k.GetParametersForImport(ctx, id, &o)
 			require.NoError(t, err)
 			material := openssl(t, folder, "rand", "32")
 			require.NoError(t, os.WriteFile(filepath.Join(folder, "material"), material, 0o600))
 
 			wrapped := wrapByOpenSSL(t, folder, p)
-			require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
+			require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
 			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 			require.NoError(t, err)
-			require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
 
-			other, token := wrap(t, k, id, ownMaterial)
-			require.ErrorIs(t, only(k.ImportKeyMaterial(ctx, id, other, token, time.Time{})), kms.ErrMaterial)
-			same, token := wrap(t, k, id, material)
-			require.NoError(t, only(k.ImportKeyMaterial(ctx, id, same, token, time.Time{})))
+			other, token := kit.WrapMaterial(t, k, id, kit.Material())
+			require.ErrorIs(t, kit.Err(k.ImportKeyMaterial(ctx, id, other, token, time.Time{})), kms.ErrMaterial)
+			same, token := kit.WrapMaterial(t, k, id, material)
+			require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, same, token, time.Time{})))
 			plain, err := k.Decrypt(ctx, c, nil)
 			require.NoError(t, err)
 			require.Equal(t, "x", string(plain))
 
 			wrapped[len(wrapped)-1] ^= 1
-			require.ErrorIs(t, only(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})), kms.ErrMaterial)
+			require.ErrorIs(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})), kms.ErrMaterial)
 		})
 	}
 }

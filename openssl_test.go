@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -46,7 +47,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 			write := func(name string, b []byte) {
 				require.NoError(t, os.WriteFile(filepath.Join(folder, name), b, 0o600))
 			}
-			id := newKey(t, k, c.spec, "")
+			id := kit.Key(t, k, c.spec, "")
 			p, err := k.GetPublicKey(t.Context(), id)
 			require.NoError(t, err)
 			s, err := k.Signer(t.Context(), id)
@@ -79,7 +80,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 // TestOpenSSLEncrypts: what openssl encrypts under our public key we decrypt.
 func TestOpenSSLEncrypts(t *testing.T) {
 	ctx, folder, k := t.Context(), t.TempDir(), kmstest.New(t)
-	id := newKey(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
+	id := kit.Key(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
 	p, err := k.GetPublicKey(ctx, id)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(p.PEM(), "-----BEGIN PUBLIC KEY-----\n"))

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
@@ -78,7 +79,7 @@ func onDisk(ctx context.Context, folder string, wrap func(keystore.Store) keysto
 	if err != nil {
 		return nil, nil, err
 	}
-	root, err := software.NewRoot(pattern(32))
+	root, err := software.NewRoot(kit.Pattern(32))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,7 +137,7 @@ func bringBack(ctx context.Context, m *kms.Manager, folder string) error {
 		return err
 	}
 	defer f.Close()
-	root, err := software.NewRoot(pattern(32))
+	root, err := software.NewRoot(kit.Pattern(32))
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func TestReleaseAndRestoreKilled(t *testing.T) {
 			folder := t.TempDir()
 			m, store, err := onDisk(ctx, folder, same)
 			require.NoError(t, err)
-			require.NoError(t, only(m.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
+			require.NoError(t, kit.Err(m.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
 			for range 4 {
 				key, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})
 				require.NoError(t, err)
@@ -201,7 +202,7 @@ func TestReleaseAndRestoreKilled(t *testing.T) {
 					}
 				}
 				if opened < len(texts) {
-					root, err := software.NewRoot(pattern(32))
+					root, err := software.NewRoot(kit.Pattern(32))
 					require.NoError(t, err)
 					f, err := os.Open(filepath.Join(folder, "backup"))
 					require.NoError(t, err)

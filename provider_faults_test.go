@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
@@ -64,28 +65,28 @@ var askedOfKeys = map[string]struct {
 	call  func(ctx context.Context, m *kms.Manager, id string) error
 }{
 	"Encrypt": {kms.SpecAES256, "", func(ctx context.Context, m *kms.Manager, id string) error {
-		return only(m.Encrypt(ctx, id, nil, nil))
+		return kit.Err(m.Encrypt(ctx, id, nil, nil))
 	}},
 	"GenerateMac": {kms.SpecHMAC256, "", func(ctx context.Context, m *kms.Manager, id string) error {
-		return only(m.GenerateMac(ctx, id, kms.MacHMACSHA256, nil))
+		return kit.Err(m.GenerateMac(ctx, id, kms.MacHMACSHA256, nil))
 	}},
 	"VerifyMac": {kms.SpecHMAC256, "", func(ctx context.Context, m *kms.Manager, id string) error {
 		return m.VerifyMac(ctx, id, kms.MacHMACSHA256, nil, make([]byte, 32))
 	}},
 	"Sign": {kms.SpecECP256, "", func(ctx context.Context, m *kms.Manager, id string) error {
-		return only(m.Sign(ctx, id, kms.SignECDSASHA256, nil))
+		return kit.Err(m.Sign(ctx, id, kms.SignECDSASHA256, nil))
 	}},
 	"Verify": {kms.SpecECP256, "", func(ctx context.Context, m *kms.Manager, id string) error {
 		return m.Verify(ctx, id, kms.SignECDSASHA256, nil, make([]byte, 70))
 	}},
 	"GetPublicKey": {kms.SpecECP256, "", func(ctx context.Context, m *kms.Manager, id string) error {
-		return only(m.GetPublicKey(ctx, id))
+		return kit.Err(m.GetPublicKey(ctx, id))
 	}},
 	"AsymmetricEncrypt": {kms.SpecRSA2048, kms.UsageEncryptDecrypt, func(ctx context.Context, m *kms.Manager, id string) error {
-		return only(m.AsymmetricEncrypt(ctx, id, nil))
+		return kit.Err(m.AsymmetricEncrypt(ctx, id, nil))
 	}},
 	"AsymmetricDecrypt": {kms.SpecRSA2048, kms.UsageEncryptDecrypt, func(ctx context.Context, m *kms.Manager, id string) error {
-		return only(m.AsymmetricDecrypt(ctx, id, make([]byte, 256)))
+		return kit.Err(m.AsymmetricDecrypt(ctx, id, make([]byte, 256)))
 	}},
 }
 
@@ -124,17 +125,17 @@ func TestLameProvider(t *testing.T) {
 				asked := askedOfKeys[method]
 				key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Spec: asked.spec, Usage: asked.usage})
 				require.NoError(t, err)
-				before := everything(t, k)
+				before := kit.StoredItems(t, k)
 				p.open = row.open
 				err = asked.call(t.Context(), k.Another(t), key.ID)
-				require.Equal(t, []string{row.want}, conditionsOf(err), "%s: %v", method, err)
+				require.Equal(t, []string{row.want}, kit.Conditions(err), "%s: %v", method, err)
 				if row.says != nil {
 					require.ErrorIs(t, err, row.says, method)
 				}
 				p.open = own
 				err = asked.call(t.Context(), k.Another(t), key.ID)
-				require.NotContains(t, conditionsOf(err), row.want, "%s: %v", method, err)
-				require.Equal(t, before, everything(t, k), method)
+				require.NotContains(t, kit.Conditions(err), row.want, "%s: %v", method, err)
+				require.Equal(t, before, kit.StoredItems(t, k), method)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -15,8 +16,8 @@ import (
 // TestCreateKeyOptions: what no key can be is refused before anything is written.
 func TestCreateKeyOptions(t *testing.T) {
 	k := kmstest.New(t)
-	tenant(t, k, "acme", 0)
-	before := everything(t, k)
+	kit.Tenant(t, k, "acme", 0)
+	before := kit.StoredItems(t, k)
 	for name, row := range map[string]struct {
 		opts kms.CreateKeyOptions
 		want string
@@ -29,9 +30,9 @@ func TestCreateKeyOptions(t *testing.T) {
 		"an instance that there is not": {kms.CreateKeyOptions{Instance: "nobody"}, "ErrNotFound"},
 		"an instance that cannot be":    {kms.CreateKeyOptions{Instance: "No Body"}, "ErrInvalid"},
 	} {
-		require.Equal(t, []string{row.want}, conditionsOf(only(k.CreateKey(t.Context(), &row.opts))), name)
+		require.Equal(t, []string{row.want}, kit.Conditions(kit.Err(k.CreateKey(t.Context(), &row.opts))), name)
 	}
-	require.Equal(t, before, everything(t, k))
+	require.Equal(t, before, kit.StoredItems(t, k))
 }
 
 // TestWrapTooMuch: material that does not fit into the wrapping is refused, and not a byte of it told.
@@ -44,7 +45,7 @@ func TestWrapTooMuch(t *testing.T) {
 	const most = 2048/8 - 2*32 - 2 // RFC 8017, section 7.1.1
 	for size, want := range map[int][]string{32: nil, most: nil, most + 1: {"ErrInvalid"}} {
 		wrapped, err := kms.WrapForImport(p, bytes.Repeat([]byte("s"), size))
-		require.Equal(t, want, conditionsOf(err), size)
+		require.Equal(t, want, kit.Conditions(err), size)
 		require.Equal(t, err != nil, wrapped == nil)
 		if err != nil {
 			require.NotContains(t, err.Error(), "ss")

@@ -11,6 +11,7 @@ import (
 
 	crdb "github.com/cockroachdb/errors"
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/keyhold/kms/keystore/keystoretest"
@@ -26,13 +27,13 @@ import (
 func TestErrorsAreCopies(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	id := disabledKey(t, k)
-	require.NoError(t, only(k.AddDependent(ctx, id, kms.Dependent{Name: "orders"})))
-	require.NoError(t, only(k.DescribeKey(ctx, id)))
+	id := kit.DisabledKey(t, k)
+	require.NoError(t, kit.Err(k.AddDependent(ctx, id, kms.Dependent{Name: "orders"})))
+	require.NoError(t, kit.Err(k.DescribeKey(ctx, id)))
 	var in *kms.InUseError
-	require.ErrorAs(t, only(k.ScheduleKeyDeletion(ctx, id, 7)), &in)
+	require.ErrorAs(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)), &in)
 	in.Dependents[0].Name = "changed"
-	require.NoError(t, only(k.SetDescription(ctx, id, "x")))
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, "x")))
 	key, err := k.Another(t).DescribeKey(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, "orders", key.Dependents[0].Name)
@@ -44,7 +45,7 @@ func TestCancelHeldUp(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 0 })
 	other := k.Another(t, func(c *kms.Config) { c.Store = k.Store.Unwrap() })
-	id := pendingKey(t, k)
+	id := kit.PendingKey(t, k)
 	k.Store.Before(func(c keystoretest.Call) {
 		if c.Method == keystoretest.Put {
 			k.Store.Before(nil)
@@ -54,8 +55,8 @@ func TestCancelHeldUp(t *testing.T) {
 			require.Equal(t, []string{id}, report.Noted)
 		}
 	})
-	require.ErrorIs(t, only(k.CancelKeyDeletion(ctx, id)), kms.ErrNotFound)
-	require.ErrorIs(t, only(other.DescribeKey(ctx, id)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.CancelKeyDeletion(ctx, id)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(other.DescribeKey(ctx, id)), kms.ErrNotFound)
 }
 
 // A Manager whose store was closed does nothing more, whatever it is asked and has in memory:
@@ -64,10 +65,10 @@ func TestClosedStore(t *testing.T) {
 	ctx := t.Context()
 	store, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), nil)
 	require.NoError(t, err)
-	s := newSubject(t, kms.OriginExternal, kms.Enabled)
-	require.NoError(t, copyItems(ctx, store, s.Store))
+	s := kit.NewSubject(t, kms.OriginExternal, kms.Enabled)
+	require.NoError(t, kit.CopyItems(ctx, store, s.Store))
 	m := s.Another(t, func(c *kms.Config) { c.Store = store })
-	calls := everyCall(ctx, s, m)
+	calls := kit.EveryCall(ctx, s, m)
 	require.NoError(t, calls["Encrypt"]())
 	require.NoError(t, calls["Decrypt"]())
 	require.NoError(t, store.Close())
@@ -81,46 +82,34 @@ func TestClosedStore(t *testing.T) {
 	}
 }
 
-func copyItems(ctx context.Context, to, from keystore.Store) error {
-	for item, err := range from.List(ctx, "", "") {
-		if err != nil {
-			return err
-		}
-		if _, err := to.Put(ctx, item.Name, "", item.Value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // A refusal by Authorize that wraps ErrNotFound makes no default key.
 func TestDeniedAsNotFound(t *testing.T) {
 	k := kmstest.New(t)
 	m := k.Another(t, func(c *kms.Config) {
 		c.Authorize = func(ctx context.Context, r kms.Request) error {
 			if r.Op == kms.OpEncrypt {
-				return only(k.DescribeKey(ctx, kms.DefaultKey))
+				return kit.Err(k.DescribeKey(ctx, kms.DefaultKey))
 			}
 			return nil
 		}
 	})
-	require.ErrorIs(t, only(m.Encrypt(t.Context(), kms.DefaultKey, nil, nil)), kms.ErrDenied)
-	require.Empty(t, keys(t, k, nil))
+	require.ErrorIs(t, kit.Err(m.Encrypt(t.Context(), kms.DefaultKey, nil, nil)), kms.ErrDenied)
+	require.Empty(t, kit.Keys(t, k, nil))
 }
 
 // A store that gave one version to two values, as none may, gets no stale key used.
 func TestVersionReused(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	m := k.Another(t, func(c *kms.Config) { c.Store = sameVersion{plainStore{&counted{}}, c.Store} })
+	m := k.Another(t, func(c *kms.Config) { c.Store = sameVersion{kit.PlainStore{Counted: &kit.Counted{}}, c.Store} })
 	id := k.MustCreateKey(t).ID
-	require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+	require.NoError(t, kit.Err(m.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.ErrorIs(t, kit.Err(m.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 }
 
 type sameVersion struct {
-	plainStore
+	kit.PlainStore
 	of keystore.Store
 }
 
@@ -148,8 +137,8 @@ func TestAliasesTellNobody(t *testing.T) {
 		}
 	})
 	for _, alias := range []string{"alias/taken", "alias/free"} {
-		for _, err := range []error{m.CreateAlias(ctx, alias, mine), m.UpdateAlias(ctx, alias, mine), m.DeleteAlias(ctx, alias), only(m.DescribeKey(ctx, alias))} {
-			require.Equal(t, []string{"ErrDenied"}, conditionsOf(err))
+		for _, err := range []error{m.CreateAlias(ctx, alias, mine), m.UpdateAlias(ctx, alias, mine), m.DeleteAlias(ctx, alias), kit.Err(m.DescribeKey(ctx, alias))} {
+			require.Equal(t, []string{"ErrDenied"}, kit.Conditions(err))
 			require.NotContains(t, err.Error(), theirs)
 		}
 	}
@@ -166,10 +155,10 @@ func TestProviderThatHangs(t *testing.T) {
 	id := k.MustCreateKey(t).ID
 	first, stop := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- only(k.Encrypt(first, id, nil, nil)) }()
+	go func() { done <- kit.Err(k.Encrypt(first, id, nil, nil)) }()
 	<-hangs.entered
 	hangs.through = true
-	require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
+	require.NoError(t, kit.Err(k.Encrypt(t.Context(), id, nil, nil)))
 	stop()
 	require.ErrorIs(t, <-done, context.Canceled)
 }
@@ -193,12 +182,12 @@ func (h *hanging) Open(ctx context.Context, id string, spec provider.Spec, mater
 func TestErrorsQuote(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	id := disabledKey(t, k)
-	require.NoError(t, only(k.SetDeletionProtection(ctx, id, true, "hunter2\nlevel=error forged "+strings.Repeat("x", 8000))))
+	id := kit.DisabledKey(t, k)
+	require.NoError(t, kit.Err(k.SetDeletionProtection(ctx, id, true, "hunter2\nlevel=error forged "+strings.Repeat("x", 8000))))
 	for _, name := range []string{"Jane Doe", "b", "c", "d", "e"} {
-		require.NoError(t, only(k.AddDependent(ctx, id, kms.Dependent{Name: name})))
+		require.NoError(t, kit.Err(k.AddDependent(ctx, id, kms.Dependent{Name: name})))
 	}
-	err := only(k.ScheduleKeyDeletion(ctx, id, 7))
+	err := kit.Err(k.ScheduleKeyDeletion(ctx, id, 7))
 	require.NotContains(t, err.Error(), "\n")
 	require.Contains(t, err.Error(), `5 dependents: "Jane Doe", "b", "c", …`)
 	require.Less(t, len(err.Error()), 700)
@@ -210,7 +199,7 @@ func TestErrorsQuote(t *testing.T) {
 // A deleted key has no aliases to list; it is not found.
 func TestAliasesOfADeletedKey(t *testing.T) {
 	k := kmstest.New(t)
-	id := pendingKey(t, k)
+	id := kit.PendingKey(t, k)
 	k.Clock.AdvanceDays(7)
 	seen := 0
 	for _, err := range k.Aliases(t.Context(), id) {
@@ -224,19 +213,19 @@ func TestAliasesOfADeletedKey(t *testing.T) {
 func TestConflictOfARead(t *testing.T) {
 	k := kmstest.New(t)
 	k.Store.OnGet(func(string) error { return keystore.ErrConflict })
-	require.ErrorIs(t, only(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)), kms.ErrUnavailable)
 }
 
 // A clock beyond what records can hold is refused, typed.
 func TestYear10000(t *testing.T) {
 	k := kmstest.New(t)
-	id := disabledKey(t, k)
+	id := kit.DisabledKey(t, k)
 	k.Clock.Set(time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC))
-	require.Equal(t, []string{"ErrInvalid"}, conditionsOf(only(k.ScheduleKeyDeletion(t.Context(), id, 7))))
+	require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7))))
 	k.Clock.AdvanceDays(7)
-	require.Equal(t, []string{"ErrInvalid"}, conditionsOf(only(k.CreateKey(t.Context(), nil))))
+	require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(k.CreateKey(t.Context(), nil))))
 	fresh := k.ConfigWith(func(c *kms.Config) { c.Store = new(keystore.Memory) })
-	require.Equal(t, []string{"ErrInvalid"}, conditionsOf(only(kms.Open(t.Context(), fresh))))
+	require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(kms.Open(t.Context(), fresh))))
 }
 
 // What does not belong into the store stops nothing but itself.
@@ -245,12 +234,12 @@ func TestForeignItems(t *testing.T) {
 	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
 	for _, name := range []string{"instance/zzz", "key/zzz", "alias/zzz"} {
-		require.NoError(t, only(k.Store.Put(ctx, name, "", []byte("not ours"))))
+		require.NoError(t, kit.Err(k.Store.Put(ctx, name, "", []byte("not ours"))))
 	}
-	next := newRoot(t, 2)
+	next := kit.Root(t, 2)
 	require.ErrorIs(t, k.RotateRoot(ctx, next), kms.ErrTampered)
 	m := k.Another(t, func(c *kms.Config) { c.Root = next })
-	require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(m.Encrypt(ctx, id, nil, nil)))
 	report, err := m.Maintain(ctx)
 	require.ErrorIs(t, err, kms.ErrTampered)
 	require.Equal(t, []string{"zzz"}, report.Tampered)
@@ -267,7 +256,7 @@ func TestReEncryptRefusesFirst(t *testing.T) {
 	c, err := k.Encrypt(ctx, id, nil, nil)
 	require.NoError(t, err)
 	told = nil
-	require.ErrorIs(t, only(k.ReEncrypt(ctx, c, nil, id, kms.EncryptionContext{"": "x"})), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.ReEncrypt(ctx, c, nil, id, kms.EncryptionContext{"": "x"})), kms.ErrInvalid)
 	require.Equal(t, []kms.Op{kms.OpReEncryptTo}, told)
 }
 
@@ -284,7 +273,7 @@ func TestDefaultKeyToldOnce(t *testing.T) {
 				}
 			}
 		})
-		go func() { done <- only(m.Encrypt(context.Background(), kms.DefaultKey, nil, nil)) }()
+		go func() { done <- kit.Err(m.Encrypt(context.Background(), kms.DefaultKey, nil, nil)) }()
 	}
 	for range 16 {
 		require.NoError(t, <-done)
@@ -306,19 +295,19 @@ func TestRecordIsFull(t *testing.T) {
 	wide := func(n int) string { return strings.Repeat("<", n) } // six bytes each in a record
 	for i := range kms.MaxDependents {
 		d := kms.Dependent{Name: fmt.Sprintf("%03d", i) + wide(kms.MaxDependent-3), Note: wide(kms.MaxDependent)}
-		require.NoError(t, only(k.AddDependent(ctx, id, d)))
+		require.NoError(t, kit.Err(k.AddDependent(ctx, id, d)))
 	}
-	require.NoError(t, only(k.SetDescription(ctx, id, wide(kms.MaxDescription))))
-	require.NoError(t, only(k.SetDeletionProtection(ctx, id, true, wide(kms.MaxDescription))))
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, wide(kms.MaxDescription))))
+	require.NoError(t, kit.Err(k.SetDeletionProtection(ctx, id, true, wide(kms.MaxDescription))))
 	var err error
 	for range 1000 {
-		if err = only(k.RotateKey(ctx, id)); err != nil {
+		if err = kit.Err(k.RotateKey(ctx, id)); err != nil {
 			break
 		}
 	}
-	require.Equal(t, []string{"ErrLimit"}, conditionsOf(err))
+	require.Equal(t, []string{"ErrLimit"}, kit.Conditions(err))
 	require.ErrorContains(t, err, "512 KiB")
-	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
-	require.NoError(t, only(k.SetDescription(ctx, id, "shorter")))
-	require.NoError(t, only(k.RotateKey(ctx, id)))
+	require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, "shorter")))
+	require.NoError(t, kit.Err(k.RotateKey(ctx, id)))
 }

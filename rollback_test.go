@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/stretchr/testify/require"
 )
@@ -15,17 +16,17 @@ import (
 // back after it, may hold what was there then.
 func TestSlowReadIsNoAttack(t *testing.T) {
 	ctx := t.Context()
-	k, _, s := twoProcesses(t, wraps["own"], 0)
+	k, _, s := kit.TwoProcesses(t, kit.Wraps()["own"], 0)
 	id := k.MustCreateKey(t).ID
 	slowly := &slowReads{Store: s, read: make(chan struct{}), goOn: make(chan struct{})}
 	m := k.Another(t, func(c *kms.Config) { c.Store = slowly })
 	slow := make(chan error)
-	go func() { slow <- only(m.Encrypt(context.WithValue(ctx, slowly, true), id, nil, nil)) }()
+	go func() { slow <- kit.Err(m.Encrypt(context.WithValue(ctx, slowly, true), id, nil, nil)) }()
 	<-slowly.read
-	require.NoError(t, only(m.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(m.DisableKey(ctx, id)))
 	close(slowly.goOn)
 	require.NoError(t, <-slow)
-	require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+	require.ErrorIs(t, kit.Err(m.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 }
 
 // slowReads holds the readers whose context names it between reading and returning.
@@ -51,29 +52,29 @@ func TestFailoverIsNoAttack(t *testing.T) {
 	for _, name := range []string{"feed", "plain", "own"} {
 		for _, lost := range []keystore.Cursor{0, 9} {
 			ctx := t.Context()
-			k, _, s := twoProcesses(t, wraps[name], time.Hour)
+			k, _, s := kit.TwoProcesses(t, kit.Wraps()[name], time.Hour)
 			id := k.MustCreateKey(t).ID
 			require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
-			second := tenant(t, k, "tenant-7", 10)
+			second := kit.Tenant(t, k, "tenant-7", 10)
 			require.NoError(t, k.UpdateAlias(ctx, "alias/a", id))
-			old := everything(t, k)
-			require.NoError(t, only(k.DisableKey(ctx, id)))
+			old := kit.StoredItems(t, k)
+			require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
 			require.NoError(t, k.UpdateAlias(ctx, "alias/a", second))
-			require.NoError(t, only(k.RenewInstance(ctx, "tenant-7", time.Time{})))
+			require.NoError(t, kit.Err(k.RenewInstance(ctx, "tenant-7", time.Time{})))
 			k.Clock.Advance(2 * time.Hour)
-			require.NoError(t, only(k.Encrypt(ctx, "alias/a", nil, nil)), "it knows the positions")
+			require.NoError(t, kit.Err(k.Encrypt(ctx, "alias/a", nil, nil)), "it knows the positions")
 			for _, item := range old {
-				put(t, k, item.Name, item.Value)
+				kit.PutItem(t, k, item.Name, item.Value)
 			}
-			s.lost = lost
+			s.Lost = lost
 			k.Clock.Advance(2 * time.Hour)
 			for _, err := range []error{
-				only(k.DescribeKey(ctx, id)), only(k.DescribeInstance(ctx, "tenant-7")), k.UpdateAlias(ctx, "alias/a", id),
+				kit.Err(k.DescribeKey(ctx, id)), kit.Err(k.DescribeInstance(ctx, "tenant-7")), k.UpdateAlias(ctx, "alias/a", id),
 			} {
 				if name == "feed" && lost > 0 {
 					require.NoError(t, err)
 				} else {
-					require.Equal(t, []string{"ErrTampered"}, conditionsOf(err), name)
+					require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err), name)
 				}
 			}
 		}
@@ -84,7 +85,7 @@ func TestFailoverIsNoAttack(t *testing.T) {
 // is what the list had when it began, or it was put back.
 func TestOlderInLists(t *testing.T) {
 	ctx := t.Context()
-	k, _, s := twoProcesses(t, wraps["own"], 0)
+	k, _, s := kit.TwoProcesses(t, kit.Wraps()["own"], 0)
 	id, other := k.MustCreateKey(t).ID, k.MustCreateKey(t).ID
 	m := k.Another(t, func(c *kms.Config) { c.Store = &snapshots{s} })
 	states := map[string]kms.State{}
@@ -92,14 +93,14 @@ func TestOlderInLists(t *testing.T) {
 		require.NoError(t, err)
 		states[key.ID] = key.State
 		if key.ID == id {
-			require.NoError(t, only(m.DisableKey(ctx, other)))
+			require.NoError(t, kit.Err(m.DisableKey(ctx, other)))
 		}
 	}
 	require.Equal(t, map[string]kms.State{id: kms.Enabled, other: kms.Disabled}, states)
 
-	old := value(t, k, "key/"+id)
-	require.NoError(t, only(m.DisableKey(ctx, id)))
-	put(t, k, "key/"+id, old)
+	old := kit.StoredValue(t, k, "key/"+id)
+	require.NoError(t, kit.Err(m.DisableKey(ctx, id)))
+	kit.PutItem(t, k, "key/"+id, old)
 	failed := map[string]bool{}
 	for key, err := range m.Keys(ctx, nil) {
 		failed[key.ID] = err != nil
@@ -143,16 +144,16 @@ func TestRestoreLeavesWhatWasPutBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			s := &lossy{Store: new(keystore.Memory), gone: map[string]bool{}}
-			k := newKMS(t, func(c *kms.Config) { c.Store = s })
-			id, c := usedKey(t, k)
-			recipient := newRoot(t, 7)
-			backup := backupOf(t, k.Manager, kms.DefaultInstance, recipient)
-			old := value(t, k, "key/"+id)
-			purge(t, k, id)
-			attack(t, s, func(name string) { put(t, k, name, old) }, "key/"+id)
-			report := restore(t, k.Manager, backup, recipient, nil)
+			k := kit.New(t, func(c *kms.Config) { c.Store = s })
+			id, c := kit.UsedKey(t, k)
+			recipient := kit.Root(t, 7)
+			backup := kit.Backup(t, k.Manager, kms.DefaultInstance, recipient)
+			old := kit.StoredValue(t, k, "key/"+id)
+			kit.Purge(t, k, id)
+			attack(t, s, func(name string) { kit.PutItem(t, k, name, old) }, "key/"+id)
+			report := kit.Restore(t, k.Manager, backup, recipient, nil)
 			require.Equal(t, []kms.SkippedItem{{KeyID: id, Why: kms.SkippedTampered}}, report.Skipped)
-			require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrTampered)
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrTampered)
 		})
 	}
 }

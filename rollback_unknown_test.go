@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
@@ -16,55 +17,55 @@ import (
 // answer comes when it can be asked.
 func TestRollbackUnknown(t *testing.T) {
 	ctx := t.Context()
-	store := new(shared)
+	store := new(kit.Shared)
 	k := kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness = store, time.Hour })
 	id := k.MustCreateKey(t).ID
-	tenanted := tenant(t, k, "acme", 10)
+	tenanted := kit.Tenant(t, k, "acme", 10)
 	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
 	sound := k.MustCreateKey(t).ID
-	backup := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
-	old := everything(t, k)
-	require.NoError(t, only(k.SetDescription(ctx, id, "d")))
-	require.NoError(t, only(k.SetDescription(ctx, tenanted, "d")))
+	backup := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
+	old := kit.StoredItems(t, k)
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, "d")))
+	require.NoError(t, kit.Err(k.SetDescription(ctx, tenanted, "d")))
 	require.NoError(t, k.UpdateAlias(ctx, "alias/a", tenanted))
-	require.NoError(t, only(k.RenewInstance(ctx, "acme", time.Time{})))
+	require.NoError(t, kit.Err(k.RenewInstance(ctx, "acme", time.Time{})))
 	for _, item := range old {
-		put(t, k, item.Name, item.Value)
+		kit.PutItem(t, k, item.Name, item.Value)
 	}
-	before := everything(t, k)
+	before := kit.StoredItems(t, k)
 	for _, silent := range []bool{true, false} {
-		store.down.Store(silent)
+		store.Down.Store(silent)
 		for name, err := range map[string]error{
-			"a key":       only(k.SetDescription(ctx, id, "e")),
+			"a key":       kit.Err(k.SetDescription(ctx, id, "e")),
 			"an alias":    k.UpdateAlias(ctx, "alias/a", sound),
-			"an instance": only(k.DescribeInstance(ctx, "acme")),
+			"an instance": kit.Err(k.DescribeInstance(ctx, "acme")),
 		} {
 			if silent {
-				require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err), "%s: %v", name, err)
+				require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err), "%s: %v", name, err)
 				require.ErrorContains(t, err, "connection refused", name)
 			} else {
-				require.Equal(t, []string{"ErrTampered"}, conditionsOf(err), "%s: %v", name, err)
+				require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err), "%s: %v", name, err)
 			}
 		}
 		report, err := k.Restore(ctx, bytes.NewReader(backup), k.Root, nil)
 		if silent {
-			require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+			require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
 			require.ErrorContains(t, err, "connection refused")
 		} else {
 			require.NoError(t, err)
 			require.Equal(t, []kms.SkippedItem{{KeyID: id, Why: kms.SkippedTampered}, {KeyID: id, Alias: "alias/a", Why: kms.SkippedTampered}}, report.Skipped)
 		}
-		require.Equal(t, before, everything(t, k))
+		require.Equal(t, before, kit.StoredItems(t, k))
 	}
 }
 
 // TestOpenOnSilentStore: a store that cannot be asked what others did is not begun with.
 func TestOpenOnSilentStore(t *testing.T) {
-	store := new(shared)
+	store := new(kit.Shared)
 	k := kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness = store, time.Hour })
-	store.down.Store(true)
+	store.Down.Store(true)
 	_, err := kms.Open(t.Context(), k.ConfigWith())
-	require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+	require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
 	require.ErrorContains(t, err, "connection refused")
 }
 
@@ -81,8 +82,8 @@ func TestOpenOnNewStoreThatFails(t *testing.T) {
 			require.NoError(t, err)
 			break
 		}
-		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err), "call %d", at)
+		require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err), "call %d", at)
 		require.ErrorIs(t, err, errLost)
-		require.NoError(t, only(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = memory }))))
+		require.NoError(t, kit.Err(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = memory }))))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
@@ -61,8 +62,8 @@ func TestStoreFaultsElsewhere(t *testing.T) {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				a := begin(t)
-				stored := copyOf(t, a.Store)
-				clean := copyOf(t, stored)
+				stored := kit.CopyStore(t, a.Store)
+				clean := kit.CopyStore(t, stored)
 				require.NoError(t, a.call(t.Context(), a.over(t, clean)))
 				require.NoError(t, a.finish(t.Context(), a.over(t, clean)))
 				end := errandEnd(t, stored, a.over(t, clean))
@@ -71,10 +72,10 @@ func TestStoreFaultsElsewhere(t *testing.T) {
 					require.Less(t, k, 200)
 					for _, how := range []mishap{failsBefore, failsAfter, outrun} {
 						for _, knows := range []bool{false, true} {
-							store := &faulty{Store: copyOf(t, stored), last: map[string]keystore.Item{}}
+							store := &faulty{Store: kit.CopyStore(t, stored), last: map[string]keystore.Item{}}
 							m := a.over(t, as(store))
 							if knows {
-								endOf(t, m)
+								kit.Outcome(t, m)
 							}
 							what := fmt.Sprintf("call %d, %s, knows the keys: %v", k, how, knows)
 							called, fits := a.try(t, m, store, how, k, what)
@@ -109,7 +110,7 @@ func (a *errand) try(t *testing.T, m *kms.Manager, store *faulty, how mishap, k 
 		require.NotEqual(t, failsBefore, how, "%s: nobody was told", what)
 	case how == outrun && a.done != nil && errors.Is(err, a.done): // by the other
 	default:
-		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err), "%s: %v", what, err)
+		require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err), "%s: %v", what, err)
 		require.True(t, errors.Is(err, errLost) || errors.Is(err, context.Canceled), "%s: %v", what, err)
 	}
 	if err := a.call(t.Context(), m); err != nil {
@@ -125,7 +126,7 @@ func errandEnd(t *testing.T, before *keystore.Memory, m *kms.Manager) []any {
 		_, err := before.Get(t.Context(), "key/"+id)
 		return errors.Is(err, keystore.ErrNotFound)
 	}
-	end := endOf(t, m)
+	end := kit.Outcome(t, m)
 	for i, one := range end {
 		switch one := one.(type) {
 		case kms.Key:

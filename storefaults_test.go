@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/stretchr/testify/require"
 )
@@ -19,8 +20,8 @@ type faultScene struct {
 	spec   kms.Spec   // SpecAES256
 	origin kms.Origin // OriginExternal, of AES
 	state  kms.State  // Enabled
-	before func(ctx context.Context, s *subject) error
-	call   func(ctx context.Context, s *subject, m *kms.Manager) error // as everyCall does
+	before func(ctx context.Context, s *kit.Subject) error
+	call   func(ctx context.Context, s *kit.Subject, m *kms.Manager) error // as everyCall does
 }
 
 var faultScenes = map[string]faultScene{
@@ -35,29 +36,29 @@ var faultScenes = map[string]faultScene{
 	"SignDigest": {spec: kms.SpecECP256}, "VerifyDigest": {spec: kms.SpecECP256},
 	"GetPublicKey": {spec: kms.SpecECP256}, "Signer": {spec: kms.SpecECP256},
 	"GenerateMac": {spec: kms.SpecHMAC256}, "VerifyMac": {spec: kms.SpecHMAC256},
-	"RemoveDependent": {before: func(ctx context.Context, s *subject) error {
-		return only(s.AddDependent(ctx, s.id, kms.Dependent{Name: "d"}))
+	"RemoveDependent": {before: func(ctx context.Context, s *kit.Subject) error {
+		return kit.Err(s.AddDependent(ctx, s.ID, kms.Dependent{Name: "d"}))
 	}},
-	"SetTags": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
-		return only(m.SetTags(ctx, s.id, map[string]string{"a": "b"}))
+	"SetTags": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
+		return kit.Err(m.SetTags(ctx, s.ID, map[string]string{"a": "b"}))
 	}},
-	"SetBrownout": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
-		return only(m.SetBrownout(ctx, s.id, 0.5, s.expires))
+	"SetBrownout": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
+		return kit.Err(m.SetBrownout(ctx, s.ID, 0.5, s.Expires))
 	}},
-	"RotateRoot": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
+	"RotateRoot": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
 		return m.RotateRoot(ctx, sameRoot{s.Root})
 	}},
-	"CreateInstance": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
-		return only(m.CreateInstance(ctx, &kms.InstanceOptions{ID: "fresh"}))
+	"CreateInstance": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
+		return kit.Err(m.CreateInstance(ctx, &kms.InstanceOptions{ID: "fresh"}))
 	}},
-	"RenewInstance": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
-		return only(m.RenewInstance(ctx, s.instance, s.expires.AddDate(0, 0, 1)))
+	"RenewInstance": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
+		return kit.Err(m.RenewInstance(ctx, s.Instance, s.Expires.AddDate(0, 0, 1)))
 	}},
-	"SetInstanceDeletionProtection": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
-		return only(m.SetInstanceDeletionProtection(ctx, s.instance, true, ""))
+	"SetInstanceDeletionProtection": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
+		return kit.Err(m.SetInstanceDeletionProtection(ctx, s.Instance, true, ""))
 	}},
-	"ReleaseInstance": {call: func(ctx context.Context, s *subject, m *kms.Manager) error {
-		return only(m.ReleaseInstance(ctx, s.instance, &kms.ReleaseOptions{Force: true}))
+	"ReleaseInstance": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
+		return kit.Err(m.ReleaseInstance(ctx, s.Instance, &kms.ReleaseOptions{Force: true}))
 	}},
 }
 
@@ -113,7 +114,7 @@ func TestStoreFaults(t *testing.T) {
 
 // A faultBench is a method and a store to try it on.
 type faultBench struct {
-	*subject
+	*kit.Subject
 	name   string
 	call   func(ctx context.Context, m *kms.Manager) error
 	stored *keystore.Memory
@@ -135,26 +136,26 @@ func newFaultBench(t *testing.T, name string) *faultBench {
 	if sc.state == 0 {
 		sc.state = kms.Enabled
 	}
-	b := &faultBench{subject: newSubjectOf(t, sc.spec, "", sc.origin, sc.state), name: name}
+	b := &faultBench{Subject: kit.NewSubjectOf(t, sc.spec, "", sc.origin, sc.state), name: name}
 	if sc.before != nil {
-		require.NoError(t, sc.before(t.Context(), b.subject))
+		require.NoError(t, sc.before(t.Context(), b.Subject))
 	}
 	b.call = func(ctx context.Context, m *kms.Manager) error {
 		if sc.call != nil {
-			return sc.call(ctx, b.subject, m)
+			return sc.call(ctx, b.Subject, m)
 		}
-		return everyCall(ctx, b.subject, m)[name]()
+		return kit.EveryCall(ctx, b.Subject, m)[name]()
 	}
 	// The last write of each item of the key is made once more, so that something is older.
-	history := remembering(copyOf(t, b.Store))
-	m := b.over(t, history)
+	history := remembering(kit.CopyStore(t, b.Store))
+	m := b.Over(t, history)
 	for _, description := range []string{"was", ""} {
-		_, err := m.SetDescription(t.Context(), b.id, description)
+		_, err := m.SetDescription(t.Context(), b.ID, description)
 		if sc.state == kms.Enabled || sc.state == kms.Disabled {
 			require.NoError(t, err)
 		}
 	}
-	b.stored, b.last = copyOf(t, history), history.last
+	b.stored, b.last = kit.CopyStore(t, history), history.last
 	// A copy gives versions of its own.
 	for name := range b.last {
 		was := b.last[name]
@@ -164,10 +165,10 @@ func newFaultBench(t *testing.T, name string) *faultBench {
 		b.last[name] = was
 	}
 
-	clean := copyOf(t, b.stored)
+	clean := kit.CopyStore(t, b.stored)
 	b.start = b.seen(t, clean)
-	m = b.over(t, clean)
-	b.conditions = conditionsOf(b.call(t.Context(), m))
+	m = b.Over(t, clean)
+	b.conditions = kit.Conditions(b.call(t.Context(), m))
 	b.end = b.seen(t, clean)
 	_ = b.call(t.Context(), m)
 	b.endTwice = b.seen(t, clean)
@@ -177,17 +178,12 @@ func newFaultBench(t *testing.T, name string) *faultBench {
 	return b
 }
 
-// over opens a Manager that begins with another store.
-func (s *subject) over(t *testing.T, store keystore.Store) *kms.Manager {
-	return s.Another(t, func(c *kms.Config) { c.Store = store })
-}
-
 // seen is what a process sees that begins now. Keys that were made have no name, and come last.
-func (b *faultBench) seen(t *testing.T, s keystore.Store) []any { return b.by(t, b.over(t, s)) }
+func (b *faultBench) seen(t *testing.T, s keystore.Store) []any { return b.by(t, b.Over(t, s)) }
 
 func (b *faultBench) by(t *testing.T, m *kms.Manager) []any {
 	var made []any
-	all := endOf(t, m)
+	all := kit.Outcome(t, m)
 	for i, one := range all { // that a Shred was begun is told, and is no half of one
 		if in, ok := one.(kms.Instance); ok {
 			in.Shredding = false
@@ -236,11 +232,11 @@ func (b *faultBench) all(t *testing.T) (cells int) {
 // the key, and tells whether there was such a call, and whether that can happen to it.
 func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, fits bool) {
 	what := fmt.Sprintf("%s: call %d, %s, warm: %v", b.name, k, how, warm)
-	store := &faulty{Store: copyOf(t, b.stored), last: maps.Clone(b.last)}
-	m := b.over(t, store)
+	store := &faulty{Store: kit.CopyStore(t, b.stored), last: maps.Clone(b.last)}
+	m := b.Over(t, store)
 	if warm {
-		_, _ = m.DescribeKey(t.Context(), b.id)
-		_, _ = m.DescribeInstance(t.Context(), b.instance)
+		_, _ = m.DescribeKey(t.Context(), b.ID)
+		_, _ = m.DescribeInstance(t.Context(), b.Instance)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -256,7 +252,7 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 		require.Equal(t, storesOwn, panicked, what)
 		require.Equal(t, panics, how, what)
 	}
-	got := conditionsOf(err)
+	got := kit.Conditions(err)
 	if err != nil {
 		require.NotEmpty(t, got, "%s: %v", what, err)
 	}
@@ -277,7 +273,7 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 	}
 	panicked, again := b.try(t.Context(), m)
 	require.Nil(t, panicked, what)
-	if got := conditionsOf(again); !slices.Equal(got, b.conditions) {
+	if got := kit.Conditions(again); !slices.Equal(got, b.conditions) {
 		require.Equal(t, []string{wasDone[b.name]}, got, "%s: %v, then %v", what, err, again)
 		require.Equal(t, b.end, now, what)
 	}
@@ -303,30 +299,30 @@ func (b *faultBench) try(ctx context.Context, m *kms.Manager) (panicked any, err
 // written by this service; it cannot know better. What it writes is refused.
 func TestStaleRead(t *testing.T) {
 	ctx := t.Context()
-	s := newSubject(t, kms.OriginExternal, kms.Enabled)
-	history := remembering(copyOf(t, s.Store))
-	require.NoError(t, only(s.over(t, history).DisableKey(ctx, s.id)))
-	name := "key/" + s.id
+	s := kit.NewSubject(t, kms.OriginExternal, kms.Enabled)
+	history := remembering(kit.CopyStore(t, s.Store))
+	require.NoError(t, kit.Err(s.Over(t, history).DisableKey(ctx, s.ID)))
+	name := "key/" + s.ID
 	was := keystore.Item{Name: name, Value: history.last[name].Value, Version: "older"} // a copy gives versions of its own
 	stale := func() (*faulty, *kms.Manager) {
-		store := &faulty{Store: copyOf(t, history), last: map[string]keystore.Item{name: was}}
-		return store, s.over(t, store)
+		store := &faulty{Store: kit.CopyStore(t, history), last: map[string]keystore.Item{name: was}}
+		return store, s.Over(t, store)
 	}
 
 	store, knows := stale()
-	require.ErrorIs(t, only(knows.Encrypt(ctx, s.id, nil, nil)), kms.ErrDisabled)
+	require.ErrorIs(t, kit.Err(knows.Encrypt(ctx, s.ID, nil, nil)), kms.ErrDisabled)
 	store.arm(answersStale, 1, nil)
-	require.ErrorIs(t, only(knows.Encrypt(ctx, s.id, nil, nil)), kms.ErrDisabled)
+	require.ErrorIs(t, kit.Err(knows.Encrypt(ctx, s.ID, nil, nil)), kms.ErrDisabled)
 	require.False(t, store.fits, "it was not asked")
 
 	store, begins := stale()
 	store.arm(answersStale, 1, nil)
-	require.NoError(t, only(begins.Encrypt(ctx, s.id, nil, nil)), "not told")
+	require.NoError(t, kit.Err(begins.Encrypt(ctx, s.ID, nil, nil)), "not told")
 	require.True(t, store.fits)
 
 	store, begins = stale()
 	store.arm(answersStale, 1, nil)
-	key, err := begins.SetDescription(ctx, s.id, "d")
+	key, err := begins.SetDescription(ctx, s.ID, "d")
 	require.NoError(t, err)
 	require.True(t, store.fits)
 	require.Equal(t, kms.Disabled, key.State, "what was written goes by what stands there")

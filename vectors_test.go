@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
@@ -164,9 +165,9 @@ func TestFrozenItems(t *testing.T) {
 				_, err = kms.Open(t.Context(), f.config(t, s))
 				require.True(t, errors.Is(err, kms.ErrTampered) || errors.Is(err, kms.ErrRoot), "%s at %d: %v", name, i, err)
 			case name[:4] == "key/":
-				require.ErrorIs(t, only(m.DescribeKey(t.Context(), name[4:])), kms.ErrTampered, "%s at %d", name, i)
+				require.ErrorIs(t, kit.Err(m.DescribeKey(t.Context(), name[4:])), kms.ErrTampered, "%s at %d", name, i)
 			default:
-				require.ErrorIs(t, only(m.DescribeKey(t.Context(), name)), kms.ErrTampered, "%s at %d", name, i)
+				require.ErrorIs(t, kit.Err(m.DescribeKey(t.Context(), name)), kms.ErrTampered, "%s at %d", name, i)
 			}
 		}
 		_, err = s.Put(t.Context(), name, version, value)
