@@ -1,8 +1,12 @@
 package kms_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -132,4 +136,95 @@ func TestProviderThatImportsNothing(t *testing.T) {
 	k := kmstest.New(t, func(c *kms.Config) { c.Software = struct{ provider.Provider }{c.Software} })
 	require.ErrorIs(t, kit.Err(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})), kms.ErrUnsupported)
 	require.NoError(t, kit.Err(k.CreateKey(t.Context(), nil)))
+}
+
+// noRSA makes no RSA keys, which takes seconds; TestCreationCutShort and others make them.
+type noRSA struct{ provider.Provider }
+
+func (p noRSA) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+	if strings.HasPrefix(string(spec), "RSA_") {
+		return nil, provider.ErrUnavailable
+	}
+	return p.Provider.Generate(ctx, id, spec, use)
+}
+
+func (p noRSA) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
+	return p.Provider.(provider.Importer).Import(ctx, id, spec, use, key)
+}
+
+// TestEveryOptionOfCreateKey: the full cross product of the options makes the key that was asked
+// for, or refuses with one condition and leaves nothing behind. None panics.
+func TestEveryOptionOfCreateKey(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	k = kmstest.New(t, func(c *kms.Config) { c.Software = noRSA{k.ConfigWith().Software} })
+	kit.Tenant(t, k, "tenant", 100)
+	specs := append(kms.Specs(), "", "RSA_1024", "aes_256")
+	usages := []kms.Usage{"", kms.UsageEncryptDecrypt, kms.UsageSignVerify, kms.UsageGenerateVerifyMac, "ENCRYPT"}
+	refused, made := map[string]int{}, 0
+	for _, spec := range specs {
+		for _, usage := range usages {
+			for _, origin := range []kms.Origin{"", kms.OriginKMS, kms.OriginExternal, "PAPER"} {
+				for _, protection := range []kms.Protection{"", kms.ProtectionSoftware, kms.ProtectionHSM, "PAPER"} {
+					for _, instance := range []string{"", kms.DefaultInstance, "tenant", "nobody"} {
+						o := kms.CreateKeyOptions{Spec: spec, Usage: usage, Origin: origin, Protection: protection, Instance: instance}
+						key, err := k.CreateKey(ctx, &o)
+						if err != nil {
+							conditions := kit.Conditions(err)
+							require.Len(t, conditions, 1, "%+v: %v", o, err)
+							refused[conditions[0]]++
+							continue
+						}
+						made++
+						for want, got := range map[string]string{string(spec): string(key.Spec), string(usage): string(key.Usage), string(origin): string(key.Origin), string(protection): string(key.Protection), instance: key.Instance} {
+							require.True(t, want == "" || want == got, "%+v made %+v", o, key)
+						}
+						again, err := k.DescribeKey(ctx, key.ID)
+						require.NoError(t, err)
+						require.Equal(t, key, again)
+					}
+				}
+			}
+		}
+	}
+	t.Log(made, "made, refused:", refused)
+	require.Greater(t, made, 100)
+	require.Equal(t, made+1, len(kit.Keys(t, k, nil)), "and that of the tenant")
+	require.ElementsMatch(t, []string{"ErrUnsupported", "ErrNotFound", "ErrUnavailable"}, slices.Collect(maps.Keys(refused)))
+}
+
+// TestMadeUpNamesFillNothing: 100 000 IDs that no key has and as many encryption contexts leave
+// nothing in memory.
+func TestMadeUpNamesFillNothing(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.CacheKeys = 8 })
+	id := k.MustCreateKey(t).ID
+	sound, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	round := func(n int) {
+		for i := range n {
+			// The ID is in the 16 bytes after the first three.
+			made := append(bytes.Clone(sound[:3]), fmt.Appendf(nil, "made up %08d", i)...)
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, append(made, sound[19:]...), nil)), kms.ErrNotFound)
+			ec := kms.EncryptionContext{"request": fmt.Sprint(i)}
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, sound, ec)), kms.ErrCiphertext)
+			require.NoError(t, kit.Err(k.GenerateDataKeyWithoutPlaintext(ctx, id, 32, ec)))
+		}
+	}
+	round(1000)
+	before := liveHeap()
+	round(100_000)
+	grown := int64(liveHeap()) - int64(before)
+	t.Log("live heap grew by", grown, "bytes")
+	require.Less(t, grown, int64(1<<20), "ten bytes for each that was made up")
+	require.LessOrEqual(t, kms.Cached(k.Manager), 8)
+	require.NoError(t, kit.Err(k.Decrypt(ctx, sound, nil)))
+}
+
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

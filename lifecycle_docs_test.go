@@ -1,6 +1,7 @@
 package kms_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestLifecycleDocs prints the table and the diagram of the state machine and compares
 // them with doc.go and docs/lifecycle.md; -update writes them there.

@@ -62,9 +62,10 @@ func importToken(ctx context.Context, store keystore.Store, root kms.Root, insta
 	if err != nil {
 		return nil, err
 	}
-	const macSize = sha256.Size
+	// Before the record are a version, the name of who authenticated it behind its length, and a MAC.
+	begin := 2 + int(item.Value[1]) + sha256.Size
 	var record struct{ Store, Root []byte }
-	if err := json.Unmarshal(item.Value[2+len(instance)+macSize:], &record); err != nil {
+	if err := json.Unmarshal(item.Value[begin:], &record); err != nil {
 		return nil, err
 	}
 	secret, err := root.Decrypt(record.Root, framed([]byte("keyhold instance key v1"), record.Store, []byte(instance)))
