@@ -20,14 +20,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(kit.Main(m)) }
 
-// An attack is what one may do who can write to the store: he knows its bytes, all that it once
-// held, and the formats. On does it, and returns the call that would have its fruits.
+// An attack is what somebody may do who can write to the store: they know its bytes, all that it
+// once held, and the formats. Do makes the attack, and returns the call that would profit from it.
 type attack struct {
-	name string
-	on   func(t *testing.T, k *kmstest.KMS) (fruits func(*kms.Manager) error)
-	here error  // what a Manager answers that knew the store before
-	anew error  // and one that is opened afterwards; nil, as above: it is not detected
-	row  string // where it is not: what of docs/threat-model.md says so
+	attack    string
+	do        func(t *testing.T, k *kmstest.KMS) (fruits func(*kms.Manager) error)
+	want      error  // what a Manager answers that knew the store before; nil: it does not detect the attack
+	restarted error  // what a Manager answers that is opened afterwards; nil: it does not detect the attack
+	row       string // what of docs/threat-model.md says so, where one of them does not answer ErrTampered
 }
 
 // Rows of docs/threat-model.md.
@@ -40,43 +40,43 @@ const (
 )
 
 var storeAttacks = []attack{
-	{"a record of before the purge", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	{attack: "a record of before the purge", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		old := kit.StoredValue(t, k, "key/"+id)
 		purged(t, k, id)
 		kit.PutItem(t, k, "key/"+id, old)
 		return decrypts(t, c)
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"a tombstone made a key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "a tombstone made a key", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		purged(t, k, id)
 		change(t, k, "key/"+id, `"destroyedAt":`, `"dueSeenAt":`)
 		return decrypts(t, c)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record of before it was disabled", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record of before it was disabled", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		old := kit.StoredValue(t, k, "key/"+id)
 		require.NoError(t, kit.Err(k.DisableKey(t.Context(), id)))
 		kit.PutItem(t, k, "key/"+id, old)
 		return decrypts(t, c)
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"enabled by hand", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "enabled by hand", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		require.NoError(t, kit.Err(k.DisableKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"disabled":true,`, ``)
 		return decrypts(t, c)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the date put off", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the date put off", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.PendingKey(t, k)
 		change(t, k, "key/"+id, `"deleteAt":"2026`, `"deleteAt":"2027`)
 		return cancels(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the date made past", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the date made past", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.PendingKey(t, k)
 		change(t, k, "key/"+id, `"deleteAt":"2026`, `"deleteAt":"2025`)
 		return cancels(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record with a later date", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record with a later date", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.DisabledKey(t, k)
 		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 300)))
 		old := kit.StoredValue(t, k, "key/"+id)
@@ -85,161 +85,161 @@ var storeAttacks = []attack{
 		k.Clock.AdvanceDays(8)
 		kit.PutItem(t, k, "key/"+id, old)
 		return cancels(t, id)
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"the protection dropped", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "the protection dropped", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.DisabledKey(t, k)
 		require.NoError(t, kit.Err(k.SetDeletionProtection(t.Context(), id, true, "")))
 		change(t, k, "key/"+id, `"protected":true,`, ``)
 		return schedules(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a dependent dropped", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a dependent dropped", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.DisabledKey(t, k)
 		require.NoError(t, kit.Err(k.AddDependent(t.Context(), id, kms.Dependent{Name: "invoices"})))
 		change(t, k, "key/"+id, `"dependents":`, `"doomed":`)
 		return schedules(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record of before the dependent", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record of before the dependent", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.DisabledKey(t, k)
 		old := kit.StoredValue(t, k, "key/"+id)
 		require.NoError(t, kit.Err(k.AddDependent(t.Context(), id, kms.Dependent{Name: "invoices"})))
 		kit.PutItem(t, k, "key/"+id, old)
 		return schedules(t, id)
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"a service's key made a customer's", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "a service's key made a customer's", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		key, err := k.Service("ecs").Key(t.Context())
 		require.NoError(t, err)
 		change(t, k, "key/"+key.ID, `"owner":"SERVICE"`, `"owner":"CUSTOMER"`)
 		return disables(t, key.ID)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the material of another key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the material of another key", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		other, _ := kit.UsedKey(t, k)
 		swapFields(t, k, "key/"+id, "key/"+other, "sealed")
 		return decrypts(t, c)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the material of another version", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the material of another version", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"version":1,`, `"version":2,`)
 		return decrypts(t, c)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the shred secret of another key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the shred secret of another key", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _, _ := kit.ImportedKey(t, k, kit.Material())
 		other, _, _ := kit.ImportedKey(t, k, kit.Material())
 		swapFields(t, k, "key/"+id, "key/"+other, "shred")
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the key of another instance", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the key of another instance", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.Tenant(t, k, "tenant-7", 0)
 		kit.Tenant(t, k, "tenant-8", 0)
 		swapFields(t, k, "instance/tenant-7", "instance/tenant-8", "root")
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the record of another instance", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the record of another instance", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.Tenant(t, k, "tenant-7", 0)
 		kit.Tenant(t, k, "tenant-8", 0)
 		kit.PutItem(t, k, "instance/tenant-7", kit.StoredValue(t, k, "instance/tenant-8"))
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"an alias pointed at another key", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "an alias pointed at another key", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		twoAliases(t, k)
 		kit.PutItem(t, k, "alias/a", kit.StoredValue(t, k, "alias/b"))
 		return encrypts(t, "alias/a")
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"what an alias once named", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "what an alias once named", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		twoAliases(t, k)
 		old := kit.StoredValue(t, k, "alias/a")
 		require.NoError(t, k.UpdateAlias(t.Context(), "alias/a", "alias/b"))
 		kit.PutItem(t, k, "alias/a", old)
 		return encrypts(t, "alias/a")
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"an alias taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "an alias taken away", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		twoAliases(t, k)
 		takeAway(t, k, "alias/a")
 		return encrypts(t, "alias/a")
-	}, kms.ErrTampered, kms.ErrNotFound, rowWrites},
-	{"an instance of before its release", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrNotFound, row: rowWrites},
+	{attack: "an instance of before its release", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.Tenant(t, k, "tenant-7", 0)
 		old := kit.StoredValue(t, k, "instance/tenant-7")
 		require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", kit.Force())))
 		kit.PutItem(t, k, "instance/tenant-7", old)
 		return encrypts(t, id)
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"a release undone by hand", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "a release undone by hand", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		kit.Tenant(t, k, "tenant-7", 0)
 		require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", kit.Force())))
 		change(t, k, "instance/tenant-7", `"releasedAt":`, `"overSeenAt":`)
 		return func(m *kms.Manager) error { return kit.Err(m.DescribeInstance(t.Context(), "tenant-7")) }
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"an expired instance renewed by hand", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "an expired instance renewed by hand", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.Tenant(t, k, "tenant-7", 10)
 		k.Clock.AdvanceDays(11)
 		change(t, k, "instance/tenant-7", `"expiresAt":"2026`, `"expiresAt":"2036`)
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"an instance taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "an instance taken away", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.Tenant(t, k, "tenant-7", 0)
 		takeAway(t, k, "instance/tenant-7")
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"another spec", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "another spec", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		change(t, k, "key/"+id, `"spec":"AES_256"`, `"spec":"AES_128"`)
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"another primary version", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "another primary version", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"primary":2`, `"primary":1`)
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record of before the rotation", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record of before the rotation", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		old := kit.StoredValue(t, k, "key/"+id)
 		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		kit.PutItem(t, k, "key/"+id, old)
 		return encrypts(t, id)
-	}, kms.ErrTampered, nil, rowPutBack},
-	{"a version removed", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowPutBack},
+	{attack: "a version removed", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 		change(t, k, "key/"+id, `"versions":[`, `"versions":[],"doomed":[`)
 		return decrypts(t, c)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"another format", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "another format", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		kit.EditItem(t, k, "key/"+id, func(v []byte) []byte { v[0] ^= 3; return v })
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record cut", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record cut", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		kit.EditItem(t, k, "key/"+id, func(v []byte) []byte { return v[:len(v)/2] })
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record emptied", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record emptied", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		kit.PutItem(t, k, "key/"+id, nil)
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a record taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a record taken away", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		takeAway(t, k, "key/"+id)
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrNotFound, rowWrites},
-	{"the default key taken away", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrNotFound, row: rowWrites},
+	{attack: "the default key taken away", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		require.NoError(t, kit.Err(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)))
 		key, err := k.DescribeKey(t.Context(), kms.DefaultKey)
 		require.NoError(t, err)
 		takeAway(t, k, "key/"+key.ID)
 		return encrypts(t, kms.DefaultKey)
-	}, kms.ErrTampered, nil, rowWrites},
-	{"a record under a new name", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowWrites},
+	{attack: "a record under a new name", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		name := id[:len(id)-1] + map[bool]string{true: "1", false: "0"}[id[len(id)-1] == '0']
 		kit.PutItem(t, k, "key/"+name, kit.StoredValue(t, k, "key/"+id))
 		return encrypts(t, name)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the whole of another store", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the whole of another store", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		other := kmstest.New(t) // it has the same root
 		theirs, _ := kit.UsedKey(t, other)
@@ -248,8 +248,8 @@ var storeAttacks = []attack{
 		}
 		kit.PutItem(t, k, "key/"+id, kit.StoredValue(t, other, "key/"+theirs))
 		return encrypts(t, id)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"a half of another store", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "a half of another store", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		kit.UsedKey(t, k)
 		other := kmstest.New(t)
 		theirs, _ := kit.UsedKey(t, other)
@@ -259,8 +259,8 @@ var storeAttacks = []attack{
 			}
 		}
 		return encrypts(t, theirs)
-	}, kms.ErrTampered, kms.ErrTampered, ""},
-	{"the whole store as it once was", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
+	{attack: "the whole store as it once was", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, c := kit.UsedKey(t, k)
 		before := kit.StoredItems(t, k)
 		purged(t, k, id)
@@ -268,8 +268,8 @@ var storeAttacks = []attack{
 			kit.PutItem(t, k, item.Name, item.Value)
 		}
 		return decrypts(t, c)
-	}, kms.ErrTampered, nil, rowOldStore},
-	{"an older count of uses", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, want: kms.ErrTampered, row: rowOldStore},
+	{attack: "an older count of uses", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		kit.Maintain(t, k)
 		old := kit.StoredValue(t, k, "usage/"+id)
@@ -277,19 +277,19 @@ var storeAttacks = []attack{
 		kit.Maintain(t, k)
 		kit.PutItem(t, k, "usage/"+id, old)
 		return func(m *kms.Manager) error { return kit.Err(m.KeyUsage(t.Context(), id)) }
-	}, nil, nil, rowUsage},
-	{"another count of uses", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, row: rowUsage},
+	{attack: "another count of uses", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := kit.UsedKey(t, k)
 		kit.Maintain(t, k)
 		change(t, k, "usage/"+id, `"uses":1`, `"uses":0`)
 		return func(m *kms.Manager) error { return kit.Err(m.KeyUsage(t.Context(), id)) }
-	}, nil, nil, rowUsage},
-	{"an older allowance in hardware", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, row: rowUsage},
+	{attack: "an older allowance in hardware", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, old := spentKey(t, k)
 		kit.PutItem(t, k, "allowance/"+id, old)
 		return encrypts(t, id)
-	}, nil, nil, rowAllowance},
-	{"a lower allowance in hardware", func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
+	}, row: rowAllowance},
+	{attack: "a lower allowance in hardware", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id, _ := spentKey(t, k)
 		change(t, k, "allowance/"+id, `"versions":{"1":`, `"versions":{"2":`)
 		return func(m *kms.Manager) error { // what this process has of it is no attacker's
@@ -300,7 +300,7 @@ var storeAttacks = []attack{
 			}
 			return nil
 		}
-	}, kms.ErrTampered, kms.ErrTampered, ""},
+	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
 }
 
 // TestStoreAttacks does each attack and holds it to what is said of it, for a Manager that knew the
@@ -312,9 +312,9 @@ func TestStoreAttacks(t *testing.T) {
 		model, err := os.ReadFile("../../../docs/threat-model.md")
 		require.NoError(t, err)
 		for _, a := range storeAttacks {
-			t.Run(a.name, func(t *testing.T) {
+			t.Run(a.attack, func(t *testing.T) {
 				k := kit.New(t, kit.InHardware, func(c *kms.Config) { c.Store = &lossy{Store: c.Store, gone: map[string]bool{}} })
-				fruits := a.on(t, k)
+				fruits := a.do(t, k)
 				is := func(want, err error) {
 					t.Helper()
 					if want == nil {
@@ -324,9 +324,9 @@ func TestStoreAttacks(t *testing.T) {
 						require.Len(t, kit.Conditions(err), 1)
 					}
 				}
-				is(a.here, fruits(k.Manager))
-				is(a.anew, fruits(k.Another(t)))
-				require.Equal(t, a.here != kms.ErrTampered || a.anew != kms.ErrTampered, a.row != "")
+				is(a.want, fruits(k.Manager))
+				is(a.restarted, fruits(k.Another(t)))
+				require.Equal(t, a.want != kms.ErrTampered || a.restarted != kms.ErrTampered, a.row != "")
 				require.True(t, strings.Contains(string(model), a.row), "docs/threat-model.md does not have %q", a.row)
 			})
 		}
