@@ -20,7 +20,7 @@ var errands = map[string]func(t *testing.T) errand{
 	"maintain by the due index": func(t *testing.T) errand {
 		k := pendingIn(t, "acme")
 		k.Clock.Advance(7*24*time.Hour - time.Minute)
-		require.Zero(t, kit.Maintain(t, k).Purged) // a full pass, which counts for a day
+		require.Empty(t, kit.Maintain(t, k).Purged) // a full pass, which counts for a day
 		k.Clock.Advance(time.Minute)
 		return errand{KMS: k, call: doMaintain}
 	},
