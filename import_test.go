@@ -254,7 +254,7 @@ func TestMaterialGone(t *testing.T) {
 	k := kmstest.New(t)
 	key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Origin: kms.OriginExternal})
 	require.NoError(t, err)
-	p, err := kms.ParametersOf(ctx, k.Manager, key.ID, kit.WrappingKey())
+	p, err := k.GetParametersForImport(ctx, key.ID, nil)
 	require.NoError(t, err)
 	wrapped, err := kms.WrapForImport(p, make([]byte, 32))
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// verbs do each operation that has a row to a subject.
+// verbs do each operation that has a row to a Subject.
 var verbs = map[kms.Op]func(context.Context, *kit.Subject) error{
 	kms.OpDescribeKey: func(ctx context.Context, s *kit.Subject) error { return kit.Err(s.DescribeKey(ctx, s.ID)) },
 	kms.OpGenerateDataKey: func(ctx context.Context, s *kit.Subject) error {

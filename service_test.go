@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serviceSubject is the key of a service as everyCall wants it.
+// serviceSubject is the key of a service as kit.EveryCall wants it.
 func serviceSubject(t *testing.T) *kit.Subject {
 	s := kit.NewSubject(t, kms.OriginKMS, kms.Enabled)
 	key, err := s.Service("ecs").Key(t.Context())

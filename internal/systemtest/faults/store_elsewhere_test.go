@@ -120,7 +120,7 @@ func (a *errand) try(t *testing.T, m *kms.Manager, store *faulty, how mishap, k 
 	return called, true
 }
 
-// errandEnd is endOf where keys that were made have no name.
+// errandEnd is kit.Outcome where keys that were made have no name.
 func errandEnd(t *testing.T, before *keystore.Memory, m *kms.Manager) []any {
 	made := func(id string) bool {
 		_, err := before.Get(t.Context(), "key/"+id)

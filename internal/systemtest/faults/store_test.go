@@ -22,7 +22,7 @@ type faultScene struct {
 	origin kms.Origin // OriginExternal, of AES
 	state  kms.State  // Enabled
 	before func(ctx context.Context, s *kit.Subject) error
-	call   func(ctx context.Context, s *kit.Subject, m *kms.Manager) error // as everyCall does
+	call   func(ctx context.Context, s *kit.Subject, m *kms.Manager) error // as kit.EveryCall does
 }
 
 var faultScenes = map[string]faultScene{
@@ -94,7 +94,7 @@ func TestStoreFaults(t *testing.T) {
 		of := reflect.TypeFor[*kms.Manager]()
 		for i := range of.NumMethod() {
 			name := of.Method(i).Name
-			if name == "Run" || name == "Close" || name == "Service" { // see everyCall
+			if name == "Run" || name == "Close" || name == "Service" { // see kit.EveryCall
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
