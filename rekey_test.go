@@ -367,23 +367,6 @@ func TestShredMissesNoItem(t *testing.T) {
 	}
 }
 
-// TestShredForeign: what is none of the service's is told, and keeps nothing else.
-func TestShredForeign(t *testing.T) {
-	ctx := t.Context()
-	k := kmstest.New(t)
-	id, c := kit.UsedKey(t, k)
-	bad, _ := kit.UsedKey(t, k)
-	kit.EditItem(t, k, "key/"+bad, func(v []byte) []byte { return v[:50] })
-	kit.PutItem(t, k, "alias/noise", []byte("noise"))
-	shredded, err := k.Shred(ctx, kms.DefaultInstance)
-	require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err))
-	require.Contains(t, err.Error(), bad)
-	require.Contains(t, err.Error(), "alias/noise")
-	require.False(t, shredded.Shredding)
-	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
-	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
-}
-
 // TestShredAndRoot: a root that was rotated by another process does not shred, and one that is
 // rotated between a Shred that was killed and the next is the one that finishes.
 func TestShredAndRoot(t *testing.T) {

@@ -86,3 +86,20 @@ func openAsOwner(t *testing.T, c, material, shred []byte) ([]byte, bool) {
 	}
 	return padded[32:], true
 }
+
+// TestShredForeign: what is none of the service's is told, and keeps nothing else.
+func TestShredForeign(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id, c := kit.UsedKey(t, k)
+	bad, _ := kit.UsedKey(t, k)
+	kit.EditItem(t, k, "key/"+bad, func(v []byte) []byte { return v[:50] })
+	kit.PutItem(t, k, "alias/noise", []byte("noise"))
+	shredded, err := k.Shred(ctx, kms.DefaultInstance)
+	require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err))
+	require.Contains(t, err.Error(), bad)
+	require.Contains(t, err.Error(), "alias/noise")
+	require.False(t, shredded.Shredding)
+	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+}
