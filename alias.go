@@ -3,8 +3,11 @@ package kms
 import (
 	"context"
 	"iter"
+	"strings"
+	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
 )
 
 // Alias is a name of a key.
@@ -111,7 +114,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 		}
 		for item, failed := range m.store.List(ctx, aliasSegment, "") {
 			if failed != nil {
-				err = unavailable(c.op, "", "the key store", failed)
+				err = c.storeFailed("", failed)
 				yield(Alias{}, err)
 				return
 			}
@@ -140,7 +143,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 // changeAlias reads an alias, lets decide say which key it is to name (the zero ID: none),
 // and writes that, from the start again if somebody else was quicker.
 func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyID, error)) error {
-	for {
+	return c.retry(ctx, "", func() error {
 		current, err := m.loadAlias(ctx, c, alias)
 		if err != nil {
 			return err
@@ -153,12 +156,133 @@ func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide
 		if err != nil {
 			return err
 		}
-		err = m.writeAlias(ctx, c, alias, current, id)
-		if !errors.Is(err, errStale) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
+		return m.writeAlias(ctx, c, alias, current, id)
+	})
+}
+
+// validAlias tells whether a name could be an alias.
+func validAlias(s string) bool {
+	name, ok := strings.CutPrefix(s, aliasSegment)
+	return ok && name != "" && len(s) <= MaxAlias && only(name, alphanumeric+"/_-")
+}
+
+// checkAlias refuses what could be no alias, and what callers may not name.
+func (c *call) checkAlias(alias string) error {
+	switch {
+	case !validAlias(alias):
+		return invalid(c.op, "the alias")
+	case strings.HasPrefix(alias, reservedAliases):
+		return invalid(c.op, "the alias begins with alias/acs, which is reserved for service keys")
+	}
+	return nil
+}
+
+// aliasNotFound is ErrNotFound with the code for aliases.
+func aliasNotFound(op Op) error {
+	return &aliasError{refusal{op: op, cond: ErrNotFound, text: "no such alias"}}
+}
+
+type aliasError struct{ refusal }
+
+func (*aliasError) code() string { return "Forbidden.AliasNotFound" }
+
+// aliasRecord is the item of an alias. A deleted alias has the zero Key.
+type aliasRecord struct {
+	Key keyID  `json:"key"`
+	Seq uint64 `json:"seq"`
+}
+
+// An aliasEntry is an alias as it was read. The zero id: there is no such alias.
+type aliasEntry struct {
+	id      keyID
+	text    string
+	seq     uint64
+	version keystore.Version
+	readAt  time.Time
+}
+
+func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
+	known := m.latestAliases.before(alias)
+	_, err := m.putHome(ctx, c, alias, current.version, aliasRecord{Key: id, Seq: current.seq + 1})
+	if err == nil {
+		m.latestAliases.saw(alias, current.seq+1, known)
+	}
+	m.aliases.drop(alias)
+	return written(c.op, "", err)
+}
+
+// alive tells whether the key of an alias is still there.
+func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
+	if id == (keyID{}) {
+		return false, nil
+	}
+	probe := *c
+	e, err := m.fetch(ctx, &probe, id)
+	switch {
+	case refusedAs(err, ErrUnavailable):
+		return false, err
+	case err != nil:
+		return !refusedAs(err, ErrNotFound), nil // a record that was changed is there
+	}
+	ie, err := m.instanceOf(ctx, &probe, e.record.in.id)
+	if err != nil {
+		return false, err
+	}
+	return e.record.state(ie, c.now()) != Deleted, nil
+}
+
+// aliasTarget is what an alias names, from memory where that is fresh enough.
+func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	if err := m.aliasChanges.follow(ctx, c); err != nil {
+		return aliasEntry{}, c.storeFailed("", err)
+	}
+	a, ok := m.aliases.get(alias)
+	if ok && m.aliasChanges.holds(&a.readAt, c) {
+		return a, nil
+	}
+	mark := m.aliases.mark(alias)
+	a, err := m.loadAlias(ctx, c, alias)
+	if err == nil && a.id != (keyID{}) {
+		m.aliases.put(alias, a, mark)
+	}
+	return a, err
+}
+
+// loadAlias reads an alias from the store.
+func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	sent, known := m.clock(), m.latestAliases.before(alias)
+	item, err := m.store.Get(ctx, alias)
+	var a aliasEntry
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+	case err != nil:
+		return aliasEntry{}, c.storeFailed("", err)
+	default:
+		item.Name = alias
+		if a, err = m.readAlias(ctx, c, item); err != nil {
+			return aliasEntry{}, err
 		}
 	}
+	switch older, err := m.latestAliases.older(ctx, a.seq, known); {
+	case err != nil:
+		return aliasEntry{}, c.storeFailed("", err)
+	case older:
+		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias: "+putBack, nil)
+	}
+	m.latestAliases.saw(alias, a.seq, known)
+	a.readAt = sent
+	return a, nil
+}
+
+func (m *Manager) readAlias(ctx context.Context, c *call, item keystore.Item) (aliasEntry, error) {
+	var rec aliasRecord
+	tampered := refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	if err := m.readHome(ctx, c, item.Name, item.Value, &rec, tampered); err != nil {
+		return aliasEntry{}, err
+	}
+	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
+	if rec.Key != (keyID{}) {
+		a.text = rec.Key.String()
+	}
+	return a, nil
 }

@@ -26,6 +26,8 @@ type allowanceRecord struct {
 
 const allowanceSegment = "allowance/"
 
+func allowanceItem(id keyID) string { return allowanceSegment + id.String() }
+
 // The first block that a process takes for a key version, and the largest. Each is twice the one
 // before: a process that ends loses about what it used, and a busy one seldom asks.
 const (
@@ -91,43 +93,41 @@ func (m *Manager) takeBlock(ctx context.Context, c *call, v tallied, a *allowanc
 
 // reserve hands out up to n encryptions of a key version: it is written down before any is done.
 func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (uint64, error) {
-	name := allowanceSegment + v.id.String()
-	for {
-		rec, version, err := m.loadAllowance(ctx, c, name, v.id)
+	err := c.retry(ctx, c.keyID, func() error {
+		rec, version, err := m.loadAllowance(ctx, c, v.id)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		given := rec.Versions[v.version]
 		if given >= m.allowances.most {
-			return 0, &refusal{op: c.op, keyID: c.keyID, cond: ErrLimit, text: "this version of it has encrypted as often as a hardware key may",
+			return &refusal{op: c.op, keyID: c.keyID, cond: ErrLimit, text: "this version of it has encrypted as often as a hardware key may",
 				hint: "Rotate the key with RotateKey: its next version encrypts as often again. Where it has imported material, move on to a new key with ReEncrypt."}
 		}
 		n = min(n, m.allowances.most-given)
 		rec.Versions[v.version] = given + n
-		rec.Seq++
-		in := m.home.Load().in
-		value, err := in.encodeItem(name, rec)
-		if err != nil {
-			return 0, errors.NewAssertionErrorWithWrappedErrf(err, "kms: encoding an allowance")
+		if err := m.putAllowance(ctx, c, rec, version); err != nil && !errors.Is(err, keystore.ErrConflict) {
+			return c.storeFailed(c.keyID, err)
+		} else if err != nil {
+			return errStale
 		}
-		if _, err = m.putHome(ctx, c, in, name, version, value); err == nil {
-			return n, nil
-		}
-		if !errors.Is(err, keystore.ErrConflict) {
-			return 0, unavailable(c.op, c.keyID, "the key store", err)
-		}
-		if ctx.Err() != nil {
-			return 0, unavailable(c.op, c.keyID, "", context.Cause(ctx))
-		}
-	}
+		return nil
+	})
+	return n, err
+}
+
+// putAllowance writes what was handed out of a key. Its errors are those of putHome.
+func (m *Manager) putAllowance(ctx context.Context, c *call, rec *allowanceRecord, version keystore.Version) error {
+	rec.Seq++
+	_, err := m.putHome(ctx, c, allowanceItem(rec.Key), version, rec)
+	return err
 }
 
 // loadAllowance reads what was handed out of a key. What somebody else wrote there is ErrTampered:
 // without the number nothing more is handed out.
-func (m *Manager) loadAllowance(ctx context.Context, c *call, name string, id keyID) (*allowanceRecord, keystore.Version, error) {
+func (m *Manager) loadAllowance(ctx context.Context, c *call, id keyID) (*allowanceRecord, keystore.Version, error) {
 	rec := new(allowanceRecord)
 	tampered := refuseBecause(c.op, c.keyID, ErrTampered, "the count of its encryptions", nil)
-	version, err := m.getHome(ctx, c, name, c.keyID, rec, tampered)
+	version, err := m.getHome(ctx, c, allowanceItem(id), c.keyID, rec, tampered)
 	switch {
 	case err != nil:
 		return nil, "", err

@@ -56,7 +56,7 @@ func (c *call) also(op Op) *call {
 // a key on which no date bears does without.
 func (c *call) began() time.Time {
 	if c.clock.IsZero() {
-		c.again()
+		c.reread()
 	}
 	return c.clock
 }
@@ -64,8 +64,8 @@ func (c *call) began() time.Time {
 // now is the time that the call goes by: when it began; for a change, when it decides.
 func (c *call) now() time.Time { return recorded(c.began()) }
 
-// again reads the clock again.
-func (c *call) again() { c.clock = c.m.clock() }
+// reread reads the clock again.
+func (c *call) reread() { c.clock = c.m.clock() }
 
 // second is now as uses are dated, in seconds since 1970.
 func (c *call) second() int64 {

@@ -87,7 +87,7 @@ func (m *Manager) putDue(ctx context.Context, c *call, at time.Time, id keyID) e
 	}
 	_, err := m.store.Put(ctx, dueItem(at, id), "", nil)
 	if err != nil && !errors.Is(err, keystore.ErrConflict) { // it stands there
-		return unavailable(c.op, id.String(), "the key store", err)
+		return c.storeFailed(id.String(), err)
 	}
 	return nil
 }

@@ -155,7 +155,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 		}
 		for item, failed := range m.store.List(ctx, instanceSegment, "") {
 			if failed != nil {
-				err = unavailable(c.op, "", "the key store", failed)
+				err = c.storeFailed("", failed)
 				yield(Instance{}, err)
 				return
 			}

@@ -169,25 +169,18 @@ func (m *Manager) loadMakers(ctx context.Context, c *call, at oldLocator) (rec m
 // addMaker notes that a key of the key store has a locator. It comes before the key itself: a
 // note of a key that is not there does no harm.
 func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyID) error {
-	for {
+	return c.retry(ctx, "", func() error {
 		rec, version, err := m.loadMakers(ctx, c, at)
 		if err != nil || slices.Contains(rec.Keys, id) {
 			return err
 		}
 		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
-		in := m.home.Load().in
-		value, err := in.encodeItem(at.item(), rec)
-		if err != nil {
+		_, err = m.putHome(ctx, c, at.item(), version, rec)
+		if errors.Is(err, errTooLarge) {
 			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
 		}
-		_, err = m.putHome(ctx, c, in, at.item(), version, value)
-		if err = written(c.op, "", err); !errors.Is(err, errStale) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return written(c.op, "", err)
+	})
 }
 
 // unlisted yields the keys of sources whose ID sorts behind after and not behind last, where

@@ -101,7 +101,7 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err := m.keyChanges.follow(ctx, c); err != nil {
 		c.keyID = id.String()
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	}
 	e, ok := m.keys.get(id)
 	if !ok || !m.keyChanges.holds(e.readAt, c) {
@@ -129,7 +129,7 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	}
 	mac := macOf(item.Value)
 	e := &entry{version: item.Version, mac: [macSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
@@ -162,7 +162,7 @@ func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known sight
 	older, err := m.latestKeys.older(ctx, seq, known)
 	switch {
 	case err != nil:
-		return unavailable(c.op, c.keyID, "the key store", err)
+		return c.storeFailed(c.keyID, err)
 	case older:
 		return refuseBecause(c.op, c.keyID, ErrTampered, putBack, nil)
 	}

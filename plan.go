@@ -83,7 +83,7 @@ func (m *Manager) PlanDeletion(ctx context.Context, ref string) (_ DeletionPlan,
 func (m *Manager) aliasesOf(ctx context.Context, c *call, id keyID) (names []string, err error) {
 	for item, failed := range m.store.List(ctx, aliasSegment, "") {
 		if failed != nil {
-			return nil, unavailable(c.op, c.keyID, "the key store", failed)
+			return nil, c.storeFailed(c.keyID, failed)
 		}
 		if a, tampered := m.readAlias(ctx, c, item); tampered == nil && a.id == id {
 			names = append(names, item.Name)

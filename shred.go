@@ -52,57 +52,53 @@ func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err e
 }
 
 // beginShred gives an instance a further key and keeps the former, unless it has both already.
-func (m *Manager) beginShred(ctx context.Context, c *call, id string) (*instance, error) {
-	for {
+func (m *Manager) beginShred(ctx context.Context, c *call, id string) (in *instance, err error) {
+	err = c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		c.again()
+		c.reread()
 		if rec.state(c.now()) == InstanceReleased {
-			return nil, instanceGone(c.op, id)
+			return instanceGone(c.op, id)
 		}
 		root := *m.root.Load()
 		key, err := rec.key(c.op, root) // another process may have rotated the root
 		if err != nil {
-			return nil, err
+			return err
 		}
 		clear(key)
 		was, err := m.openInstance(c, rec)
 		if err != nil || was.former != nil {
-			return was, err
+			in = was
+			return err
 		}
 		rec.Former, rec.Generation, rec.KeyedAt = rec.Sealed, rec.Generation+1, c.now()
-		in, err := rec.newKey(c.op, root)
-		if err != nil {
-			return nil, err
+		if in, err = rec.newKey(c.op, root); err != nil {
+			return err
 		}
 		in.former = was
-		if err := m.rekey(ctx, c, rec, in, version); !errors.Is(err, errStale) {
-			return in, err
-		}
-		if ctx.Err() != nil {
-			return nil, unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return m.rekey(ctx, c, rec, in, version)
+	})
+	return in, err
 }
 
-// endShred drops the former key, unless somebody else was quicker.
-func (m *Manager) endShred(ctx context.Context, c *call, in *instance) (*instanceRecord, error) {
-	for {
-		rec, version, err := m.getInstance(ctx, c, in.id)
+// endShred drops the former key, unless another process has.
+func (m *Manager) endShred(ctx context.Context, c *call, in *instance) (rec *instanceRecord, err error) {
+	err = c.retry(ctx, "", func() error {
+		var version keystore.Version
+		rec, version, err = m.getInstance(ctx, c, in.id)
 		if err != nil || rec.Generation != in.generation || len(rec.Former) == 0 {
-			return rec, err
+			return err
 		}
 		rec.Former = nil
-		if err := m.rekey(ctx, c, rec, in.alone(), version); !errors.Is(err, errStale) {
+		err := m.rekey(ctx, c, rec, in.alone(), version)
+		if !errors.Is(err, errStale) {
 			m.forgetAll() // records that were opened with the former key
-			return rec, err
 		}
-		if ctx.Err() != nil {
-			return nil, unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return err
+	})
+	return rec, err
 }
 
 // rekey writes the record of an instance whose keys are others now, and makes them known. That
@@ -158,7 +154,7 @@ func (s *shredding) everything(ctx context.Context) error {
 		for item, err := range s.m.store.List(ctx, segment, "") {
 			if err != nil {
 				_ = s.all.wait()
-				return unavailable(s.c.op, "", "the key store", err)
+				return s.c.storeFailed("", err)
 			}
 			named, ok := instanceNamed(item.Value)
 			if !ok {
@@ -167,7 +163,7 @@ func (s *shredding) everything(ctx context.Context) error {
 			if named != s.in.id {
 				continue
 			}
-			if err := s.all.do(func() error { return s.again(ctx, segment, item) }); err != nil {
+			if err := s.all.do(func() error { return s.reseal(ctx, segment, item) }); err != nil {
 				_ = s.all.wait()
 				return err
 			}
@@ -176,8 +172,8 @@ func (s *shredding) everything(ctx context.Context) error {
 	return s.all.wait()
 }
 
-// again seals and authenticates an item under the new key, unless it is already.
-func (s *shredding) again(ctx context.Context, segment string, item keystore.Item) error {
+// reseal seals and authenticates an item under the new key, unless it is already.
+func (s *shredding) reseal(ctx context.Context, segment string, item keystore.Item) error {
 	for {
 		if _, done := s.in.wrote(item.Name, item.Value); done {
 			return nil
@@ -200,11 +196,11 @@ func (s *shredding) again(ctx context.Context, segment string, item keystore.Ite
 			s.changed++
 			return nil
 		case !errors.Is(err, keystore.ErrConflict):
-			return unavailable(s.c.op, "", "the key store", err)
+			return s.c.storeFailed("", err)
 		}
 		name := item.Name
 		if item, err = s.m.store.Get(ctx, name); err != nil {
-			return unavailable(s.c.op, "", "the key store", err)
+			return s.c.storeFailed("", err)
 		}
 		item.Name = name
 	}

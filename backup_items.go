@@ -2,14 +2,18 @@ package kms
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/xaes"
+	"github.com/keyhold/kms/legacy"
 )
 
 // A backupReader reads a backup once, from the instance to the closing, and checks all of it:
@@ -202,4 +206,132 @@ func (info *BackupInfo) count(r *record) {
 	if !r.DestroyedAt.IsZero() {
 		info.Tombstones++
 	}
+}
+
+// In the frames of a backup stand items, each a byte that says what it is, the length (4) of
+// its body, and the body:
+//
+//	1  instance key (32) | instance record, JSON       once, the first
+//	5  the count of a hardware key, JSON               one for each that encrypted, ascending
+//	2  key ID (36) | record, as the key store has it   one for each key, ascending
+//	3  key ID (36) | name                              one for each alias of these keys, ascending
+//	4  the closing, JSON                               once, the last
+const (
+	backupInstance = 1 + iota
+	backupKey
+	backupAlias
+	backupEnd
+	backupCount
+)
+
+// backupOrder is the order of items, by what they are; 0: no item.
+var backupOrder = [256]int{backupInstance: 1, backupCount: 2, backupKey: 3, backupAlias: 4, backupEnd: 5}
+
+// maxBackupItem bounds the body of an item, in bytes.
+const maxBackupItem = maxRecord + 4096
+
+const keyIDSize = 36 // of the text of a key ID
+
+// A backupClosing says of what there was before it that it was all.
+type backupClosing struct {
+	Keys       int    `json:"keys"`
+	Tombstones int    `json:"tombstones"`
+	Aliases    int    `json:"aliases"`
+	Tampered   int    `json:"tampered"`
+	Digest     []byte `json:"digest"` // of the keys, as digest makes it
+}
+
+func writeBackupItem(w io.Writer, kind byte, head, rest []byte) error {
+	var start [5]byte
+	start[0] = kind
+	binary.BigEndian.PutUint32(start[1:], uint32(len(head)+len(rest)))
+	for _, part := range [][]byte{start[:], head, rest} {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strictly fills v from JSON that says what json.Marshal writes, and no more.
+func strictly(body []byte, v any) error {
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	if d.Decode(v) != nil || d.InputOffset() != int64(len(body)) {
+		return errRecord
+	}
+	return nil
+}
+
+// What was written by an earlier version, or by a bug, is looked at once more before it is
+// brought back: whatever is checked when a key is made is checked when it is restored.
+
+// sound tells whether an instance could have been made as it stands in a backup.
+func (rec *instanceRecord) sound(h *backupHeader) bool {
+	const op = OpRestore // nobody sees these errors
+	level := rec.Protection == ProtectionSoftware || rec.Protection == ProtectionHSM
+	if rec.ID == DefaultInstance {
+		level = rec.Protection == "" && rec.ExpiresAt.IsZero()
+	}
+	return level && rec.ID == h.Instance && bytes.Equal(rec.Store, h.Store) && len(rec.Sealed) == 0 && len(rec.Former) == 0 && rec.Generation == 0 &&
+		checkText(op, rec.Name, "", MaxInstanceName) == nil && checkText(op, rec.ProtectedWhy, "", MaxDescription) == nil
+}
+
+// sound tells whether a key could have been made and changed to what its record says, and
+// whether all opens that is sealed in it.
+func (r *record) sound() bool {
+	return r.soundFacts() && r.soundTexts() && r.soundMaterial()
+}
+
+func (r *record) soundFacts() bool {
+	_, used := specs[r.Spec].use(r.Usage)
+	owned := r.Service == ""
+	if r.Owner == OwnerService {
+		owned = validServiceCode(r.Service)
+	}
+	return used && r.Usage != "" && owned &&
+		slices.Contains([]Origin{OriginKMS, OriginExternal}, r.Origin) &&
+		slices.Contains([]Protection{ProtectionSoftware, ProtectionHSM}, r.Protection) &&
+		slices.Contains([]Owner{OwnerCustomer, OwnerService}, r.Owner) &&
+		checkRotation(int(r.RotationDays)) == nil && r.BrownShare <= millionths
+}
+
+func (r *record) soundTexts() bool {
+	const op = OpRestore
+	return checkText(op, r.Description, "", MaxDescription) == nil && checkText(op, r.ProtectedWhy, "", MaxDescription) == nil &&
+		checkTags(op, r.Tags) == nil && !slices.ContainsFunc(r.Dependents, func(d Dependent) bool { return d.check(op) != nil })
+}
+
+func (r *record) soundMaterial() bool {
+	for i := range r.Versions {
+		if i > 0 && r.Versions[i-1].Version >= r.Versions[i].Version {
+			return false
+		}
+	}
+	if len(r.Versions) > 0 && (r.version(r.Primary) < 0 || r.version(0) >= 0 || !r.DestroyedAt.IsZero()) {
+		return false
+	}
+	for _, list := range [][]keyVersion{r.Versions, r.Doomed} {
+		for i := range list {
+			material, err := r.in.openMaterial(r.ID, &list[i])
+			clear(material)
+			if err != nil {
+				return false
+			}
+		}
+	}
+	for i := range r.Old {
+		v := &r.Old[i]
+		material, err := r.in.seal.Open(nil, v.Sealed, r.in.oldContext(r.ID, i, v))
+		clear(material)
+		if err != nil || !legacy.ValidScheme(v.Scheme) || !legacy.ValidLocator(v.Locator) {
+			return false
+		}
+	}
+	if r.Shred == nil {
+		return r.Fingerprint == nil
+	}
+	shred, err := r.in.seal.Open(nil, r.Shred, r.in.shredContext(r.ID))
+	clear(shred)
+	return err == nil && len(shred) == 32 && len(r.Fingerprint) == macSize
 }

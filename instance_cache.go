@@ -52,7 +52,7 @@ func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*inst
 // freshInstance is an instance as it stands, from memory where that is fresh enough.
 func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
 	if err := m.instanceChanges.follow(ctx, c); err != nil {
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	}
 	ie, ok := m.instances.get(id)
 	if ok && m.instanceChanges.holds(&ie.readAt, c) {
@@ -109,7 +109,7 @@ func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanc
 	switch {
 	case absent:
 	case err != nil:
-		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+		return nil, "", c.storeFailed(c.keyID, err)
 	default:
 		if rec, err = m.readInstance(ctx, c, id, item.Value); err != nil {
 			return nil, "", err
@@ -117,7 +117,7 @@ func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanc
 	}
 	switch older, err := m.latestInstances.older(ctx, rec.Seq, known); {
 	case err != nil:
-		return nil, "", unavailable(c.op, c.keyID, "the key store", err)
+		return nil, "", c.storeFailed(c.keyID, err)
 	case older:
 		return nil, "", tamperedInstance(c.op, id)
 	case absent:
@@ -176,30 +176,23 @@ func (m *Manager) updateInstance(ctx context.Context, op Op, id string, bad erro
 
 // changeInstance reads an instance that is not Released, lets change change it, and writes
 // it if it is still what was read; else again from the start.
-func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change func(c *call, rec *instanceRecord) error) (*instanceRecord, error) {
-	for {
-		rec, version, err := m.getInstance(ctx, c, id)
-		if err != nil {
-			return nil, err
+func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change func(c *call, rec *instanceRecord) error) (rec *instanceRecord, err error) {
+	err = c.retry(ctx, "", func() error {
+		var version keystore.Version
+		if rec, version, err = m.getInstance(ctx, c, id); err != nil {
+			return err
 		}
-		c.again()
+		c.reread()
 		if rec.state(c.now()) == InstanceReleased {
-			return nil, instanceGone(c.op, id)
+			return instanceGone(c.op, id)
 		}
 		before := *rec
-		if err := change(c, rec); err != nil {
-			return nil, err
+		if err := change(c, rec); err != nil || rec.equal(&before) {
+			return err
 		}
-		if rec.equal(&before) {
-			return rec, nil
-		}
-		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
-			return rec, err
-		}
-		if ctx.Err() != nil {
-			return nil, unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return m.writeInstance(ctx, c, rec, version)
+	})
+	return rec, err
 }
 
 // writeInstance puts the record of an instance with its next sequence number in place of the
@@ -213,12 +206,8 @@ func (m *Manager) writeInstance(ctx context.Context, c *call, rec *instanceRecor
 func (m *Manager) writeInstanceBy(ctx context.Context, c *call, by *instance, rec *instanceRecord, old keystore.Version) (keystore.Version, error) {
 	rec.Seq++
 	name := instanceItem(rec.ID)
-	value, err := by.encodeItem(name, rec)
-	if err != nil {
-		return "", badDate(c.op)
-	}
 	known := m.latestInstances.before(rec.ID)
-	version, err := m.putHome(ctx, c, by, name, old, value)
+	version, err := m.putHomeBy(ctx, c, by, name, old, rec)
 	if err == nil {
 		m.latestInstances.saw(rec.ID, rec.Seq, known)
 	}

@@ -14,10 +14,10 @@ import (
 // that there is, for Shred may have passed that place before. A replacement needs no such look:
 // what Shred has sealed anew is at another version.
 
-// again is what an item that does not fit an instance is to be tried with next: the keys that
+// retryWith is what an item that does not fit an instance is to be tried with next: the keys that
 // the instance has by now, or what stands in its place by now; with neither it is nil. Whoever
 // goes on with another value than he read has a version that is over, and will not put anything.
-func (m *Manager) again(ctx context.Context, c *call, in *instance, name string, value []byte) (*instance, []byte, error) {
+func (m *Manager) retryWith(ctx context.Context, c *call, in *instance, name string, value []byte) (*instance, []byte, error) {
 	newer, err := m.newer(ctx, c, in)
 	if err != nil || newer != nil {
 		return newer, value, err
@@ -27,7 +27,7 @@ func (m *Manager) again(ctx context.Context, c *call, in *instance, name string,
 	case errors.Is(err, keystore.ErrNotFound), err == nil && bytes.Equal(item.Value, value):
 		return nil, nil, nil
 	case err != nil:
-		return nil, nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, nil, c.storeFailed(c.keyID, err)
 	}
 	return in, item.Value, nil
 }
@@ -60,7 +60,7 @@ func (m *Manager) newerHome(ctx context.Context, c *call, in *instance) (*instan
 	case errors.Is(err, keystore.ErrNotFound), err == nil && item.Version == home.version:
 		return nil, nil
 	case err != nil:
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	}
 	found, err := m.reopenHome(c, item, in)
 	if refusedAs(err, ErrTampered) {
@@ -71,7 +71,7 @@ func (m *Manager) newerHome(ctx context.Context, c *call, in *instance) (*instan
 	}
 	switch older, err := m.latestInstances.older(ctx, found.rec.Seq, known); {
 	case err != nil:
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	case older:
 		return nil, nil
 	}

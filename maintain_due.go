@@ -54,7 +54,7 @@ func (m *Manager) maintainDue(ctx context.Context, c *call, last fullPass, repor
 	looked := map[keyID]bool{} // and whether there is something left to do
 	for item, err := range m.store.List(ctx, dueSegment, dueSegment+from.Format(dueMinute)) {
 		if err != nil {
-			return append(failed, unavailable(c.op, "", "the key store", err))
+			return append(failed, c.storeFailed("", err))
 		}
 		at, id, ok := parseDue(item.Name)
 		if !ok {
@@ -95,7 +95,7 @@ func (m *Manager) maintainOne(ctx context.Context, c *call, id keyID, report *Re
 	case errors.Is(err, keystore.ErrNotFound): // it was not made after all
 		return false, nil
 	case err != nil:
-		return true, unavailable(c.op, id.String(), "the key store", err)
+		return true, c.storeFailed(id.String(), err)
 	}
 	s, err := m.scanItem(ctx, c, item)
 	if s == nil {
@@ -163,7 +163,7 @@ func (m *Manager) allDue(ctx context.Context, c *call) (map[string]bool, error) 
 	known := map[string]bool{}
 	for item, err := range m.store.List(ctx, dueSegment, dueSegment+c.now().Format(dueMinute)) {
 		if err != nil {
-			return nil, unavailable(c.op, "", "the key store", err)
+			return nil, c.storeFailed("", err)
 		}
 		known[item.Name] = true
 	}
@@ -180,12 +180,7 @@ func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, ver
 }
 
 func (m *Manager) keepFullPass(ctx context.Context, c *call, version keystore.Version) error {
-	in := m.home.Load().in
-	value, err := in.encodeItem(fullPassItem, fullPass{BegunAt: c.now()})
-	if err != nil {
-		return badDate(c.op)
-	}
-	_, err = m.putHome(ctx, c, in, fullPassItem, version, value)
+	_, err := m.putHome(ctx, c, fullPassItem, version, fullPass{BegunAt: c.now()})
 	if err = written(c.op, "", err); errors.Is(err, errStale) { // another process had a full pass
 		return nil
 	}
