@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -56,15 +57,15 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 	if _, err := m.allow(ctx, c, e.record); err != nil {
 		return err
 	}
-	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
 		if err := c.authorize(ctx, Request{KeyID: current.text, Alias: alias}); err != nil {
-			return keyID{}, err
+			return keyid.ID{}, err
 		}
 		switch {
 		case op == OpCreateAlias && alive:
-			return keyID{}, refuse(op, "", ErrExists)
+			return keyid.ID{}, refuse(op, "", ErrExists)
 		case op == OpUpdateAlias && !alive:
-			return keyID{}, aliasNotFound(op)
+			return keyid.ID{}, aliasNotFound(op)
 		default:
 			return id, nil
 		}
@@ -78,15 +79,15 @@ func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 	if err := c.checkAlias(alias); err != nil {
 		return err
 	}
-	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
 		c.keyID = current.text
 		if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias}); err != nil {
-			return keyID{}, err
+			return keyid.ID{}, err
 		}
 		if !alive {
-			return keyID{}, aliasNotFound(c.op)
+			return keyid.ID{}, aliasNotFound(c.op)
 		}
-		return keyID{}, nil
+		return keyid.ID{}, nil
 	})
 }
 
@@ -99,7 +100,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 		var err error
 		c := m.begin(OpListAliases)
 		defer c.end(ctx, &err)
-		var of keyID
+		var of keyid.ID
 		if ref == "" {
 			err = c.authorize(ctx, Request{})
 		} else if of, err = m.resolve(ctx, c, ref); err == nil {
@@ -142,7 +143,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 
 // changeAlias reads an alias, lets decide say which key it is to name (the zero ID: none),
 // and writes that, from the start again if somebody else was quicker.
-func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyID, error)) error {
+func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyid.ID, error)) error {
 	return c.retry(ctx, "", func() error {
 		current, err := m.loadAlias(ctx, c, alias)
 		if err != nil {
@@ -188,20 +189,20 @@ func (*aliasError) code() string { return "Forbidden.AliasNotFound" }
 
 // aliasRecord is the item of an alias. A deleted alias has the zero Key.
 type aliasRecord struct {
-	Key keyID  `json:"key"`
-	Seq uint64 `json:"seq"`
+	Key keyid.ID `json:"key"`
+	Seq uint64   `json:"seq"`
 }
 
 // An aliasEntry is an alias as it was read. The zero id: there is no such alias.
 type aliasEntry struct {
-	id      keyID
+	id      keyid.ID
 	text    string
 	seq     uint64
 	version keystore.Version
 	readAt  time.Time
 }
 
-func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyID) error {
+func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyid.ID) error {
 	known := m.latestAliases.before(alias)
 	_, err := m.putHome(ctx, c, alias, current.version, aliasRecord{Key: id, Seq: current.seq + 1})
 	if err == nil {
@@ -212,8 +213,8 @@ func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current
 }
 
 // alive tells whether the key of an alias is still there.
-func (m *Manager) alive(ctx context.Context, c *call, id keyID) (bool, error) {
-	if id == (keyID{}) {
+func (m *Manager) alive(ctx context.Context, c *call, id keyid.ID) (bool, error) {
+	if id == (keyid.ID{}) {
 		return false, nil
 	}
 	probe := *c
@@ -242,7 +243,7 @@ func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (alias
 	}
 	mark := m.aliases.mark(alias)
 	a, err := m.loadAlias(ctx, c, alias)
-	if err == nil && a.id != (keyID{}) {
+	if err == nil && a.id != (keyid.ID{}) {
 		m.aliases.put(alias, a, mark)
 	}
 	return a, err
@@ -281,7 +282,7 @@ func (m *Manager) readAlias(ctx context.Context, c *call, item keystore.Item) (a
 		return aliasEntry{}, err
 	}
 	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
-	if rec.Key != (keyID{}) {
+	if rec.Key != (keyid.ID{}) {
 		a.text = rec.Key.String()
 	}
 	return a, nil

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -19,14 +21,14 @@ const MaxHSMUses = 1 << 31
 // processes. What a process was given and did not use is lost when it ends, so that the number is
 // never too low.
 type allowanceRecord struct {
-	Key      keyID             `json:"key"`
+	Key      keyid.ID          `json:"key"`
 	Seq      uint64            `json:"seq"`
 	Versions map[uint32]uint64 `json:"versions"`
 }
 
 const allowanceSegment = "allowance/"
 
-func allowanceItem(id keyID) string { return allowanceSegment + id.String() }
+func allowanceItem(id keyid.ID) string { return allowanceSegment + id.String() }
 
 // The first block that a process takes for a key version, and the largest. Each is twice the one
 // before: a process that ends loses about what it used, and a busy one seldom asks.
@@ -58,10 +60,10 @@ func (a *allowances) of(v tallied) *allowance {
 
 // spend takes one encryption of the primary version from its allowance, if it has one.
 func (m *Manager) spend(ctx context.Context, c *call, e *entry) error {
-	if e.header.suite != suiteHSM {
+	if e.header.Suite != wire.HSM {
 		return nil
 	}
-	v := tallied{e.header.id, e.header.version}
+	v := tallied{e.header.ID, e.header.Version}
 	a := m.allowances.of(v)
 	for a.left.Add(-1) < 0 {
 		if err := m.takeBlock(ctx, c, v, a); err != nil {
@@ -124,7 +126,7 @@ func (m *Manager) putAllowance(ctx context.Context, c *call, rec *allowanceRecor
 
 // loadAllowance reads what was handed out of a key. What somebody else wrote there is ErrTampered:
 // without the number nothing more is handed out.
-func (m *Manager) loadAllowance(ctx context.Context, c *call, id keyID) (*allowanceRecord, keystore.Version, error) {
+func (m *Manager) loadAllowance(ctx context.Context, c *call, id keyid.ID) (*allowanceRecord, keystore.Version, error) {
 	rec := new(allowanceRecord)
 	tampered := refuseBecause(c.op, c.keyID, ErrTampered, "the count of its encryptions", nil)
 	version, err := m.getHome(ctx, c, allowanceItem(id), c.keyID, rec, tampered)

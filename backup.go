@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -134,7 +135,7 @@ func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byt
 	return nil
 }
 
-func (b *backupWriter) writeAliases(ctx context.Context, keys []keyID) error {
+func (b *backupWriter) writeAliases(ctx context.Context, keys []keyid.ID) error {
 	for item, err := range b.m.store.List(ctx, aliasSegment, "") {
 		if err != nil {
 			return b.c.storeFailed("", err)
@@ -144,7 +145,7 @@ func (b *backupWriter) writeAliases(ctx context.Context, keys []keyID) error {
 			b.info.Tampered++
 			continue
 		}
-		if _, ours := slices.BinarySearchFunc(keys, a.id, keyID.compare); !ours {
+		if _, ours := slices.BinarySearchFunc(keys, a.id, keyid.ID.Compare); !ours {
 			continue
 		}
 		if err := b.item(backupAlias, []byte(a.text), []byte(item.Name)); err != nil {
@@ -210,7 +211,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 }
 
 // writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending.
-func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyID, err error) {
+func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err error) {
 	for s, err := range b.m.recordsOf(ctx, b.c, b.in) {
 		switch {
 		case s == nil:
@@ -295,7 +296,7 @@ func (b *backupWriter) writeCounts(ctx context.Context) error {
 // count reads the count of a key.
 func (b *backupReader) count(body []byte) (*allowanceRecord, error) {
 	count := new(allowanceRecord)
-	if strictly(body, count) != nil || count.Key == (keyID{}) || count.Versions == nil {
+	if strictly(body, count) != nil || count.Key == (keyid.ID{}) || count.Versions == nil {
 		return nil, b.bad("the count of a key")
 	}
 	return count, nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/legacy"
 )
@@ -62,8 +63,8 @@ type backupVisitor struct {
 func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo, error) {
 	defer b.wipe()
 	info := BackupInfo{Instance: b.rec.ID, Name: b.rec.Name, At: b.header.At}
-	var ids []keyID // of the keys so far, ascending
-	var lastCount keyID
+	var ids []keyid.ID // of the keys so far, ascending
+	var lastCount keyid.ID
 	sum, lastAlias := newDigest(), ""
 	for last := byte(backupInstance); ; {
 		if ctx.Err() != nil {
@@ -83,7 +84,7 @@ func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo
 			switch {
 			case err != nil:
 				return info, err
-			case lastCount.compare(count.Key) >= 0:
+			case lastCount.Compare(count.Key) >= 0:
 				return info, b.bad("its counts are not in order")
 			}
 			lastCount = count.Key
@@ -95,7 +96,7 @@ func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo
 			switch {
 			case err != nil:
 				return info, err
-			case len(ids) > 0 && ids[len(ids)-1].compare(r.ID) >= 0:
+			case len(ids) > 0 && ids[len(ids)-1].Compare(r.ID) >= 0:
 				return info, b.bad("its keys are not in order")
 			}
 			ids = append(ids, r.ID)
@@ -167,7 +168,7 @@ func (b *backupReader) record(body []byte) (*record, error) {
 		return nil, b.bad("a key")
 	}
 	text := string(body[:keyIDSize])
-	id, ok := parseKeyID(text)
+	id, ok := keyid.Parse(text)
 	if !ok {
 		return nil, b.bad("the ID of a key")
 	}
@@ -179,13 +180,13 @@ func (b *backupReader) record(body []byte) (*record, error) {
 }
 
 // alias reads an alias of one of the keys.
-func (b *backupReader) alias(body []byte, ids []keyID) (Alias, error) {
+func (b *backupReader) alias(body []byte, ids []keyid.ID) (Alias, error) {
 	if len(body) < keyIDSize {
 		return Alias{}, b.bad("an alias")
 	}
 	a := Alias{KeyID: string(body[:keyIDSize]), Name: string(body[keyIDSize:])}
-	id, ok := parseKeyID(a.KeyID)
-	if _, known := slices.BinarySearchFunc(ids, id, keyID.compare); !ok || !known || !validAlias(a.Name) {
+	id, ok := keyid.Parse(a.KeyID)
+	if _, known := slices.BinarySearchFunc(ids, id, keyid.ID.Compare); !ok || !known || !validAlias(a.Name) {
 		return Alias{}, b.bad("an alias")
 	}
 	return a, nil

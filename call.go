@@ -3,6 +3,8 @@ package kms
 import (
 	"context"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // Request is what Config.Authorize decides on.
@@ -82,7 +84,7 @@ func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
 		if c.tally.count(c.op, c.second()) {
-			id, _ := parseKeyID(c.keyID)
+			id, _ := keyid.Parse(c.keyID)
 			c.m.usage.wake(c.tally, id, c.version)
 		}
 	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -56,16 +57,16 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-func dueItem(at time.Time, id keyID) string {
+func dueItem(at time.Time, id keyid.ID) string {
 	return dueSegment + at.UTC().Format(dueMinute) + "/" + id.String()
 }
 
 // parseDue reads what dueItem wrote, and nothing else.
-func parseDue(name string) (at time.Time, id keyID, ok bool) {
+func parseDue(name string) (at time.Time, id keyid.ID, ok bool) {
 	minute, text, _ := strings.Cut(strings.TrimPrefix(name, dueSegment), "/")
 	at, err := time.Parse(dueMinute, minute)
-	if id, ok = parseKeyID(text); !ok || err != nil || dueItem(at, id) != name {
-		return time.Time{}, keyID{}, false
+	if id, ok = keyid.Parse(text); !ok || err != nil || dueItem(at, id) != name {
+		return time.Time{}, keyid.ID{}, false
 	}
 	return at, id, true
 }
@@ -81,7 +82,7 @@ func (m *Manager) noteDue(ctx context.Context, c *call, r *record) error {
 }
 
 // putDue has Maintain look at a key at a time, or now where that is past.
-func (m *Manager) putDue(ctx context.Context, c *call, at time.Time, id keyID) error {
+func (m *Manager) putDue(ctx context.Context, c *call, at time.Time, id keyid.ID) error {
 	if now := m.now(); at.Before(now) {
 		at = now
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -94,14 +95,14 @@ func (m *Manager) makeDataKey(ctx context.Context, c *call, dst []byte, ref stri
 		return nil, err
 	}
 	out := e.begin(dst, len(plaintext))
-	bound := bind(out[len(dst):], ec)
+	bound := wire.Bind(out[len(dst):], ec)
 	if maker, ok := key.Key.(provider.DataKeyGenerator); ok {
-		out, err = maker.GenerateDataKey(ctx, out, plaintext, bound.data)
+		out, err = maker.GenerateDataKey(ctx, out, plaintext, bound.Data)
 	} else {
 		rand.Read(plaintext)
-		out, err = key.Encrypt(ctx, out, plaintext, bound.data)
+		out, err = key.Encrypt(ctx, out, plaintext, bound.Data)
 	}
-	bound.free()
+	bound.Free()
 	if out, err = sealed(c, len(dst), out, err); err != nil {
 		clear(plaintext)
 	}
@@ -195,9 +196,9 @@ func (m *Manager) seal(ctx context.Context, c *call, e *entry, dst, plaintext []
 		return nil, err
 	}
 	out := e.begin(dst, len(plaintext))
-	bound := bind(out[len(dst):], ec)
-	out, err = key.Encrypt(ctx, out, plaintext, bound.data)
-	bound.free()
+	bound := wire.Bind(out[len(dst):], ec)
+	out, err = key.Encrypt(ctx, out, plaintext, bound.Data)
+	bound.Free()
 	return sealed(c, len(dst), out, err)
 }
 
@@ -213,10 +214,10 @@ func (m *Manager) sealingKey(ctx context.Context, c *call, e *entry) (*openKey, 
 
 // begin appends the header of a ciphertext of size bytes to dst, with room for all of it.
 func (e *entry) begin(dst []byte, size int) []byte {
-	if room := headerSize + overhead + size; cap(dst)-len(dst) < room {
+	if room := wire.HeaderSize + wire.Overhead + size; cap(dst)-len(dst) < room {
 		dst = append(make([]byte, 0, len(dst)+room), dst...)
 	}
-	return e.header.append(dst)
+	return e.header.Append(dst)
 }
 
 // sealed is a ciphertext, behind n bytes of something else, as the provider answered it.
@@ -236,7 +237,7 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 	if err := ec.check(c.op); err != nil {
 		return nil, err
 	}
-	h, payload, ok := parseHeader(ciphertext)
+	h, payload, ok := wire.Parse(ciphertext)
 	if !ok {
 		plaintext, err := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
 		if err != nil {
@@ -245,35 +246,35 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 		return moved(dst, plaintext), nil
 	}
 	if m.ask != nil {
-		c.keyID = h.id.String()
+		c.keyID = h.ID.String()
 		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
 			return nil, err
 		}
 	}
-	e, err := m.find(ctx, c, h.id)
+	e, err := m.find(ctx, c, h.ID)
 	if err != nil {
 		if refusedAs(err, ErrNotFound) {
 			// Another system's ciphertext may look like one that names a key that is not here.
 			if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
 				return moved(dst, plaintext), nil
 			}
-			c.keyID = h.id.String()
+			c.keyID = h.ID.String()
 		}
 		return nil, err
 	}
-	if h.suite != e.header.suite {
+	if h.Suite != e.header.Suite {
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}
-	key, err := m.open(ctx, c, e, h.version)
+	key, err := m.open(ctx, c, e, h.Version)
 	if err != nil {
 		if errors.Is(err, errNoVersion) {
 			return nil, refuse(c.op, c.keyID, ErrCiphertext)
 		}
 		return nil, err
 	}
-	bound := bind(ciphertext[:headerSize], ec)
-	plaintext, err := key.Decrypt(ctx, dst, payload, bound.data)
-	bound.free()
+	bound := wire.Bind(ciphertext[:wire.HeaderSize], ec)
+	plaintext, err := key.Decrypt(ctx, dst, payload, bound.Data)
+	bound.Free()
 	if err != nil {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}

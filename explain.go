@@ -179,7 +179,7 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 	case OpCreateKey:
 		id = cmp.Or(id, DefaultInstance)
 	case OpCreateInstance:
-		id = cmp.Or(id, m.ids.next(c.now()).String())
+		id = cmp.Or(id, m.ids.Next(c.now()).String())
 	}
 	x.Instance = id
 	if err := c.nameInstance(ctx, id); err != nil {

@@ -3,21 +3,24 @@ package kms
 import (
 	"context"
 	"slices"
+
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/wire"
 )
 
 // What the fuzz targets, the frozen vectors and the sweep for leaks may see and do.
 
 // Reassemble parses a ciphertext and writes what it found again.
 func Reassemble(ciphertext []byte) ([]byte, bool) {
-	h, payload, ok := parseHeader(ciphertext)
-	return append(h.append(nil), payload...), ok
+	h, payload, ok := wire.Parse(ciphertext)
+	return append(h.Append(nil), payload...), ok
 }
 
 // CanonicalContext is the one encoding of an encryption context, and HashContext what
 // stands for it in the associated data.
-func CanonicalContext(ec EncryptionContext) []byte { return ec.canonical(nil) }
+func CanonicalContext(ec EncryptionContext) []byte { return wire.AppendContext(nil, ec) }
 
-func HashContext(ec EncryptionContext) []byte { return bind(nil, ec).data }
+func HashContext(ec EncryptionContext) []byte { return wire.Bind(nil, ec).Data }
 
 // Authenticate makes an item of any content, as the Manager itself would write it.
 func Authenticate(m *Manager, name string, body []byte) []byte {
@@ -27,7 +30,7 @@ func Authenticate(m *Manager, name string, body []byte) []byte {
 
 // RewriteRecord decodes the item of a key and encodes what it found again.
 func RewriteRecord(m *Manager, id string, value []byte) ([]byte, error) {
-	parsed, _ := parseKeyID(id)
+	parsed, _ := keyid.Parse(id)
 	r, err := m.home.Load().in.decodeRecord(parsed, id, value)
 	if err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func AddVersion(ctx context.Context, m *Manager, id string) error {
 // Insides are the values that a Manager holds behind pointers that few printers follow:
 // the instance, and of a key that was used its entry, record and opened key.
 func Insides(m *Manager, id string) map[string]any {
-	parsed, _ := parseKeyID(id)
+	parsed, _ := keyid.Parse(id)
 	e, _ := m.keys.get(parsed)
 	return map[string]any{
 		"instance": m.home.Load(), "entry": e, "record": e.record, "provider.Key": *e.primary.Load(),

@@ -7,6 +7,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/wire"
 )
 
 // What the tests may see of the table, and do to a record, that callers may not.
@@ -63,9 +66,9 @@ func Algorithms() []SigningAlgorithm { return slices.Sorted(maps.Keys(signingSpe
 
 // Readdress makes a ciphertext name another key.
 func Readdress(ciphertext []byte, keyID string) []byte {
-	h, payload, _ := parseHeader(ciphertext)
-	h.id, _ = parseKeyID(keyID)
-	return append(h.append(nil), payload...)
+	h, payload, _ := wire.Parse(ciphertext)
+	h.ID, _ = keyid.Parse(keyID)
+	return append(h.Append(nil), payload...)
 }
 
 // ReadMaterial takes a private key of a spec as an import does.
@@ -167,7 +170,7 @@ func Cached(m *Manager) (n int) {
 // ShredSecret opens the shred secret of an imported key, as one with the root could.
 func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
 	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
-	key, _ := parseKeyID(id)
+	key, _ := keyid.Parse(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
 		return nil, err
@@ -187,7 +190,7 @@ func LimitUses(m *Manager, most, first uint64) {
 // Material opens the material of the primary version of a key, as one with the root could.
 func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
 	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
-	key, _ := parseKeyID(id)
+	key, _ := keyid.Parse(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -84,7 +85,7 @@ func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err e
 // fingerprint tells the same material again. Its key is the shred secret: equal material of
 // two keys does not show, no guess can be tried without the instance key, and it stays with
 // the key wherever a backup brings that.
-func fingerprint(shred []byte, id keyID, spec Spec, identity []byte) []byte {
+func fingerprint(shred []byte, id keyid.ID, spec Spec, identity []byte) []byte {
 	h := hmac.New(sha256.New, shred)
 	h.Write(framed([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity))
 	return h.Sum(nil)
@@ -93,7 +94,7 @@ func fingerprint(shred []byte, id keyID, spec Spec, identity []byte) []byte {
 // workingKey is the key of n bytes that an imported symmetric key works with: not the material
 // itself, so that the same material in another key opens nothing, and nothing at all without
 // the shred secret, which is destroyed with the key.
-func workingKey(id keyID, version uint32, material, shred []byte, n int) ([]byte, error) {
+func workingKey(id keyid.ID, version uint32, material, shred []byte, n int) ([]byte, error) {
 	info := framed([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
 	return hkdf.Key(sha256.New, material, shred, string(info), n)
 }

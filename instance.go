@@ -92,7 +92,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		o = *opts
 	}
 	if o.ID == "" {
-		o.ID = m.ids.next(c.now()).String()
+		o.ID = m.ids.Next(c.now()).String()
 	}
 	level, err := m.level(c.op, o.Protection)
 	switch {

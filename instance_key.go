@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
@@ -103,28 +104,28 @@ func sealedBy(key *xaes.Key, dst, plaintext, where []byte) ([]byte, error) {
 }
 
 // sealMaterial seals the material of a key version for the place where it belongs.
-func (in *instance) sealMaterial(id keyID, version uint32, material []byte) ([]byte, error) {
+func (in *instance) sealMaterial(id keyid.ID, version uint32, material []byte) ([]byte, error) {
 	return sealedBy(in.seal, nil, material, in.materialContext(id, version))
 }
 
-func (in *instance) openMaterial(id keyID, v *keyVersion) ([]byte, error) {
+func (in *instance) openMaterial(id keyid.ID, v *keyVersion) ([]byte, error) {
 	return in.seal.Open(nil, v.Sealed, in.materialContext(id, v.Version))
 }
 
-func (in *instance) materialContext(id keyID, version uint32) []byte {
+func (in *instance) materialContext(id keyid.ID, version uint32) []byte {
 	return framed([]byte("keyhold material v1"), in.storeID, []byte(in.id), id[:], binary.BigEndian.AppendUint32(nil, version))
 }
 
-func (in *instance) shredContext(id keyID) []byte {
+func (in *instance) shredContext(id keyid.ID) []byte {
 	return framed([]byte("keyhold shred secret v1"), in.storeID, []byte(in.id), id[:])
 }
 
-func (in *instance) oldContext(id keyID, i int, v *oldVersion) []byte {
+func (in *instance) oldContext(id keyid.ID, i int, v *oldVersion) []byte {
 	n := binary.BigEndian.AppendUint32(nil, uint32(i))
 	return framed([]byte("keyhold legacy material v1"), in.storeID, []byte(in.id), id[:], n, []byte(v.Scheme), []byte(v.Locator))
 }
 
-func (in *instance) tokenContext(id keyID) []byte {
+func (in *instance) tokenContext(id keyid.ID) []byte {
 	return framed([]byte("keyhold import token v1"), in.storeID, []byte(in.id), id[:])
 }
 

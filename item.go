@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -171,7 +172,7 @@ func (m *Manager) recordsOf(ctx context.Context, c *call, in *instance) iter.Seq
 				continue
 			}
 			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
-			if id, ok := parseKeyID(s.text); !ok {
+			if id, ok := keyid.Parse(s.text); !ok {
 				err = refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
 			} else if s.record, err = m.decodeKey(ctx, c, in, id, s.text, item.Value); err != nil && !refusedAs(err, ErrTampered) {
 				yield(nil, err)
@@ -187,7 +188,7 @@ func (m *Manager) recordsOf(ctx context.Context, c *call, in *instance) iter.Seq
 // readRecord reads the record of the key that is listed under text. It is ErrNotFound where
 // the instance of the key was released, whose key it takes to read it.
 func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
-	id, ok := parseKeyID(text)
+	id, ok := keyid.Parse(text)
 	if !ok {
 		return nil, refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
 	}
@@ -208,7 +209,7 @@ func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []
 }
 
 // decodeKey reads the record of a key of an instance.
-func (m *Manager) decodeKey(ctx context.Context, c *call, in *instance, id keyID, text string, value []byte) (r *record, err error) {
+func (m *Manager) decodeKey(ctx context.Context, c *call, in *instance, id keyid.ID, text string, value []byte) (r *record, err error) {
 	err = m.decode(ctx, c, in, keyItem(text), value, refuse(c.op, text, ErrTampered), func(in *instance, value []byte) (err error) {
 		r, err = in.decodeRecord(id, text, value)
 		return err

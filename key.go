@@ -163,7 +163,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	if err := checkTags(c.op, o.Tags); err != nil {
 		return nil, err
 	}
-	id := m.ids.next(c.now())
+	id := m.ids.Next(c.now())
 	return &record{
 		ID: id, Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS),
 		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now(),

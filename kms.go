@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
 )
@@ -32,11 +33,11 @@ type Manager struct {
 	purgeDelay  time.Duration
 	onRelease   func(context.Context, *Manager, Instance) error
 	maxVersions int
-	ids         idSource
+	ids         keyid.Source
 
 	allowances allowances
 
-	keys         *cache[keyID, *entry]
+	keys         *cache[keyid.ID, *entry]
 	keyChanges   *follower
 	aliases      *cache[string, aliasEntry]
 	aliasChanges *follower
@@ -44,7 +45,7 @@ type Manager struct {
 	instances       *cache[string, *instanceEntry]
 	instanceChanges *follower
 
-	latestKeys      *latest[keyID]
+	latestKeys      *latest[keyid.ID]
 	latestAliases   *latest[string]
 	latestInstances *latest[string]
 
@@ -75,10 +76,10 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		m.providers[ProtectionHSM] = cfg.HSM
 	}
 	seed := maphash.MakeSeed()
-	byID := func(id keyID) uint64 {
+	byID := func(id keyid.ID) uint64 {
 		return binary.LittleEndian.Uint64(id[8:]) * 0x9E3779B97F4A7C15 >> 20
 	}
-	m.keys = newCache[keyID, *entry](cfg.cacheKeys(), byID)
+	m.keys = newCache[keyid.ID, *entry](cfg.cacheKeys(), byID)
 	byName := func(s string) uint64 { return maphash.String(seed, s) }
 	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), byName)
 	m.instances = newCache[string, *instanceEntry](cfg.cacheKeys(), byName)
@@ -114,7 +115,7 @@ func (m *Manager) now() time.Time { return recorded(m.clock()) }
 func recorded(t time.Time) time.Time { return t.Round(0).UTC() }
 
 func (m *Manager) forgetKey(name string) {
-	if id, ok := parseKeyID(strings.TrimPrefix(name, keySegment)); ok {
+	if id, ok := keyid.Parse(strings.TrimPrefix(name, keySegment)); ok {
 		m.keys.drop(id)
 	}
 }

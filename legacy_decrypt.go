@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/legacy"
 )
 
@@ -38,7 +39,7 @@ func (m *Manager) decryptOld(ctx context.Context, c *call, at []oldLocator, ciph
 	return nil, refuse(c.op, c.keyID, ErrCiphertext)
 }
 
-func (m *Manager) decryptOldWith(ctx context.Context, c *call, id keyID, at []oldLocator, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+func (m *Manager) decryptOldWith(ctx context.Context, c *call, id keyid.ID, at []oldLocator, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
 	if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
 		return nil, err
 	}

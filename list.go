@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"slices"
+
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // ListOptions says which keys to list. A field that is empty allows all; a key is listed
@@ -70,7 +72,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 }
 
 func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
-	if _, ok := parseKeyID(o.After); !ok && o.After != "" {
+	if _, ok := keyid.Parse(o.After); !ok && o.After != "" {
 		return invalid(c.op, "After is not a key ID")
 	}
 	return c.authorize(ctx, Request{})

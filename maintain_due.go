@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -51,7 +52,7 @@ func (m *Manager) maintainKeys(ctx context.Context, c *call, report *Report) (fa
 // maintainDue takes the next steps of the keys that the due index names.
 func (m *Manager) maintainDue(ctx context.Context, c *call, last fullPass, report *Report) (failed []error) {
 	from, through := m.lookedThrough(last), c.now().Add(-lookAgain)
-	looked := map[keyID]bool{} // and whether there is something left to do
+	looked := map[keyid.ID]bool{} // and whether there is something left to do
 	for item, err := range m.store.List(ctx, dueSegment, dueSegment+from.Format(dueMinute)) {
 		if err != nil {
 			return append(failed, c.storeFailed("", err))
@@ -89,7 +90,7 @@ func (m *Manager) lookedThrough(last fullPass) time.Time {
 }
 
 // maintainOne takes the next steps of one key, and tells whether there is something left to do.
-func (m *Manager) maintainOne(ctx context.Context, c *call, id keyID, report *Report) (pending bool, err error) {
+func (m *Manager) maintainOne(ctx context.Context, c *call, id keyid.ID, report *Report) (pending bool, err error) {
 	item, err := m.store.Get(ctx, keyItem(id.String()))
 	switch {
 	case errors.Is(err, keystore.ErrNotFound): // it was not made after all

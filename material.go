@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // WrappingSpec is the RSA key under which material is wrapped on its way in.
@@ -46,7 +48,7 @@ type ImportParameters struct {
 // importToken is what a token holds, sealed: with it, any process can finish what another
 // began, and the store keeps nothing of it.
 type importToken struct {
-	Key       keyID             `json:"key"`
+	Key       keyid.ID          `json:"key"`
 	Algorithm WrappingAlgorithm `json:"algorithm"`
 	Private   []byte            `json:"private"` // of the wrapping key: PKCS #8
 	ExpiresAt time.Time         `json:"expires"`
@@ -145,7 +147,7 @@ func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error
 // sweep destroys what was doomed, at once. What it cannot do now Maintain does.
 func (m *Manager) sweep(ctx context.Context, keyID string) {
 	c := m.begin(OpDeleteKeyMaterial)
-	id, _ := parseKeyID(keyID)
+	id, _ := keyid.Parse(keyID)
 	if e, err := m.load(ctx, c, id); err == nil && len(e.record.Doomed) > 0 {
 		_ = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
 	}

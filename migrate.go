@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // maxOld bounds what a record holds of a key's life in another system, in bytes.
@@ -29,7 +30,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	if instance == "" {
 		instance = DefaultInstance
 	}
-	id, ok := parseKeyID(keyID)
+	id, ok := keyid.Parse(keyID)
 	switch {
 	case !ok:
 		return Key{}, invalid(c.op, "the key is not named by its ID")
@@ -94,7 +95,7 @@ func notLegacy(op Op, keyID string) error {
 }
 
 // takeOver makes the record of a key that is taken over, and the notes that lead to it.
-func (m *Manager) takeOver(ctx context.Context, c *call, id keyID, ie *instanceEntry) (*record, error) {
+func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instanceEntry) (*record, error) {
 	known := m.legacy.keys[id]
 	r := known.record(id, ie.in)
 	r.Owner = OwnerCustomer

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"iter"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // A record is what the key store holds of a key. It stores facts; the state follows
@@ -18,7 +20,7 @@ import (
 type record struct {
 	// What every use of the key reads stands together.
 	in            *instance    // where it lives
-	ID            keyID        `json:"id"`
+	ID            keyid.ID     `json:"id"`
 	Disabled      bool         `json:"disabled,omitempty"`
 	Protected     bool         `json:"protected,omitempty"`
 	Primary       uint32       `json:"primary,omitempty"`
@@ -163,7 +165,7 @@ func macOf(value []byte) (mac [macSize]byte) {
 
 // decodeRecord reads the record of the key id. What was written with the former key of an
 // instance that is shredded is sealed anew in memory, so that all goes on with the present one.
-func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, error) {
+func (in *instance) decodeRecord(id keyid.ID, text string, value []byte) (*record, error) {
 	if in.former != nil {
 		if _, present := in.wrote(keyItem(text), value); !present {
 			r, err := in.former.decodeRecord(id, text, value)

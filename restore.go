@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
@@ -77,7 +78,7 @@ type restoring struct {
 	header *backupHeader
 	key    *xaes.Key // the backup key
 	opts   RestoreOptions
-	buried map[keyID]bool // by RestoreOptions.Tombstones
+	buried map[keyid.ID]bool // by RestoreOptions.Tombstones
 	backup *backupReader
 	in     *instance // what is restored into
 
@@ -96,9 +97,9 @@ func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	if until := rs.opts.ExpiresAt; !until.IsZero() && !until.After(rs.c.now()) {
 		return invalid(rs.c.op, "the instance's expiry is not in the future")
 	}
-	rs.buried = make(map[keyID]bool, len(rs.opts.Tombstones))
+	rs.buried = make(map[keyid.ID]bool, len(rs.opts.Tombstones))
 	for _, t := range rs.opts.Tombstones {
-		id, ok := parseKeyID(t.KeyID)
+		id, ok := keyid.Parse(t.KeyID)
 		if !ok {
 			return invalid(rs.c.op, "a tombstone of no key ID")
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -125,7 +126,7 @@ func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known s
 
 // restoreAlias gives a key its name again, unless that names another key now.
 func (rs *restoring) restoreAlias(ctx context.Context, a Alias) error {
-	id, _ := parseKeyID(a.KeyID)
+	id, _ := keyid.Parse(a.KeyID)
 	return rs.c.retry(ctx, "", func() error {
 		current, err := rs.m.loadAlias(ctx, rs.c, a.Name)
 		if refusedAs(err, ErrTampered) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -96,22 +97,22 @@ func rotateEvery(days int) func(*call, *record) error {
 func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, err error) {
 	c := m.begin(OpDescribeKey)
 	defer c.end(ctx, &err)
-	h, _, ok := parseHeader(ciphertext)
+	h, _, ok := wire.Parse(ciphertext)
 	if !ok {
 		return m.oldNeedsRewrap(ctx, c, ciphertext)
 	}
-	c.keyID = h.id.String()
+	c.keyID = h.ID.String()
 	if err := c.authorize(ctx, Request{KeyID: c.keyID}); err != nil {
 		return false, err
 	}
-	e, err := m.find(ctx, c, h.id)
+	e, err := m.find(ctx, c, h.ID)
 	if err != nil {
 		return false, err
 	}
-	if e.record.version(h.version) < 0 {
+	if e.record.version(h.Version) < 0 {
 		return false, refuse(c.op, c.keyID, ErrCiphertext)
 	}
-	return h.version != e.record.Primary, nil
+	return h.Version != e.record.Primary, nil
 }
 
 // rotationDue tells whether the policy of a key in that state asks for a rotation now.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -224,7 +225,7 @@ func (s *shredding) anew(segment string, item keystore.Item) ([]byte, bool) {
 		return s.in.authenticate(item.Name, body), ok
 	}
 	text := strings.TrimPrefix(item.Name, keySegment)
-	id, ok := parseKeyID(text)
+	id, ok := keyid.Parse(text)
 	if !ok {
 		return nil, false
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -66,7 +67,7 @@ func (m *Manager) KeyUsage(ctx context.Context, ref string) (_ KeyUsage, err err
 	return m.keyUsage(ctx, c, e.record.ID)
 }
 
-func (m *Manager) keyUsage(ctx context.Context, c *call, id keyID) (KeyUsage, error) {
+func (m *Manager) keyUsage(ctx context.Context, c *call, id keyid.ID) (KeyUsage, error) {
 	kept, _, err := m.loadUsage(ctx, c, id)
 	if err != nil {
 		return KeyUsage{}, err
@@ -92,7 +93,7 @@ func (m *Manager) flushUsage(ctx context.Context, c *call) error {
 	return errors.Join(failed...)
 }
 
-func (m *Manager) keepUsage(ctx context.Context, c *call, id keyID, counted *usageRecord) error {
+func (m *Manager) keepUsage(ctx context.Context, c *call, id keyid.ID, counted *usageRecord) error {
 	return c.retry(ctx, id.String(), func() error {
 		kept, version, err := m.loadUsage(ctx, c, id)
 		if err != nil {
@@ -107,7 +108,7 @@ func (m *Manager) keepUsage(ctx context.Context, c *call, id keyID, counted *usa
 
 // loadUsage reads what is kept of the use of a key; nothing is kept of one that was never
 // used. What somebody else wrote there is as nothing: no key stops for the want of it.
-func (m *Manager) loadUsage(ctx context.Context, c *call, id keyID) (*usageRecord, keystore.Version, error) {
+func (m *Manager) loadUsage(ctx context.Context, c *call, id keyid.ID) (*usageRecord, keystore.Version, error) {
 	none := &usageRecord{Key: id}
 	name := usageSegment + id.String()
 	var kept usageRecord
@@ -134,7 +135,7 @@ var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion,
 
 // countRefusal counts a use that was refused because of what the key is.
 func (c *call) countRefusal(err error) {
-	id, ok := parseKeyID(c.keyID)
+	id, ok := keyid.Parse(c.keyID)
 	if ok && slices.ContainsFunc(countedRefusals, func(cond error) bool { return refusedAs(err, cond) }) {
 		c.m.usage.refuse(id, Attempt{At: c.now(), Op: c.op, Code: Code(err)}, refusedAs(err, ErrPendingDeletion))
 	}
@@ -143,7 +144,7 @@ func (c *call) countRefusal(err error) {
 // A usageRecord is the item of what is known of the use of a key. It is evidence and no fact
 // of the key, and so has an item of its own, which is written when there is time for it.
 type usageRecord struct {
-	Key         keyID           `json:"key"`
+	Key         keyid.ID        `json:"key"`
 	Seq         uint64          `json:"seq,omitempty"`
 	Versions    []versionRecord `json:"versions,omitempty"` // ascending
 	Refused     uint64          `json:"refused,omitempty"`
@@ -172,7 +173,7 @@ func (v versionRecord) tally() *tally {
 	return t
 }
 
-func (r *refusedTally) record(id keyID) *usageRecord {
+func (r *refusedTally) record(id keyid.ID) *usageRecord {
 	return &usageRecord{Key: id, Refused: r.count, LastRefused: r.last, Attempts: r.attempts}
 }
 

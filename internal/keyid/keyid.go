@@ -1,20 +1,22 @@
-package kms
+// Package keyid makes and reads the IDs of keys.
+package keyid
 
 import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"sync"
 	"time"
 )
 
-// keyID identifies a key for ever: a UUID of version 7 (RFC 9562), so that the IDs of
-// a store grow with time and its writes stay together. No ID is used twice.
-type keyID [16]byte
+// ID identifies a key permanently. It is a UUID of version 7 (RFC 9562), so the IDs of a store grow
+// with time and its writes stay together. No ID is used twice.
+type ID [16]byte
 
 // String is the form that callers see: 36 characters, lower case.
-func (id keyID) String() string {
+func (id ID) String() string {
 	var s [36]byte
 	n := 0
 	for i, group := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
@@ -27,29 +29,32 @@ func (id keyID) String() string {
 	return string(s[:])
 }
 
-// compare is the order of IDs, which is that of their texts.
-func (id keyID) compare(other keyID) int { return bytes.Compare(id[:], other[:]) }
+// Compare orders IDs as their texts are ordered.
+func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
 
-// MarshalText and UnmarshalText write the ID into records.
-func (id keyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+// MarshalText writes the ID as String does.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// errText is what UnmarshalText returns.
+var errText = errors.New("keyid: not a key ID")
 
 // UnmarshalText accepts what MarshalText writes and nothing else.
-func (id *keyID) UnmarshalText(text []byte) error {
-	parsed, ok := parseKeyID(string(text))
+func (id *ID) UnmarshalText(text []byte) error {
+	parsed, ok := Parse(string(text))
 	if !ok {
-		return errRecord
+		return errText
 	}
 	*id = parsed
 	return nil
 }
 
-// parseKeyID accepts the one spelling that String writes.
-func parseKeyID(s string) (id keyID, ok bool) {
+// Parse accepts the one spelling that String writes.
+func Parse(s string) (id ID, ok bool) {
 	if len(s) != 36 {
-		return keyID{}, false
+		return ID{}, false
 	}
 	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return keyID{}, false
+		return ID{}, false
 	}
 	var text [32]byte
 	copy(text[:8], s[:8])
@@ -64,7 +69,7 @@ func parseKeyID(s string) (id keyID, ok bool) {
 		id[i] = hi<<4 | lo&15
 	}
 	if all > 15 {
-		return keyID{}, false
+		return ID{}, false
 	}
 	return id, true
 }
@@ -78,21 +83,22 @@ var nibbles = func() (table [256]byte) {
 	return table
 }()
 
-// idSource makes IDs that grow, also within one millisecond and when the clock goes
-// back: the 12 bits behind the timestamp count (RFC 9562, section 6.2, method 1).
-type idSource struct {
+// Source makes IDs that grow, also within one millisecond and when the clock is set back: the 12
+// bits after the timestamp count (RFC 9562, section 6.2, method 1). The zero Source is ready for use.
+type Source struct {
 	mu   sync.Mutex
 	last uint64 // milliseconds << 12 | counter
 }
 
-func (s *idSource) next(now time.Time) keyID {
+// Next returns an ID that is greater than every one before it, made at now.
+func (s *Source) Next(now time.Time) ID {
 	at := uint64(max(now.UnixMilli(), 0)) << 12
 	s.mu.Lock()
 	s.last = max(at, s.last+1)
 	at = s.last
 	s.mu.Unlock()
 
-	var id keyID
+	var id ID
 	rand.Read(id[8:])
 	ms := at >> 12
 	for i := range 6 {
