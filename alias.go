@@ -225,7 +225,7 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyid.ID) (bool, error)
 	case err != nil:
 		return !refusedAs(err, ErrNotFound), nil // a record that was changed is there
 	}
-	ie, err := m.instanceOf(ctx, &probe, e.record.in.id)
+	ie, err := m.instanceOf(ctx, &probe, e.record.keys.ID())
 	if err != nil {
 		return false, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -61,18 +62,18 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 		return BackupInfo{}, err
 	}
 	defer clear(key)
-	in, err := rec.open(c.op, *m.root.Load())
+	keys, err := rec.open(c.op, *m.root.Load())
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	header, sealer, err := newBackupHeader(c.op, in, c.now(), recipient)
+	header, sealer, err := newBackupHeader(c.op, keys, c.now(), recipient)
 	if err != nil {
 		return BackupInfo{}, err
 	}
 	if _, err := w.Write(header.encode()); err != nil {
 		return BackupInfo{}, unwritten(c, err)
 	}
-	b := &backupWriter{m: m, c: c, in: in, frames: newFrameWriter(w, sealer, header), sum: newDigest(), progress: progress(opts)}
+	b := &backupWriter{m: m, c: c, keys: keys, frames: newFrameWriter(w, sealer, header), sum: newDigest(), progress: progress(opts)}
 	defer b.frames.wipe()
 	b.info = BackupInfo{Instance: rec.ID, Name: rec.Name, At: header.At}
 	if err := b.write(ctx, rec, key); err != nil {
@@ -92,7 +93,7 @@ func progress(opts *BackupOptions) func(int) {
 type backupWriter struct {
 	m        *Manager
 	c        *call
-	in       *instance
+	keys     *sealing.Keys
 	frames   *frameWriter
 	sum      digest
 	info     BackupInfo
@@ -212,7 +213,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 
 // writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending.
 func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err error) {
-	for s, err := range b.m.recordsOf(ctx, b.c, b.in) {
+	for s, err := range b.m.recordsOf(ctx, b.c, b.keys) {
 		switch {
 		case s == nil:
 			return nil, err
@@ -243,14 +244,14 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err err
 // under the instance key that is in this backup.
 func (b *backupWriter) value(s *scanned) ([]byte, error) {
 	name := keyItem(s.text)
-	if _, ok := b.in.wrote(name, s.value); ok {
+	if _, ok := b.keys.Wrote(name, s.value); ok {
 		return s.value, nil
 	}
-	r, err := s.record.moveTo(b.in)
+	r, err := s.record.moveTo(b.keys)
 	if err != nil {
 		return nil, err
 	}
-	return b.in.encodeItem(name, r)
+	return b.keys.Encode(name, r)
 }
 
 // A hardware key encrypts so often and no more (MaxHSMUses), wherever it is restored to: a
@@ -271,12 +272,12 @@ func (b *backupWriter) writeCounts(ctx context.Context) error {
 		case err != nil:
 			return b.c.storeFailed("", err)
 		}
-		if named, ok := instanceNamed(key.Value); !ok || named != b.in.id {
+		if named, ok := instanceNamed(key.Value); !ok || named != b.keys.ID() {
 			continue
 		}
 		count := new(allowanceRecord)
-		switch err := b.m.readHome(ctx, b.c, item.Name, item.Value, count, errRecord); {
-		case errors.Is(err, errRecord), err == nil && count.Key.String() != text:
+		switch err := b.m.readHome(ctx, b.c, item.Name, item.Value, count, sealing.ErrItem); {
+		case errors.Is(err, sealing.ErrItem), err == nil && count.Key.String() != text:
 			b.info.Tampered++
 			continue
 		case err != nil:
@@ -296,7 +297,7 @@ func (b *backupWriter) writeCounts(ctx context.Context) error {
 // count reads the count of a key.
 func (b *backupReader) count(body []byte) (*allowanceRecord, error) {
 	count := new(allowanceRecord)
-	if strictly(body, count) != nil || count.Key == (keyid.ID{}) || count.Versions == nil {
+	if sealing.Strictly(body, count) != nil || count.Key == (keyid.ID{}) || count.Versions == nil {
 		return nil, b.bad("the count of a key")
 	}
 	return count, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
@@ -30,7 +31,7 @@ func (f *framing) context(last bool) []byte {
 	if last {
 		final[0] = 1
 	}
-	return framed([]byte("keyhold backup frame v1"), f.header[:], binary.BigEndian.AppendUint64(nil, f.index), final)
+	return sealing.Join([]byte("keyhold backup frame v1"), f.header[:], binary.BigEndian.AppendUint64(nil, f.index), final)
 }
 
 // A frameWriter seals what is written to it. Close writes the last frame.
@@ -61,7 +62,7 @@ func (f *frameWriter) Write(p []byte) (n int, err error) {
 }
 
 func (f *frameWriter) flush(last bool) error {
-	sealed, err := sealedBy(f.key, f.sealed[:0], f.plain, f.context(last))
+	sealed, err := sealing.Append(f.key, f.sealed[:0], f.plain, f.context(last))
 	clear(f.plain)
 	f.plain = f.plain[:0]
 	f.index++

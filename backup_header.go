@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
@@ -36,8 +37,8 @@ const (
 )
 
 // newBackupHeader makes a header and its backup key, sealed by the recipient.
-func newBackupHeader(op Op, in *instance, at time.Time, recipient Root) (*backupHeader, *xaes.Key, error) {
-	h := &backupHeader{Store: in.storeID, Instance: in.id, At: at}
+func newBackupHeader(op Op, keys *sealing.Keys, at time.Time, recipient Root) (*backupHeader, *xaes.Key, error) {
+	h := &backupHeader{Store: keys.StoreID(), Instance: keys.ID(), At: at}
 	key := randomBytes(xaes.KeySize)
 	defer clear(key)
 	var err error
@@ -52,7 +53,7 @@ func newBackupHeader(op Op, in *instance, at time.Time, recipient Root) (*backup
 		err = errors.New("kms: the recipient's seal is too long")
 	}
 	if err != nil {
-		return nil, nil, &refusal{op: op, inst: in.id, cond: ErrRoot, text: "sealing the backup key", cause: err,
+		return nil, nil, &refusal{op: op, inst: keys.ID(), cond: ErrRoot, text: "sealing the backup key", cause: err,
 			hint: "Give a recipient that can be reached, and that opens what it seals."}
 	}
 	return h, opened, nil
@@ -60,12 +61,12 @@ func newBackupHeader(op Op, in *instance, at time.Time, recipient Root) (*backup
 
 // backupKeyContext is the associated data under which a recipient seals a backup key.
 func backupKeyContext(facts []byte) []byte {
-	return framed([]byte("keyhold backup key v1"), facts)
+	return sealing.Join([]byte("keyhold backup key v1"), facts)
 }
 
 // encode is the header as it stands in a backup.
 func (h *backupHeader) encode() []byte {
-	return append([]byte(backupMagic), framed(h.facts, h.sealed)...)
+	return append([]byte(backupMagic), sealing.Join(h.facts, h.sealed)...)
 }
 
 // hash stands for the header in the associated data of every frame.

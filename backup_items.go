@@ -6,13 +6,12 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/legacy"
 )
@@ -26,7 +25,7 @@ type backupReader struct {
 	body   []byte
 
 	rec         instanceRecord
-	in          *instance     // as it was, in the key store that it was in
+	keys        *sealing.Keys // as it was, in the key store that it was in
 	instanceKey func() []byte // of in; the caller wipes it
 	wipe        func()
 }
@@ -41,14 +40,14 @@ func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backup
 	if kind != backupInstance || len(body) < 32 {
 		return nil, b.bad("it does not begin with an instance")
 	}
-	if strictly(body[32:], &b.rec) != nil || !b.rec.sound(h) {
+	if sealing.Strictly(body[32:], &b.rec) != nil || !b.rec.sound(h) {
 		return nil, b.bad("the record of the instance")
 	}
 	key32 := slices.Clone(body[:32])
 	clear(body)
 	b.instanceKey = func() []byte { return slices.Clone(key32) }
 	b.wipe = func() { clear(key32); b.frames.wipe() }
-	b.in, err = deriveInstance(b.rec.ID, b.rec.Store, 0, b.instanceKey())
+	b.keys, err = sealing.Derive(b.rec.ID, b.rec.Store, 0, b.instanceKey())
 	return b, err
 }
 
@@ -134,7 +133,7 @@ func tell[T any](who func(T) error, what T) error {
 // close compares the closing with what there was.
 func (b *backupReader) close(info BackupInfo, sum digest, body []byte) (BackupInfo, error) {
 	var end backupClosing
-	if strictly(body, &end) != nil || end.Keys != info.Keys || end.Tombstones != info.Tombstones ||
+	if sealing.Strictly(body, &end) != nil || end.Keys != info.Keys || end.Tombstones != info.Tombstones ||
 		end.Aliases != info.Aliases || end.Tampered < 0 || subtle.ConstantTimeCompare(end.Digest, sum.Sum(nil)) != 1 {
 		return info, b.bad("its closing is not that of its items")
 	}
@@ -172,7 +171,7 @@ func (b *backupReader) record(body []byte) (*record, error) {
 	if !ok {
 		return nil, b.bad("the ID of a key")
 	}
-	r, err := b.in.decodeRecord(id, text, body[keyIDSize:])
+	r, err := decodeRecord(b.keys, id, text, body[keyIDSize:])
 	if err != nil || !r.sound() {
 		return nil, badBackup(b.op, b.rec.ID, "the record of the key "+text, nil)
 	}
@@ -229,7 +228,7 @@ const (
 var backupOrder = [256]int{backupInstance: 1, backupCount: 2, backupKey: 3, backupAlias: 4, backupEnd: 5}
 
 // maxBackupItem bounds the body of an item, in bytes.
-const maxBackupItem = maxRecord + 4096
+const maxBackupItem = sealing.MaxBody + 4096
 
 const keyIDSize = 36 // of the text of a key ID
 
@@ -250,16 +249,6 @@ func writeBackupItem(w io.Writer, kind byte, head, rest []byte) error {
 		if _, err := w.Write(part); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// strictly fills v from JSON that says what json.Marshal writes, and no more.
-func strictly(body []byte, v any) error {
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if d.Decode(v) != nil || d.InputOffset() != int64(len(body)) {
-		return errRecord
 	}
 	return nil
 }
@@ -314,7 +303,7 @@ func (r *record) soundMaterial() bool {
 	}
 	for _, list := range [][]keyVersion{r.Versions, r.Doomed} {
 		for i := range list {
-			material, err := r.in.openMaterial(r.ID, &list[i])
+			material, err := r.keys.Open(sealing.Material(r.ID, list[i].Version), list[i].Sealed)
 			clear(material)
 			if err != nil {
 				return false
@@ -323,7 +312,7 @@ func (r *record) soundMaterial() bool {
 	}
 	for i := range r.Old {
 		v := &r.Old[i]
-		material, err := r.in.seal.Open(nil, v.Sealed, r.in.oldContext(r.ID, i, v))
+		material, err := r.keys.Open(v.place(r.ID, i), v.Sealed)
 		clear(material)
 		if err != nil || !legacy.ValidScheme(v.Scheme) || !legacy.ValidLocator(v.Locator) {
 			return false
@@ -332,7 +321,7 @@ func (r *record) soundMaterial() bool {
 	if r.Shred == nil {
 		return r.Fingerprint == nil
 	}
-	shred, err := r.in.seal.Open(nil, r.Shred, r.in.shredContext(r.ID))
+	shred, err := r.keys.Open(sealing.ShredSecret(r.ID), r.Shred)
 	clear(shred)
-	return err == nil && len(shred) == 32 && len(r.Fingerprint) == macSize
+	return err == nil && len(shred) == 32 && len(r.Fingerprint) == sealing.MACSize
 }

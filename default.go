@@ -73,7 +73,7 @@ func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (S
 	if err != nil {
 		return stateNone, err
 	}
-	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	ie, err := m.instanceOf(ctx, c, e.record.keys.ID())
 	if err != nil {
 		return stateNone, err
 	}

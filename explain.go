@@ -117,7 +117,7 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	case err != nil:
 		return err
 	}
-	ie, err := m.instanceOf(ctx, asked, e.record.in.id)
+	ie, err := m.instanceOf(ctx, asked, e.record.keys.ID())
 	if err != nil {
 		return err
 	}

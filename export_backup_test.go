@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
@@ -87,20 +88,21 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 	if err := json.Unmarshal(items[0].Body[32:], &rec); err != nil {
 		return nil, err
 	}
-	in, err := deriveInstance(rec.ID, rec.Store, 0, bytes.Clone(items[0].Body[:32]))
+	keys, err := sealing.Derive(rec.ID, rec.Store, 0, bytes.Clone(items[0].Body[:32]))
 	if err != nil {
 		return nil, err
 	}
 	text, value := string(items[1].Body[:keyIDSize]), items[1].Body[keyIDSize:]
 	fields, more := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	if err := json.Unmarshal(value[len(in.prefix())+macSize:], &fields); err != nil {
+	body, _ := sealing.Peek(rec.ID, value)
+	if err := json.Unmarshal(body, &fields); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(change, &more); err != nil {
 		return nil, err
 	}
 	maps.Copy(fields, more)
-	if value, err = in.encodeItem(keyItem(text), fields); err != nil {
+	if value, err = keys.Encode(keyItem(text), fields); err != nil {
 		return nil, err
 	}
 	items[1].Body = append([]byte(text), value...)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/wire"
 )
 
@@ -24,22 +25,21 @@ func HashContext(ec EncryptionContext) []byte { return wire.Bind(nil, ec).Data }
 
 // Authenticate makes an item of any content, as the Manager itself would write it.
 func Authenticate(m *Manager, name string, body []byte) []byte {
-	prefix := m.home.Load().in.prefix()
-	return slices.Concat(prefix, m.home.Load().in.mac(name, prefix, body), body)
+	return m.home.Load().keys.Authenticate(name, body)
 }
 
 // RewriteRecord decodes the item of a key and encodes what it found again.
 func RewriteRecord(m *Manager, id string, value []byte) ([]byte, error) {
 	parsed, _ := keyid.Parse(id)
-	r, err := m.home.Load().in.decodeRecord(parsed, id, value)
+	r, err := decodeRecord(m.home.Load().keys, parsed, id, value)
 	if err != nil {
 		return nil, err
 	}
-	return m.home.Load().in.encodeItem(keyItem(id), r)
+	return m.home.Load().keys.Encode(keyItem(id), r)
 }
 
 // IsErrRecord tells whether err is what the parsers of records say.
-func IsErrRecord(err error) bool { return err == errRecord }
+func IsErrRecord(err error) bool { return err == sealing.ErrItem }
 
 // AddVersion gives a key a new version that encrypts from now on.
 func AddVersion(ctx context.Context, m *Manager, id string) error {
@@ -49,7 +49,7 @@ func AddVersion(ctx context.Context, m *Manager, id string) error {
 		if err != nil {
 			return err
 		}
-		sealed, err := m.home.Load().in.sealMaterial(r.ID, n, material)
+		sealed, err := m.home.Load().keys.Seal(sealing.Material(r.ID, n), material)
 		if err != nil {
 			return err
 		}

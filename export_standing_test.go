@@ -3,6 +3,8 @@ package kms
 import (
 	"reflect"
 	"time"
+
+	"github.com/keyhold/kms/internal/sealing"
 )
 
 // RecordDates are the fields of a record that hold a date.
@@ -18,11 +20,14 @@ func RecordDates() (names []string) {
 // Standing tells of a key that is for an operation, in that state, and with a date set where one
 // is named, whether the operation counts as allowed at any time, and whether it is at one.
 func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt func(time.Time) bool) {
-	in := &instance{id: DefaultInstance}
+	keys, err := sealing.Derive(DefaultInstance, nil, 0, make([]byte, sealing.KeySize))
+	if err != nil {
+		panic(err)
+	}
 	m := &Manager{}
-	m.home.Store(&instanceEntry{in: in})
+	m.home.Store(&instanceEntry{keys: keys})
 	r := recordIn(op, s, time.Unix(1e9, 0))
-	r.in = in
+	r.keys = keys
 	if date != "" {
 		reflect.ValueOf(r).Elem().FieldByName(date).Set(reflect.ValueOf(at))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/wire"
 )
 
@@ -175,7 +176,7 @@ func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.record.in.seal.Open(nil, e.record.Shred, e.record.in.shredContext(key))
+	return e.record.keys.Open(sealing.ShredSecret(key), e.record.Shred)
 }
 
 // IsSealed tells whether the record of an instance still holds its key.

@@ -31,7 +31,7 @@ const (
 // allow decides whether the operation of a call may be done to the key of r now. It is the
 // only place that refuses because of what a key is. The instance of the key comes with it.
 func (m *Manager) allow(ctx context.Context, c *call, r *record) (*instanceEntry, error) {
-	ie, err := m.instanceOf(ctx, c, r.in.id)
+	ie, err := m.instanceOf(ctx, c, r.keys.ID())
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (s opSet) has(op Op) bool { return s&(1<<op) != 0 }
 // its record is what it is: what the table said of them once need not be asked again. There are
 // none of a key in an instance that may expire, and of one whose state or brown-out time changes.
 func (m *Manager) standing(r *record) (uses opSet) {
-	if r.in.id != DefaultInstance || r.timed() {
+	if r.keys.ID() != DefaultInstance || r.timed() {
 		return 0
 	}
 	for op := range numOps {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -69,10 +70,10 @@ func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err e
 	if r.Fingerprint == nil {
 		shred = randomBytes(32)
 		r.Fingerprint = fingerprint(shred, r.ID, r.Spec, identity)
-		r.Shred, err = sealedBy(r.in.seal, nil, shred, r.in.shredContext(r.ID))
+		r.Shred, err = r.keys.Seal(sealing.ShredSecret(r.ID), shred)
 		return shred, err
 	}
-	if shred, err = r.in.seal.Open(nil, r.Shred, r.in.shredContext(r.ID)); err != nil {
+	if shred, err = r.keys.Open(sealing.ShredSecret(r.ID), r.Shred); err != nil {
 		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed shred secret", nil)
 	}
 	if !hmac.Equal(r.Fingerprint, fingerprint(shred, r.ID, r.Spec, identity)) {
@@ -87,7 +88,7 @@ func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err e
 // the key wherever a backup brings that.
 func fingerprint(shred []byte, id keyid.ID, spec Spec, identity []byte) []byte {
 	h := hmac.New(sha256.New, shred)
-	h.Write(framed([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity))
+	h.Write(sealing.Join([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity))
 	return h.Sum(nil)
 }
 
@@ -95,6 +96,6 @@ func fingerprint(shred []byte, id keyid.ID, spec Spec, identity []byte) []byte {
 // itself, so that the same material in another key opens nothing, and nothing at all without
 // the shred secret, which is destroyed with the key.
 func workingKey(id keyid.ID, version uint32, material, shred []byte, n int) ([]byte, error) {
-	info := framed([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
+	info := sealing.Join([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
 	return hkdf.Key(sha256.New, material, shred, string(info), n)
 }

@@ -2,19 +2,44 @@ package kms
 
 import (
 	"context"
+	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
 // An instanceEntry is an instance as it was read. It is never changed.
 type instanceEntry struct {
-	in      *instance // nil: its key was destroyed
+	keys    *sealing.Keys // nil: its key was destroyed
 	rec     instanceRecord
 	version keystore.Version
 	readAt  time.Time
+}
+
+// An openedInstance is the keys of an instance that this process opened.
+type openedInstance struct {
+	keys    *sealing.Keys
+	checked atomic.Uint64 // the position of the feed at which these were last seen to be the keys
+}
+
+// keepOpened makes the keys of an instance known, and returns them.
+func (m *Manager) keepOpened(keys *sealing.Keys) *sealing.Keys {
+	o := &openedInstance{keys: keys}
+	o.checked.Store(math.MaxUint64)
+	m.opened.Store(keys.ID(), o)
+	return keys
+}
+
+// openedOf returns what keepOpened keeps of an instance, or nil.
+func (m *Manager) openedOf(id string) *openedInstance {
+	if known, ok := m.opened.Load(id); ok {
+		return known.(*openedInstance)
+	}
+	return nil
 }
 
 // instanceOf is the instance that an item of a key is authenticated by, from memory where
@@ -69,7 +94,7 @@ func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instan
 		return nil, err
 	}
 	ie := &instanceEntry{rec: *rec, version: version, readAt: sent}
-	if ie.in, err = m.openInstance(c, rec); err != nil {
+	if ie.keys, err = m.openInstance(c, rec); err != nil {
 		return nil, err
 	}
 	m.instances.put(id, ie, mark)
@@ -77,27 +102,24 @@ func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instan
 }
 
 // openInstance opens the key of an instance, unless it is open already. Nil: it was destroyed.
-func (m *Manager) openInstance(c *call, rec *instanceRecord) (*instance, error) {
+func (m *Manager) openInstance(c *call, rec *instanceRecord) (*sealing.Keys, error) {
 	if len(rec.Sealed) == 0 {
 		m.opened.Delete(rec.ID)
 		return nil, nil
 	}
-	if known, ok := m.opened.Load(rec.ID); ok && known.(*instance).generation == rec.Generation {
-		in := known.(*instance)
+	if known := m.openedOf(rec.ID); known != nil && known.keys.Generation() == rec.Generation {
 		switch shredding := len(rec.Former) > 0; {
-		case shredding == (in.former != nil):
-			return in, nil
+		case shredding == (known.keys.Former() != nil):
+			return known.keys, nil
 		case !shredding:
-			in = in.alone()
-			m.opened.Store(rec.ID, in)
-			return in, nil
+			return m.keepOpened(known.keys.WithFormer(nil)), nil
 		}
 	}
-	in, err := rec.open(c.op, *m.root.Load())
+	keys, err := rec.open(c.op, *m.root.Load())
 	if err == nil {
-		m.opened.Store(rec.ID, in)
+		m.keepOpened(keys)
 	}
-	return in, err
+	return keys, err
 }
 
 // getInstance reads the record of an instance from the store.
@@ -198,12 +220,12 @@ func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change
 // writeInstance puts the record of an instance with its next sequence number in place of the
 // version that it was read at, or says errStale.
 func (m *Manager) writeInstance(ctx context.Context, c *call, rec *instanceRecord, old keystore.Version) error {
-	_, err := m.writeInstanceBy(ctx, c, m.home.Load().in, rec, old)
+	_, err := m.writeInstanceBy(ctx, c, m.home.Load().keys, rec, old)
 	return err
 }
 
 // writeInstanceBy is writeInstance with the keys that authenticate the record.
-func (m *Manager) writeInstanceBy(ctx context.Context, c *call, by *instance, rec *instanceRecord, old keystore.Version) (keystore.Version, error) {
+func (m *Manager) writeInstanceBy(ctx context.Context, c *call, by *sealing.Keys, rec *instanceRecord, old keystore.Version) (keystore.Version, error) {
 	rec.Seq++
 	name := instanceItem(rec.ID)
 	known := m.latestInstances.before(rec.ID)

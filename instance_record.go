@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -76,48 +77,48 @@ func createHome(ctx context.Context, s keystore.Store, root Root, now time.Time)
 		return nil, errStale
 	}
 	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
-	in, err := rec.newKey(opOpen, root)
+	keys, err := rec.newKey(opOpen, root)
 	if err != nil {
 		return nil, err
 	}
-	value, err := in.encodeItem(instanceItem(rec.ID), rec)
+	value, err := keys.Encode(instanceItem(rec.ID), rec)
 	if err != nil {
 		return nil, badDate(opOpen)
 	}
 	version, err := s.Put(ctx, instanceItem(rec.ID), "", value)
-	return &instanceEntry{in: in, rec: rec, version: version}, written(opOpen, "", err)
+	return &instanceEntry{keys: keys, rec: rec, version: version}, written(opOpen, "", err)
 }
 
 // unsealHome opens the record of the default instance with root.
 func unsealHome(op Op, item keystore.Item, root Root) (*instanceEntry, error) {
 	var rec, authentic instanceRecord
 	tampered := tamperedInstance(op, DefaultInstance)
-	rest, ok := bytes.CutPrefix(item.Value, (&instance{id: DefaultInstance}).prefix())
-	if !ok || len(rest) < macSize || json.Unmarshal(rest[macSize:], &rec) != nil || rec.ID != DefaultInstance || len(rec.Store) != 16 {
+	body, ok := sealing.Peek(DefaultInstance, item.Value)
+	if !ok || json.Unmarshal(body, &rec) != nil || rec.ID != DefaultInstance || len(rec.Store) != 16 {
 		return nil, tampered
 	}
-	in, err := rec.open(op, root)
+	keys, err := rec.open(op, root)
 	if err != nil {
 		return nil, err
 	}
-	if in.decodeItem(instanceItem(DefaultInstance), item.Value, &authentic) != nil {
+	if keys.Decode(instanceItem(DefaultInstance), item.Value, &authentic) != nil {
 		return nil, tampered
 	}
-	return &instanceEntry{in: in, rec: authentic, version: item.Version}, nil
+	return &instanceEntry{keys: keys, rec: authentic, version: item.Version}, nil
 }
 
 // newKey gives an instance its key, sealed by root.
-func (rec *instanceRecord) newKey(op Op, root Root) (*instance, error) {
+func (rec *instanceRecord) newKey(op Op, root Root) (*sealing.Keys, error) {
 	return rec.setKey(op, root, randomBytes(32))
 }
 
 // setKey gives an instance a key, sealed by root, and wipes key.
-func (rec *instanceRecord) setKey(op Op, root Root, key []byte) (_ *instance, err error) {
+func (rec *instanceRecord) setKey(op Op, root Root, key []byte) (_ *sealing.Keys, err error) {
 	defer clear(key)
-	if rec.Sealed, err = sealUnder(root, key, rootContext(rec.Store, rec.ID)); err != nil {
+	if rec.Sealed, err = sealUnder(root, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
 		return nil, refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
 	}
-	return deriveInstance(rec.ID, rec.Store, rec.Generation, key)
+	return sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
 }
 
 // key opens the instance key with root. The caller wipes it.
@@ -127,7 +128,7 @@ func (rec *instanceRecord) key(op Op, root Root) ([]byte, error) {
 
 // unseal opens what the root sealed. The caller wipes it.
 func (rec *instanceRecord) unseal(op Op, root Root, sealed []byte) ([]byte, error) {
-	key, err := root.Decrypt(sealed, rootContext(rec.Store, rec.ID))
+	key, err := root.Decrypt(sealed, sealing.RootContext(rec.Store, rec.ID))
 	if err != nil || len(key) != 32 {
 		return nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
 	}
@@ -141,7 +142,7 @@ func (rec *instanceRecord) resealFormer(op Op, old, next Root) error {
 		return err
 	}
 	defer clear(key)
-	if rec.Former, err = sealUnder(next, key, rootContext(rec.Store, rec.ID)); err != nil {
+	if rec.Former, err = sealUnder(next, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
 		return refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
 	}
 	return nil
@@ -156,20 +157,20 @@ func (rec *instanceRecord) named() string {
 }
 
 // open opens an instance with root.
-func (rec *instanceRecord) open(op Op, root Root) (*instance, error) {
+func (rec *instanceRecord) open(op Op, root Root) (*sealing.Keys, error) {
 	key, err := rec.key(op, root)
 	if err != nil {
 		return nil, err
 	}
-	in, err := deriveInstance(rec.ID, rec.Store, rec.Generation, key)
+	keys, err := sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
 	if err != nil || len(rec.Former) == 0 {
-		return in, err
+		return keys, err
 	}
 	if key, err = rec.unseal(op, root, rec.Former); err != nil {
 		return nil, err
 	}
-	in.former, err = deriveInstance(rec.ID, rec.Store, rec.Generation-1, key)
-	return in, err
+	former, err := sealing.Derive(rec.ID, rec.Store, rec.Generation-1, key)
+	return keys.WithFormer(former), err
 }
 
 // state is the one place that turns an instance's facts into its state.

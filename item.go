@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -18,13 +19,13 @@ var homeSegments = []string{instanceSegment, aliasSegment, usageSegment, allowan
 // decode has try read an item with the keys of an instance. Another process may have shredded the
 // instance: what does not fit is tried again with what retryWith gives, until that gives nothing
 // new. Then the item is tampered with, which is what decode returns.
-func (m *Manager) decode(ctx context.Context, c *call, in *instance, name string, value []byte, tampered error, try func(*instance, []byte) error) error {
-	for try(in, value) != nil {
+func (m *Manager) decode(ctx context.Context, c *call, keys *sealing.Keys, name string, value []byte, tampered error, try func(*sealing.Keys, []byte) error) error {
+	for try(keys, value) != nil {
 		var err error
-		if in, value, err = m.retryWith(ctx, c, in, name, value); err != nil {
+		if keys, value, err = m.retryWith(ctx, c, keys, name, value); err != nil {
 			return err
 		}
-		if in == nil {
+		if keys == nil {
 			return tampered
 		}
 	}
@@ -33,8 +34,8 @@ func (m *Manager) decode(ctx context.Context, c *call, in *instance, name string
 
 // readHome fills v from an item that the default instance authenticates, or returns tampered.
 func (m *Manager) readHome(ctx context.Context, c *call, name string, value []byte, v any, tampered error) error {
-	return m.decode(ctx, c, m.home.Load().in, name, value, tampered, func(in *instance, value []byte) error {
-		return in.decodeItem(name, value, v)
+	return m.decode(ctx, c, m.home.Load().keys, name, value, tampered, func(keys *sealing.Keys, value []byte) error {
+		return keys.Decode(name, value, v)
 	})
 }
 
@@ -55,23 +56,23 @@ func (m *Manager) getHome(ctx context.Context, c *call, name, keyID string, v an
 // putHome puts v as an item that the default instance authenticates, in place of the version that
 // was read. Its errors are those of the codec and of the store: see written.
 func (m *Manager) putHome(ctx context.Context, c *call, name string, old keystore.Version, v any) (keystore.Version, error) {
-	return m.putHomeBy(ctx, c, m.home.Load().in, name, old, v)
+	return m.putHomeBy(ctx, c, m.home.Load().keys, name, old, v)
 }
 
 // putHomeBy is putHome with the keys of the default instance that are to authenticate the item.
-func (m *Manager) putHomeBy(ctx context.Context, c *call, in *instance, name string, old keystore.Version, v any) (keystore.Version, error) {
-	value, err := in.encodeItem(name, v)
+func (m *Manager) putHomeBy(ctx context.Context, c *call, keys *sealing.Keys, name string, old keystore.Version, v any) (keystore.Version, error) {
+	value, err := keys.Encode(name, v)
 	if err != nil {
 		return "", err
 	}
 	version, err := m.store.Put(ctx, name, old, value)
 	for old == "" && err == nil {
-		newer, failed := m.shreddedSince(ctx, c, in)
+		newer, failed := m.shreddedSince(ctx, c, keys)
 		if failed != nil || newer == nil {
 			return version, failed
 		}
-		body, _ := in.wrote(name, value)
-		in, value = newer, newer.authenticate(name, body)
+		body, _ := keys.Wrote(name, value)
+		keys, value = newer, newer.Authenticate(name, body)
 		version, err = m.repair(ctx, name, version, value)
 	}
 	return version, err
@@ -150,7 +151,7 @@ func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*s
 	case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
 		return s, err
 	case err == nil:
-		s.home, err = m.instanceOf(ctx, c, s.record.in.id)
+		s.home, err = m.instanceOf(ctx, c, s.record.keys.ID())
 	}
 	if err != nil {
 		return nil, err
@@ -161,20 +162,20 @@ func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*s
 // recordsOf yields the records of the keys of one instance, ascending by ID, whatever its
 // state. What stands in the place of a record is yielded with ErrTampered; an error with
 // nothing ends the loop.
-func (m *Manager) recordsOf(ctx context.Context, c *call, in *instance) iter.Seq2[*scanned, error] {
+func (m *Manager) recordsOf(ctx context.Context, c *call, keys *sealing.Keys) iter.Seq2[*scanned, error] {
 	return func(yield func(*scanned, error) bool) {
 		for item, err := range m.store.List(ctx, keySegment, "") {
 			if err != nil {
 				yield(nil, c.storeFailed("", err))
 				return
 			}
-			if named, ok := instanceNamed(item.Value); ok && named != in.id {
+			if named, ok := instanceNamed(item.Value); ok && named != keys.ID() {
 				continue
 			}
 			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
 			if id, ok := keyid.Parse(s.text); !ok {
 				err = refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
-			} else if s.record, err = m.decodeKey(ctx, c, in, id, s.text, item.Value); err != nil && !refusedAs(err, ErrTampered) {
+			} else if s.record, err = m.decodeKey(ctx, c, keys, id, s.text, item.Value); err != nil && !refusedAs(err, ErrTampered) {
 				yield(nil, err)
 				return
 			}
@@ -202,16 +203,16 @@ func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []
 	if err != nil {
 		return nil, err
 	}
-	if ie.in == nil {
+	if ie.keys == nil {
 		return nil, keyGone(c.op, text, true)
 	}
-	return m.decodeKey(ctx, &of, ie.in, id, text, value)
+	return m.decodeKey(ctx, &of, ie.keys, id, text, value)
 }
 
 // decodeKey reads the record of a key of an instance.
-func (m *Manager) decodeKey(ctx context.Context, c *call, in *instance, id keyid.ID, text string, value []byte) (r *record, err error) {
-	err = m.decode(ctx, c, in, keyItem(text), value, refuse(c.op, text, ErrTampered), func(in *instance, value []byte) (err error) {
-		r, err = in.decodeRecord(id, text, value)
+func (m *Manager) decodeKey(ctx context.Context, c *call, keys *sealing.Keys, id keyid.ID, text string, value []byte) (r *record, err error) {
+	err = m.decode(ctx, c, keys, keyItem(text), value, refuse(c.op, text, ErrTampered), func(keys *sealing.Keys, value []byte) (err error) {
+		r, err = decodeRecord(keys, id, text, value)
 		return err
 	})
 	return r, err

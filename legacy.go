@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/legacy"
 )
@@ -84,9 +85,9 @@ func (s *sources) add(source legacy.Source, key legacy.Key) error {
 }
 
 // record is what a key of a source looks like. It is in no key store.
-func (k *sourceKey) record(id keyid.ID, home *instance) *record {
+func (k *sourceKey) record(id keyid.ID, home *sealing.Keys) *record {
 	r := &record{
-		ID: id, in: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
+		ID: id, keys: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
 		Origin: OriginKMS, Protection: ProtectionSoftware, Description: k.key.Description, CreatedAt: k.key.CreatedAt,
 	}
 	if k.key.Imported {
@@ -107,6 +108,11 @@ type oldVersion struct {
 }
 
 func (v *oldVersion) at() oldLocator { return oldLocator{v.Scheme, v.Locator} }
+
+// place is where the material belongs, if it is the i-th version that the key had.
+func (v *oldVersion) place(id keyid.ID, i int) sealing.Place {
+	return sealing.Legacy(id, i, v.Scheme, v.Locator)
+}
 
 // locate is all that a ciphertext tells of its key version, by any source.
 func (s *sources) locate(ciphertext []byte) (found []oldLocator) {
@@ -177,7 +183,7 @@ func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyid
 		}
 		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
 		_, err = m.putHome(ctx, c, at.item(), version, rec)
-		if errors.Is(err, errTooLarge) {
+		if errors.Is(err, sealing.ErrTooLarge) {
 			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
 		}
 		return written(c.op, "", err)

@@ -79,7 +79,7 @@ func (m *Manager) openOld(c *call, r *record, i int) (legacy.Opener, error) {
 	if source == nil {
 		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "no source of Config.Legacy is of the ciphertext's scheme", nil)
 	}
-	material, err := r.in.seal.Open(nil, v.Sealed, r.in.oldContext(r.ID, i, v))
+	material, err := r.keys.Open(v.place(r.ID, i), v.Sealed)
 	if err != nil {
 		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material of another system", nil)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
@@ -24,7 +25,7 @@ type entry struct {
 	record   *record
 	readAt   *time.Time // when the store was asked, where that is all that tells its age
 	version  keystore.Version
-	mac      [macSize / 2]byte // of the record, its first half
+	mac      [sealing.MACSize / 2]byte // of the record, its first half
 }
 
 // An openKey is an opened key version, and where its uses are counted.
@@ -126,15 +127,15 @@ func (m *Manager) load(ctx context.Context, c *call, id keyid.ID) (*entry, error
 		// A key of another system is not kept: that it was taken over is a creation, and no
 		// feed tells of those.
 		if old := m.legacy.keys[id]; old != nil {
-			return &entry{record: old.record(id, m.home.Load().in)}, nil
+			return &entry{record: old.record(id, m.home.Load().keys)}, nil
 		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {
 		return nil, c.storeFailed(c.keyID, err)
 	}
-	mac := macOf(item.Value)
-	e := &entry{version: item.Version, mac: [macSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
+	mac := sealing.MAC(item.Value)
+	e := &entry{version: item.Version, mac: [sealing.MACSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
 	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
 		e.record, e.standing, e.others = kept.record, kept.standing, kept.others
 		e.primary.Store(kept.primary.Load())

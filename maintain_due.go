@@ -6,6 +6,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -173,8 +174,8 @@ func (m *Manager) allDue(ctx context.Context, c *call) (map[string]bool, error) 
 
 // loadFullPass reads when the last full pass was. What somebody else wrote there is as nothing.
 func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, version keystore.Version, err error) {
-	version, err = m.getHome(ctx, c, fullPassItem, "", &last, errRecord)
-	if errors.Is(err, errRecord) {
+	version, err = m.getHome(ctx, c, fullPassItem, "", &last, sealing.ErrItem)
+	if errors.Is(err, sealing.ErrItem) {
 		return fullPass{}, version, nil
 	}
 	return last, version, err

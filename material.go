@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 )
 
 // WrappingSpec is the RSA key under which material is wrapped on its way in.
@@ -164,7 +165,8 @@ func (r *record) sealToken(p ImportParameters, private crypto.PrivateKey) ([]byt
 		return nil, err
 	}
 	defer clear(body)
-	return r.in.token.Seal([]byte{1}, body, r.in.tokenContext(r.ID)), nil
+	sealed, err := r.keys.Seal(sealing.ImportToken(r.ID), body)
+	return append([]byte{1}, sealed...), err
 }
 
 // openToken opens a token that was made for the key of r and is still good.
@@ -173,7 +175,7 @@ func (r *record) openToken(c *call, token []byte) (importToken, error) {
 	if len(token) < 1 || token[0] != 1 {
 		return t, refuse(c.op, r.id(), ErrImportToken)
 	}
-	body, err := r.in.token.Open(nil, token[1:], r.in.tokenContext(r.ID))
+	body, err := r.keys.Open(sealing.ImportToken(r.ID), token[1:])
 	defer clear(body)
 	if err != nil || json.Unmarshal(body, &t) != nil || t.Key != r.ID {
 		return t, refuse(c.op, r.id(), ErrImportToken)

@@ -45,7 +45,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	if err != nil {
 		return Key{}, err
 	}
-	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	ie, err := m.instanceOf(ctx, c, e.record.keys.ID())
 	if err != nil {
 		return Key{}, err
 	}
@@ -97,7 +97,7 @@ func notLegacy(op Op, keyID string) error {
 // takeOver makes the record of a key that is taken over, and the notes that lead to it.
 func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instanceEntry) (*record, error) {
 	known := m.legacy.keys[id]
-	r := known.record(id, ie.in)
+	r := known.record(id, ie.keys)
 	r.Owner = OwnerCustomer
 	var err error
 	if r.Protection, err = m.level(c.op, ie.rec.Protection); err != nil {
@@ -108,7 +108,7 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instan
 	}
 	for i := range r.Old {
 		material := known.key.Versions[i].Material()
-		r.Old[i].Sealed, err = sealedBy(r.in.seal, nil, material, r.in.oldContext(id, i, &r.Old[i]))
+		r.Old[i].Sealed, err = r.keys.Seal(r.Old[i].place(id, i), material)
 		clear(material)
 		if err != nil {
 			return nil, err

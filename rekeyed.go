@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -17,8 +18,8 @@ import (
 // retryWith is what an item that does not fit an instance is to be tried with next: the keys that
 // the instance has by now, or what stands in its place by now; with neither it is nil. Whoever
 // goes on with another value than he read has a version that is over, and will not put anything.
-func (m *Manager) retryWith(ctx context.Context, c *call, in *instance, name string, value []byte) (*instance, []byte, error) {
-	newer, err := m.newer(ctx, c, in)
+func (m *Manager) retryWith(ctx context.Context, c *call, keys *sealing.Keys, name string, value []byte) (*sealing.Keys, []byte, error) {
+	newer, err := m.newer(ctx, c, keys)
 	if err != nil || newer != nil {
 		return newer, value, err
 	}
@@ -29,30 +30,30 @@ func (m *Manager) retryWith(ctx context.Context, c *call, in *instance, name str
 	case err != nil:
 		return nil, nil, c.storeFailed(c.keyID, err)
 	}
-	return in, item.Value, nil
+	return keys, item.Value, nil
 }
 
 // newer is an instance with the keys that it has by now, where these are others; else nil.
-func (m *Manager) newer(ctx context.Context, c *call, in *instance) (*instance, error) {
-	if in.id == DefaultInstance {
-		return m.newerHome(ctx, c, in)
+func (m *Manager) newer(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
+	if keys.ID() == DefaultInstance {
+		return m.newerHome(ctx, c, keys)
 	}
-	ie, err := m.loadInstance(ctx, c, in.id)
+	ie, err := m.loadInstance(ctx, c, keys.ID())
 	switch {
 	case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered):
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case ie.in == in:
+	case ie.keys == keys:
 		return nil, nil
 	}
-	return ie.in, nil
+	return ie.keys, nil
 }
 
-func (m *Manager) newerHome(ctx context.Context, c *call, in *instance) (*instance, error) {
+func (m *Manager) newerHome(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
 	home := m.home.Load()
-	if home.in != in { // another call has found them
-		return home.in, nil
+	if home.keys != keys { // another call has found them
+		return home.keys, nil
 	}
 	known := m.latestInstances.before(DefaultInstance)
 	item, err := m.store.Get(ctx, instanceItem(DefaultInstance))
@@ -62,7 +63,7 @@ func (m *Manager) newerHome(ctx context.Context, c *call, in *instance) (*instan
 	case err != nil:
 		return nil, c.storeFailed(c.keyID, err)
 	}
-	found, err := m.reopenHome(c, item, in)
+	found, err := m.reopenHome(c, item, keys)
 	if refusedAs(err, ErrTampered) {
 		return nil, nil
 	}
@@ -77,23 +78,23 @@ func (m *Manager) newerHome(ctx context.Context, c *call, in *instance) (*instan
 	}
 	m.latestInstances.saw(DefaultInstance, found.rec.Seq, known)
 	m.settleHome(found)
-	if found.in == in {
+	if found.keys == keys {
 		return nil, nil
 	}
-	return found.in, nil
+	return found.keys, nil
 }
 
 // reopenHome opens the record of the default instance again: with the keys that are known, or
 // with the root where it has others.
-func (m *Manager) reopenHome(c *call, item keystore.Item, in *instance) (*instanceEntry, error) {
+func (m *Manager) reopenHome(c *call, item keystore.Item, keys *sealing.Keys) (*instanceEntry, error) {
 	found := &instanceEntry{version: item.Version}
-	if in.decodeItem(instanceItem(DefaultInstance), item.Value, &found.rec) == nil {
+	if keys.Decode(instanceItem(DefaultInstance), item.Value, &found.rec) == nil {
 		var err error
-		found.in, err = m.openInstance(c, &found.rec)
+		found.keys, err = m.openInstance(c, &found.rec)
 		return found, err
 	}
 	found, err := unsealHome(c.op, item, *m.root.Load())
-	if err == nil && !bytes.Equal(found.in.storeID, in.storeID) {
+	if err == nil && !bytes.Equal(found.keys.StoreID(), keys.StoreID()) {
 		err = tamperedInstance(c.op, DefaultInstance)
 	}
 	return found, err
@@ -107,7 +108,7 @@ func (m *Manager) settleHome(found *instanceEntry) {
 			return
 		}
 		if m.home.CompareAndSwap(known, found) {
-			m.opened.Store(DefaultInstance, found.in)
+			m.keepOpened(found.keys)
 			return
 		}
 	}
@@ -116,31 +117,32 @@ func (m *Manager) settleHome(found *instanceEntry) {
 // shreddedSince is an instance with another key, where what was created just now under in may
 // have been missed by Shred; else nil. On a store that one process owns this asks for the record
 // of the instance if one was replaced, on others each time.
-func (m *Manager) shreddedSince(ctx context.Context, c *call, in *instance) (*instance, error) {
+func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
 	head := m.instanceChanges.head
 	var at uint64
 	if head != nil {
-		if at = uint64(head()); at == in.checked.Load() {
+		at = uint64(head())
+		if known := m.openedOf(keys.ID()); known != nil && known.keys == keys && known.checked.Load() == at {
 			return nil, nil
 		}
 	}
-	newer, err := m.newer(ctx, c, in)
+	newer, err := m.newer(ctx, c, keys)
 	if err != nil {
 		return nil, err
 	}
-	if newer == nil || newer.generation == in.generation {
-		if head != nil {
-			in.checked.Store(at)
-		}
-		return nil, nil
+	if newer != nil && newer.Generation() != keys.Generation() {
+		return newer, nil
 	}
-	return newer, nil
+	if known := m.openedOf(keys.ID()); head != nil && known != nil && known.keys == keys {
+		known.checked.Store(at)
+	}
+	return nil, nil
 }
 
 // created sees to a key that was created just now.
 func (m *Manager) created(ctx context.Context, c *call, r *record, version keystore.Version) (keystore.Version, error) {
 	for {
-		newer, err := m.shreddedSince(ctx, c, r.in)
+		newer, err := m.shreddedSince(ctx, c, r.keys)
 		if err != nil || newer == nil {
 			return version, err
 		}
@@ -149,7 +151,7 @@ func (m *Manager) created(ctx context.Context, c *call, r *record, version keyst
 			return version, err
 		}
 		name := keyItem(r.id())
-		value, err := newer.encodeItem(name, moved)
+		value, err := newer.Encode(name, moved)
 		if err != nil {
 			return version, err
 		}

@@ -7,6 +7,7 @@ import (
 	"hash"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -98,11 +99,11 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	in, err := m.openInstance(c, rec)
+	keys, err := m.openInstance(c, rec)
 	if err != nil {
 		return err
 	}
-	digest, err := m.instanceDigest(ctx, c, in)
+	digest, err := m.instanceDigest(ctx, c, keys)
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 		switch {
 		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
 			return err
-		case err != nil || item.record.in.id != id:
+		case err != nil || item.record.keys.ID() != id:
 			continue
 		}
 		r, version := item.record, item.version
@@ -190,14 +191,14 @@ type digest struct{ hash.Hash }
 func newDigest() digest { return digest{sha256.New()} }
 
 func (d digest) add(text string, value []byte) {
-	mac := macOf(value)
-	d.Write(framed([]byte(text), mac[:]))
+	mac := sealing.MAC(value)
+	d.Write(sealing.Join([]byte(text), mac[:]))
 }
 
 // instanceDigest is that of an instance as it stands.
-func (m *Manager) instanceDigest(ctx context.Context, c *call, in *instance) ([]byte, error) {
+func (m *Manager) instanceDigest(ctx context.Context, c *call, keys *sealing.Keys) ([]byte, error) {
 	d := newDigest()
-	for s, err := range m.recordsOf(ctx, c, in) {
+	for s, err := range m.recordsOf(ctx, c, keys) {
 		switch {
 		case s == nil:
 			return nil, err

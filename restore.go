@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
@@ -80,7 +81,7 @@ type restoring struct {
 	opts   RestoreOptions
 	buried map[keyid.ID]bool // by RestoreOptions.Tombstones
 	backup *backupReader
-	in     *instance // what is restored into
+	keys   *sealing.Keys // what is restored into
 
 	mu     sync.Mutex // held by those who bring back keys, for what follows
 	done   int        // keys
@@ -177,7 +178,7 @@ func (rs *restoring) write(ctx context.Context) error {
 	if rs.opts.Progress != nil {
 		rs.opts.Progress(rs.report.Backup.Keys)
 	}
-	if rs.opts.Tombstones == nil && !bytes.Equal(rs.header.Store, rs.m.home.Load().in.storeID) {
+	if rs.opts.Tombstones == nil && !bytes.Equal(rs.header.Store, rs.m.home.Load().keys.StoreID()) {
 		rs.report.UnknownSince = rs.header.At
 	}
 	return rs.describe(ctx)
@@ -274,7 +275,7 @@ const (
 func (rs *restoring) target(ctx context.Context) error {
 	m, c, was := rs.m, rs.c, &rs.backup.rec
 	if was.ID == DefaultInstance {
-		rs.in = m.home.Load().in
+		rs.keys = m.home.Load().keys
 		return nil
 	}
 	return c.retry(ctx, "", func() error {
@@ -288,7 +289,7 @@ func (rs *restoring) target(ctx context.Context) error {
 			if rec.Protection != was.Protection {
 				return refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
 			}
-			rs.in, err = m.openInstance(c, rec)
+			rs.keys, err = m.openInstance(c, rec)
 			return err
 		}
 		if !rec.ReleasedAt.IsZero() && len(rec.Sealed) > 0 {
@@ -305,7 +306,7 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 		return err
 	}
 	rec := instanceRecord{
-		ID: was.ID, Store: m.home.Load().in.storeID, Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
+		ID: was.ID, Store: m.home.Load().keys.StoreID(), Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
 		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
 	}
 	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now()) {
@@ -319,15 +320,15 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 	if err != nil {
 		return err
 	}
-	in, err := rec.setKey(c.op, root, rs.backup.instanceKey())
+	keys, err := rec.setKey(c.op, root, rs.backup.instanceKey())
 	if err != nil {
 		return err
 	}
 	if err := m.writeInstance(ctx, c, &rec, version); err != nil {
 		return err
 	}
-	m.opened.Store(rec.ID, in)
-	rs.in, rs.report.Made = in, true
+	m.keepOpened(keys)
+	rs.keys, rs.report.Made = keys, true
 	return nil
 }
 
@@ -341,7 +342,7 @@ func (rs *restoring) askHardware(ctx context.Context, r *record) error {
 	for i := range r.Versions {
 		err := provider.ErrNoKey
 		if p != nil {
-			material, unsealed := r.in.openMaterial(r.ID, &r.Versions[i])
+			material, unsealed := r.keys.Open(sealing.Material(r.ID, r.Versions[i].Version), r.Versions[i].Sealed)
 			if unsealed != nil {
 				return errors.AssertionFailedf("kms: material that was sound")
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -37,7 +38,7 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 	if older, err := rs.older(ctx, was, 0, known); older || err != nil {
 		return err
 	}
-	r, err := was.moveTo(rs.in)
+	r, err := was.moveTo(rs.keys)
 	if err != nil {
 		return err
 	}
@@ -72,10 +73,10 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 
 // oldKey makes a key that is here as strict as it is in the backup.
 func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item, known sight) error {
-	if named, ok := instanceNamed(item.Value); ok && named != rs.in.id {
+	if named, ok := instanceNamed(item.Value); ok && named != rs.keys.ID() {
 		return rs.skip(was.id(), "", SkippedInstance)
 	}
-	r, err := rs.m.decodeKey(ctx, rs.c, rs.in, was.ID, was.id(), item.Value)
+	r, err := rs.m.decodeKey(ctx, rs.c, rs.keys, was.ID, was.id(), item.Value)
 	if refusedAs(err, ErrTampered) {
 		return rs.skip(was.id(), "", SkippedTampered)
 	}
@@ -221,7 +222,7 @@ func (r *record) mergeShred(b *record) bool {
 	case r.Fingerprint != nil: // keyed by the shred secret
 		return subtle.ConstantTimeCompare(r.Fingerprint, b.Fingerprint) == 1
 	}
-	moved, err := b.moveTo(r.in)
+	moved, err := b.moveTo(r.keys)
 	if err != nil {
 		return false
 	}
@@ -235,7 +236,7 @@ func (r *record) mergeVersions(b *record) bool {
 	if r.Origin == OriginExternal {
 		return true
 	}
-	moved, err := b.moveTo(r.in)
+	moved, err := b.moveTo(r.keys)
 	if err != nil {
 		return false
 	}
@@ -258,8 +259,8 @@ func (r *record) mergeVersions(b *record) bool {
 }
 
 func (r *record) sameMaterial(a, b *keyVersion) bool {
-	one, errA := r.in.openMaterial(r.ID, a)
-	other, errB := r.in.openMaterial(r.ID, b)
+	one, errA := r.keys.Open(sealing.Material(r.ID, a.Version), a.Sealed)
+	other, errB := r.keys.Open(sealing.Material(r.ID, b.Version), b.Sealed)
 	defer clear(one)
 	defer clear(other)
 	return errA == nil && errB == nil && a.CreatedAt.Equal(b.CreatedAt) && subtle.ConstantTimeCompare(one, other) == 1
@@ -273,17 +274,16 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// moveTo is a record that is sound with all that is sealed in it sealed anew, for another
-// instance.
-func (r *record) moveTo(in *instance) (*record, error) {
+// moveTo returns a sound record with everything that is sealed in it sealed again, for other keys.
+func (r *record) moveTo(keys *sealing.Keys) (*record, error) {
 	moved := r.clone()
-	moved.in = in
+	moved.keys = keys
+	move := func(p sealing.Place, sealed *[]byte) error { return reseal(r.keys, keys, p, sealed) }
 	for _, list := range []*[]keyVersion{&moved.Versions, &moved.Doomed} {
 		*list = slices.Clone(*list)
 		for i := range *list {
 			v := &(*list)[i]
-			where := func(in *instance) []byte { return in.materialContext(r.ID, v.Version) }
-			if err := r.in.pass(in, &v.Sealed, where); err != nil {
+			if err := move(sealing.Material(r.ID, v.Version), &v.Sealed); err != nil {
 				return nil, err
 			}
 		}
@@ -291,27 +291,25 @@ func (r *record) moveTo(in *instance) (*record, error) {
 	moved.Old = slices.Clone(moved.Old)
 	for i := range moved.Old {
 		v := &moved.Old[i]
-		where := func(in *instance) []byte { return in.oldContext(r.ID, i, v) }
-		if err := r.in.pass(in, &v.Sealed, where); err != nil {
+		if err := move(v.place(r.ID, i), &v.Sealed); err != nil {
 			return nil, err
 		}
 	}
 	if r.Shred != nil {
-		where := func(in *instance) []byte { return in.shredContext(r.ID) }
-		if err := r.in.pass(in, &moved.Shred, where); err != nil {
+		if err := move(sealing.ShredSecret(r.ID), &moved.Shred); err != nil {
 			return nil, err
 		}
 	}
 	return moved, nil
 }
 
-// pass seals anew for another instance what this one sealed.
-func (in *instance) pass(to *instance, sealed *[]byte, where func(*instance) []byte) error {
-	secret, err := in.seal.Open(nil, *sealed, where(in))
+// reseal seals for other keys what these have sealed.
+func reseal(from, to *sealing.Keys, p sealing.Place, sealed *[]byte) error {
+	secret, err := from.Open(p, *sealed)
 	defer clear(secret)
 	if err != nil {
 		return errors.AssertionFailedf("kms: what was sound in a backup does not open")
 	}
-	*sealed, err = sealedBy(to.seal, nil, secret, where(to))
+	*sealed, err = to.Seal(p, secret)
 	return err
 }

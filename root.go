@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"strings"
 
@@ -156,4 +157,10 @@ func sealUnder(root Root, key, where []byte) ([]byte, error) {
 		return nil, errors.New("kms: the root does not give back what it sealed")
 	}
 	return sealed, nil
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/provider"
 )
@@ -168,7 +169,7 @@ func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 // keepVersion puts a version into a record, sealed, as its primary, and wipes the material.
 func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) error {
 	defer clear(material)
-	sealed, err := r.in.sealMaterial(r.ID, n, material)
+	sealed, err := r.keys.Seal(sealing.Material(r.ID, n), material)
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (m *Manager) provider(c *call, r *record) (provider.Provider, error) {
 
 // material unseals what a version's provider made. The caller wipes it.
 func (m *Manager) material(c *call, r *record, v *keyVersion) ([]byte, error) {
-	material, err := r.in.openMaterial(r.ID, v)
+	material, err := r.keys.Open(sealing.Material(r.ID, v.Version), v.Sealed)
 	if err != nil {
 		return nil, refuseBecause(c.op, r.id(), ErrTampered, "the sealed material", nil)
 	}

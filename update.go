@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -18,7 +19,7 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	}
 	r.Seq++
 	name := keyItem(r.id())
-	value, err := r.in.encodeItem(name, r)
+	value, err := r.keys.Encode(name, r)
 	if err != nil {
 		return "", written(c.op, r.id(), err)
 	}
@@ -43,9 +44,9 @@ func written(op Op, keyID string, err error) error {
 		return nil
 	case errors.Is(err, keystore.ErrConflict):
 		return errStale
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, sealing.ErrTooLarge):
 		return refuseBecause(op, keyID, ErrLimit, "all that is known of the key is more than 512 KiB", nil)
-	case errors.Is(err, errRecord):
+	case errors.Is(err, sealing.ErrItem):
 		return badDate(op)
 	default:
 		return outcomeUnknown(op, keyID, err)

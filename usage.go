@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -112,9 +113,9 @@ func (m *Manager) loadUsage(ctx context.Context, c *call, id keyid.ID) (*usageRe
 	none := &usageRecord{Key: id}
 	name := usageSegment + id.String()
 	var kept usageRecord
-	version, err := m.getHome(ctx, c, name, id.String(), &kept, errRecord)
+	version, err := m.getHome(ctx, c, name, id.String(), &kept, sealing.ErrItem)
 	switch {
-	case errors.Is(err, errRecord), err == nil && kept.Key != id: // another's, or none
+	case errors.Is(err, sealing.ErrItem), err == nil && kept.Key != id: // another's, or none
 		return none, version, nil
 	case err != nil:
 		return nil, "", err
