@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/frames"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
@@ -73,8 +74,8 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if _, err := w.Write(header.encode()); err != nil {
 		return BackupInfo{}, unwritten(c, err)
 	}
-	b := &backupWriter{m: m, c: c, keys: keys, frames: newFrameWriter(w, sealer, header), sum: newDigest(), progress: progress(opts)}
-	defer b.frames.wipe()
+	b := &backupWriter{m: m, c: c, keys: keys, frames: frames.NewWriter(w, sealer, header.hash()), sum: newDigest(), progress: progress(opts)}
+	defer b.frames.Wipe()
 	b.info = BackupInfo{Instance: rec.ID, Name: rec.Name, At: header.At}
 	if err := b.write(ctx, rec, key); err != nil {
 		return BackupInfo{}, err
@@ -94,7 +95,7 @@ type backupWriter struct {
 	m        *Manager
 	c        *call
 	keys     *sealing.Keys
-	frames   *frameWriter
+	frames   *frames.Writer
 	sum      digest
 	info     BackupInfo
 	progress func(int)
@@ -191,7 +192,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 	if r == nil || absent(recipient) {
 		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
 	}
-	buffered := bufio.NewReaderSize(r, frameSize)
+	buffered := bufio.NewReaderSize(r, frames.Size)
 	h, err := readBackupHeader(op, buffered)
 	if err != nil {
 		return BackupInfo{}, err

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/frames"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
@@ -21,7 +22,7 @@ import (
 type backupReader struct {
 	op     Op
 	header *backupHeader
-	frames *frameReader
+	frames *frames.Reader
 	body   []byte
 
 	rec         instanceRecord
@@ -32,7 +33,7 @@ type backupReader struct {
 
 // openBackup begins to read a backup, behind its header.
 func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backupReader, error) {
-	b := &backupReader{op: op, header: h, frames: newFrameReader(r, key, h)}
+	b := &backupReader{op: op, header: h, frames: frames.NewReader(r, key, h.hash())}
 	kind, body, err := b.next()
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backup
 	key32 := slices.Clone(body[:32])
 	clear(body)
 	b.instanceKey = func() []byte { return slices.Clone(key32) }
-	b.wipe = func() { clear(key32); b.frames.wipe() }
+	b.wipe = func() { clear(key32); b.frames.Wipe() }
 	b.keys, err = sealing.Derive(b.rec.ID, b.rec.Store, 0, b.instanceKey())
 	return b, err
 }
@@ -194,7 +195,7 @@ func (b *backupReader) alias(body []byte, ids []keyid.ID) (Alias, error) {
 func (b *backupReader) bad(text string) error { return badBackup(b.op, b.header.Instance, text, nil) }
 
 func (b *backupReader) unread(err error) error {
-	if errors.Is(err, errFrame) {
+	if errors.Is(err, frames.Err) {
 		return b.bad("a frame was changed, or is not the one that belongs there")
 	}
 	return backupUnread(b.op, b.header.Instance, err)

@@ -8,8 +8,8 @@ import (
 	"maps"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/frames"
 	"github.com/keyhold/kms/internal/sealing"
-	"github.com/keyhold/kms/internal/xaes"
 )
 
 // What the tests of backups may see and do: they take one apart and make others, as one could
@@ -32,10 +32,10 @@ func BackupItems(backup []byte, recipient Root) (all []BackupItem, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &backupReader{op: opInspect, header: h, frames: newFrameReader(r, key, h)}
+	b := &backupReader{op: opInspect, header: h, frames: frames.NewReader(r, key, h.hash())}
 	for {
 		kind, body, err := b.next()
-		if errors.Is(err, io.EOF) || err != nil && b.frames.last {
+		if errors.Is(err, io.EOF) || err != nil && b.frames.Last() {
 			return all, nil
 		}
 		if err != nil {
@@ -67,7 +67,7 @@ func SealBackup(backup []byte, recipient Root, stream []byte) ([]byte, error) {
 		return nil, err
 	}
 	made := bytes.NewBuffer(h.encode())
-	w := newFrameWriter(made, key, h)
+	w := frames.NewWriter(made, key, h.hash())
 	if _, err := w.Write(stream); err != nil {
 		return nil, err
 	}
@@ -124,40 +124,3 @@ func Reclose(items []BackupItem) []BackupItem {
 	items[len(items)-1].Body, _ = json.Marshal(backupClosing{Keys: info.Keys, Aliases: info.Aliases, Digest: sum.Sum(nil)})
 	return items
 }
-
-// Frames seal and open frames under one backup key.
-type Frames struct {
-	key    *xaes.Key
-	header *backupHeader
-}
-
-// NewFrames are those of a header with a new key.
-func NewFrames(instance string) Frames {
-	key, err := xaes.New(randomBytes(xaes.KeySize))
-	if err != nil {
-		panic(err)
-	}
-	return Frames{key, &backupHeader{facts: []byte(instance)}}
-}
-
-// Under are frames of the same key under another header.
-func (f Frames) Under(instance string) Frames {
-	return Frames{f.key, &backupHeader{facts: []byte(instance)}}
-}
-
-// Seal makes frames of a stream.
-func (f Frames) Seal(stream []byte) []byte {
-	var b bytes.Buffer
-	w := newFrameWriter(&b, f.key, f.header)
-	_, _ = w.Write(stream)
-	_ = w.Close()
-	return b.Bytes()
-}
-
-// Open reads frames to their end.
-func (f Frames) Open(frames []byte) ([]byte, error) {
-	return io.ReadAll(newFrameReader(bufio.NewReader(bytes.NewReader(frames)), f.key, f.header))
-}
-
-// IsErrFrame tells whether err is what a reader of frames says.
-func IsErrFrame(err error) bool { return errors.Is(err, errFrame) }

@@ -74,7 +74,7 @@ func Readdress(ciphertext []byte, keyID string) []byte {
 
 // ReadMaterial takes a private key of a spec as an import does.
 func ReadMaterial(spec Spec, material []byte) bool {
-	_, _, ok := specs[spec].material.read(material)
+	_, _, ok := specs[spec].material.Read(material)
 	return ok
 }
 

@@ -15,7 +15,7 @@ import (
 
 // importMaterial puts material that was unwrapped into a record.
 func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, material []byte, expiresAt time.Time) error {
-	key, identity, ok := specs[r.Spec].material.read(material)
+	key, identity, ok := specs[r.Spec].material.Read(material)
 	if !ok {
 		return refuse(c.op, r.id(), ErrMaterial)
 	}
@@ -42,7 +42,7 @@ func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, sh
 		return err
 	}
 	working := key // of an asymmetric key its public half is known, and so the key is what it is
-	if n := specs[r.Spec].material.bytes; n > 0 {
+	if n := specs[r.Spec].material.Bytes; n > 0 {
 		if working, err = workingKey(r.ID, 1, key, shred, n); err != nil {
 			return err
 		}

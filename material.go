@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/internal/wrapping"
 )
 
 // WrappingSpec is the RSA key under which material is wrapped on its way in.
@@ -72,7 +73,7 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 		p.Algorithm = opts.Algorithm
 	}
 	bits := wrappingBits[p.Spec]
-	if bits == 0 || !p.Algorithm.known() {
+	if bits == 0 || schemes[p.Algorithm] == 0 {
 		return ImportParameters{}, invalid(c.op, "the wrapping spec or algorithm")
 	}
 	e, err := m.lookup(ctx, c, ref, nil)
@@ -122,7 +123,7 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 		if err != nil {
 			return err
 		}
-		material, ok := opened.unwrap(wrapped)
+		material, ok := wrapping.Unwrap(schemes[opened.Algorithm], opened.Private, wrapped)
 		defer clear(material)
 		if !ok {
 			return refuse(c.op, r.id(), ErrMaterial)

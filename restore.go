@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/frames"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
@@ -114,7 +115,7 @@ func (rs *restoring) open() error {
 	if _, err := rs.source.Seek(rs.start, io.SeekStart); err != nil {
 		return unavailable(rs.c.op, "", "reading the backup", err)
 	}
-	r := bufio.NewReaderSize(rs.source, frameSize)
+	r := bufio.NewReaderSize(rs.source, frames.Size)
 	h, err := readBackupHeader(rs.c.op, r)
 	if err != nil {
 		return err

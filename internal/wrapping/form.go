@@ -1,4 +1,4 @@
-package kms
+package wrapping
 
 import (
 	"crypto"
@@ -9,25 +9,25 @@ import (
 	"encoding/asn1"
 )
 
-// A form is what the material of a spec looks like on its way in: that many bytes, or a
-// private key as PKCS #8 in DER. The zero form is none.
-type form struct {
-	bytes   int
-	rsaBits int
-	curve   string
+// Form is what the material of a spec looks like on its way in: that many bytes, or a private key
+// as PKCS #8 in DER. The zero Form is none.
+type Form struct {
+	Bytes   int
+	RSABits int
+	Curve   string
 }
 
 // minExponent is the least public exponent of an RSA key (FIPS 186-5, section 5.1).
 const minExponent = 65537
 
-// read takes material as its owner gave it. It returns what the provider is given, and what
-// the key is known by ever after: for private keys their public half, so that the same key
-// in another encoding is the same.
-func (f form) read(material []byte) (key, identity []byte, ok bool) {
-	if f.bytes > 0 {
-		return material, material, len(material) == f.bytes
+// Read takes material as its owner gave it. It returns what the provider is given, and what the
+// key is known by from then on: for a private key its public half, so that the same key in another
+// encoding is the same.
+func (f Form) Read(material []byte) (key, identity []byte, ok bool) {
+	if f.Bytes > 0 {
+		return material, material, len(material) == f.Bytes
 	}
-	// What follows the key, x509 overlooks.
+	// x509 overlooks what follows the key.
 	var whole asn1.RawValue
 	if rest, err := asn1.Unmarshal(material, &whole); err != nil || len(rest) > 0 {
 		return nil, nil, false
@@ -44,22 +44,22 @@ func (f form) read(material []byte) (key, identity []byte, ok bool) {
 	return key, identity, err == nil
 }
 
-func (f form) takes(private any) bool {
+func (f Form) takes(private any) bool {
 	switch k := private.(type) {
 	case *rsa.PrivateKey:
-		return f.rsaBits > 0 && soundRSA(k, f.rsaBits)
+		return f.RSABits > 0 && soundRSA(k, f.RSABits)
 	case *ecdsa.PrivateKey:
-		return k.Curve.Params().Name == f.curve
+		return k.Curve.Params().Name == f.Curve
 	case ed25519.PrivateKey:
-		return f.curve == "Ed25519"
+		return f.Curve == "Ed25519"
 	default:
 		return false
 	}
 }
 
-// soundRSA looks for what makes an RSA key weak or wrong. The standard library has looked
-// whether the parts go together, and whether the primes are too near each other; not whether
-// they are primes, of half the bits each.
+// soundRSA looks for what makes an RSA key weak or wrong. The standard library has checked that the
+// parts go together, and that the primes are not too near each other; not that they are primes, of
+// half the bits each.
 func soundRSA(k *rsa.PrivateKey, bits int) bool {
 	if k.N.BitLen() != bits || k.E < minExponent || k.E%2 == 0 || len(k.Primes) != 2 {
 		return false
