@@ -203,12 +203,12 @@ type aliasEntry struct {
 }
 
 func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyid.ID) error {
-	known := m.latestAliases.before(alias)
+	known := m.latestAliases.Before(alias)
 	_, err := m.putHome(ctx, c, alias, current.version, aliasRecord{Key: id, Seq: current.seq + 1})
 	if err == nil {
-		m.latestAliases.saw(alias, current.seq+1, known)
+		m.latestAliases.Saw(alias, current.seq+1, known)
 	}
-	m.aliases.drop(alias)
+	m.aliases.Drop(alias)
 	return written(c.op, "", err)
 }
 
@@ -234,24 +234,24 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyid.ID) (bool, error)
 
 // aliasTarget is what an alias names, from memory where that is fresh enough.
 func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	if err := m.aliasChanges.follow(ctx, c); err != nil {
+	if err := m.aliasChanges.Follow(ctx, &c.moment); err != nil {
 		return aliasEntry{}, c.storeFailed("", err)
 	}
-	a, ok := m.aliases.get(alias)
-	if ok && m.aliasChanges.holds(&a.readAt, c) {
+	a, ok := m.aliases.Get(alias)
+	if ok && m.aliasChanges.Holds(&a.readAt, &c.moment) {
 		return a, nil
 	}
-	mark := m.aliases.mark(alias)
+	mark := m.aliases.Mark(alias)
 	a, err := m.loadAlias(ctx, c, alias)
 	if err == nil && a.id != (keyid.ID{}) {
-		m.aliases.put(alias, a, mark)
+		m.aliases.Put(alias, a, mark)
 	}
 	return a, err
 }
 
 // loadAlias reads an alias from the store.
 func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
-	sent, known := m.clock(), m.latestAliases.before(alias)
+	sent, known := m.clock(), m.latestAliases.Before(alias)
 	item, err := m.store.Get(ctx, alias)
 	var a aliasEntry
 	switch {
@@ -264,13 +264,13 @@ func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEn
 			return aliasEntry{}, err
 		}
 	}
-	switch older, err := m.latestAliases.older(ctx, a.seq, known); {
+	switch older, err := m.latestAliases.Older(ctx, a.seq, known); {
 	case err != nil:
 		return aliasEntry{}, c.storeFailed("", err)
 	case older:
 		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias: "+putBack, nil)
 	}
-	m.latestAliases.saw(alias, a.seq, known)
+	m.latestAliases.Saw(alias, a.seq, known)
 	a.readAt = sent
 	return a, nil
 }

@@ -64,7 +64,7 @@ func AddVersion(ctx context.Context, m *Manager, id string) error {
 // the instance, and of a key that was used its entry, record and opened key.
 func Insides(m *Manager, id string) map[string]any {
 	parsed, _ := keyid.Parse(id)
-	e, _ := m.keys.get(parsed)
+	e, _ := m.keys.Get(parsed)
 	return map[string]any{
 		"instance": m.home.Load(), "entry": e, "record": e.record, "provider.Key": *e.primary.Load(),
 		"call": m.begin(OpDecrypt),

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/sealing"
 )
 
@@ -31,5 +32,7 @@ func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt
 	if date != "" {
 		reflect.ValueOf(r).Elem().FieldByName(date).Set(reflect.ValueOf(at))
 	}
-	return m.standing(r).has(op), func(now time.Time) bool { return r.obstacles(&call{op: op, clock: now}, m.home.Load()) == 0 }
+	return m.standing(r).has(op), func(now time.Time) bool {
+		return r.obstacles(&call{op: op, moment: fresh.Moment{At: now}}, m.home.Load()) == 0
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/wire"
@@ -128,7 +129,7 @@ func RefusalWhileExpired(op Op, s State) error {
 }
 
 func refusalNow(r *record, op Op, now time.Time, ie *instanceEntry) error {
-	c := &call{op: op, clock: now}
+	c := &call{op: op, moment: fresh.Moment{At: now}}
 	if found := r.obstacles(c, ie); found != 0 {
 		return r.refuseFor(c, ie, found)
 	}
@@ -159,18 +160,11 @@ func Change(ctx context.Context, m *Manager, id string, deleteAt time.Time) erro
 }
 
 // Cached counts the keys that a Manager keeps.
-func Cached(m *Manager) (n int) {
-	for i := range m.keys.slots {
-		if m.keys.slots[i].Load() != nil {
-			n++
-		}
-	}
-	return n
-}
+func Cached(m *Manager) int { return m.keys.Len() }
 
 // ShredSecret opens the shred secret of an imported key, as one with the root could.
 func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
+	c := &call{m: m, op: OpDescribeKey, moment: fresh.Moment{At: m.now()}}
 	key, _ := keyid.Parse(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
@@ -190,7 +184,7 @@ func LimitUses(m *Manager, most, first uint64) {
 
 // Material opens the material of the primary version of a key, as one with the root could.
 func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
+	c := &call{m: m, op: OpDescribeKey, moment: fresh.Moment{At: m.now()}}
 	key, _ := keyid.Parse(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
@@ -208,15 +202,9 @@ func WhoCannot() map[DeletionLevel]string {
 	return all
 }
 
-// NewSeqs is a table of sequence numbers.
-func NewSeqs(hash func(int) uint64) (get func(int) uint64, raise func(int, uint64), room func() int) {
-	s := &seqs[int]{}
-	return func(k int) uint64 { return s.get(k, hash(k)) }, func(k int, seq uint64) { s.raise(k, seq, hash) }, func() int { return len(s.slots) }
-}
-
 // NoteFullPass has Maintain believe that it looked at all keys then.
 func NoteFullPass(ctx context.Context, m *Manager, at time.Time) error {
-	c := &call{m: m, op: OpMaintain, clock: at}
+	c := &call{m: m, op: OpMaintain, moment: fresh.Moment{At: at}}
 	_, version, err := m.loadFullPass(ctx, c)
 	if err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"strconv"
 	"time"
+
+	"github.com/keyhold/kms/internal/fresh"
 )
 
 // obstacles are what stands in the way of an operation, because of what a key is: a set, in
@@ -144,7 +146,7 @@ func (m *Manager) standing(r *record) (uses opSet) {
 		return 0
 	}
 	for op := range numOps {
-		if lifecycle[op].isUse() && r.obstacles(&call{m: m, op: op, clock: time.Unix(0, 0)}, m.home.Load()) == 0 {
+		if lifecycle[op].isUse() && r.obstacles(&call{m: m, op: op, moment: fresh.Moment{At: time.Unix(0, 0)}}, m.home.Load()) == 0 {
 			uses |= 1 << op
 		}
 	}

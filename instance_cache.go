@@ -76,11 +76,11 @@ func (m *Manager) activeInstance(ctx context.Context, c *call, id string) (*inst
 
 // freshInstance is an instance as it stands, from memory where that is fresh enough.
 func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
-	if err := m.instanceChanges.follow(ctx, c); err != nil {
+	if err := m.instanceChanges.Follow(ctx, &c.moment); err != nil {
 		return nil, c.storeFailed(c.keyID, err)
 	}
-	ie, ok := m.instances.get(id)
-	if ok && m.instanceChanges.holds(&ie.readAt, c) {
+	ie, ok := m.instances.Get(id)
+	if ok && m.instanceChanges.Holds(&ie.readAt, &c.moment) {
 		return ie, nil
 	}
 	return m.loadInstance(ctx, c, id)
@@ -88,7 +88,7 @@ func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*insta
 
 // loadInstance reads an instance from the store, opens its key and keeps both.
 func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
-	mark, sent := m.instances.mark(id), m.clock()
+	mark, sent := m.instances.Mark(id), m.clock()
 	rec, version, err := m.getInstance(ctx, c, id)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instan
 	if ie.keys, err = m.openInstance(c, rec); err != nil {
 		return nil, err
 	}
-	m.instances.put(id, ie, mark)
+	m.instances.Put(id, ie, mark)
 	return ie, nil
 }
 
@@ -124,7 +124,7 @@ func (m *Manager) openInstance(c *call, rec *instanceRecord) (*sealing.Keys, err
 
 // getInstance reads the record of an instance from the store.
 func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
-	known := m.latestInstances.before(id)
+	known := m.latestInstances.Before(id)
 	item, err := m.store.Get(ctx, instanceItem(id))
 	rec := new(instanceRecord)
 	absent := errors.Is(err, keystore.ErrNotFound)
@@ -137,7 +137,7 @@ func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanc
 			return nil, "", err
 		}
 	}
-	switch older, err := m.latestInstances.older(ctx, rec.Seq, known); {
+	switch older, err := m.latestInstances.Older(ctx, rec.Seq, known); {
 	case err != nil:
 		return nil, "", c.storeFailed(c.keyID, err)
 	case older:
@@ -145,7 +145,7 @@ func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanc
 	case absent:
 		return nil, "", instanceNotFound(c.op, id)
 	}
-	m.latestInstances.saw(id, rec.Seq, known)
+	m.latestInstances.Saw(id, rec.Seq, known)
 	return rec, item.Version, nil
 }
 
@@ -228,15 +228,15 @@ func (m *Manager) writeInstance(ctx context.Context, c *call, rec *instanceRecor
 func (m *Manager) writeInstanceBy(ctx context.Context, c *call, by *sealing.Keys, rec *instanceRecord, old keystore.Version) (keystore.Version, error) {
 	rec.Seq++
 	name := instanceItem(rec.ID)
-	known := m.latestInstances.before(rec.ID)
+	known := m.latestInstances.Before(rec.ID)
 	version, err := m.putHomeBy(ctx, c, by, name, old, rec)
 	if err == nil {
-		m.latestInstances.saw(rec.ID, rec.Seq, known)
+		m.latestInstances.Saw(rec.ID, rec.Seq, known)
 	}
-	m.instances.drop(rec.ID)
+	m.instances.Drop(rec.ID)
 	return version, written(c.op, "", err)
 }
 
 func (m *Manager) forgetInstance(name string) {
-	m.instances.drop(strings.TrimPrefix(name, instanceSegment))
+	m.instances.Drop(strings.TrimPrefix(name, instanceSegment))
 }

@@ -125,7 +125,7 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 // may be of before, so that it alone shows nothing.
 func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
 	id := s.record.ID
-	if s.record.Seq >= m.latestKeys.before(id).seq {
+	if s.record.Seq >= m.latestKeys.Before(id).Seq() {
 		return nil
 	}
 	of := *c

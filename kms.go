@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
@@ -37,17 +38,17 @@ type Manager struct {
 
 	allowances allowances
 
-	keys         *cache[keyid.ID, *entry]
-	keyChanges   *follower
-	aliases      *cache[string, aliasEntry]
-	aliasChanges *follower
+	keys         *fresh.Cache[keyid.ID, *entry]
+	keyChanges   *fresh.Follower
+	aliases      *fresh.Cache[string, aliasEntry]
+	aliasChanges *fresh.Follower
 
-	instances       *cache[string, *instanceEntry]
-	instanceChanges *follower
+	instances       *fresh.Cache[string, *instanceEntry]
+	instanceChanges *fresh.Follower
 
-	latestKeys      *latest[keyid.ID]
-	latestAliases   *latest[string]
-	latestInstances *latest[string]
+	latestKeys      *fresh.Latest[keyid.ID]
+	latestAliases   *fresh.Latest[string]
+	latestInstances *fresh.Latest[string]
 
 	usage  tallies
 	looked atomic.Pointer[duePass] // the last that this process made; nil: none yet
@@ -79,23 +80,23 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	byID := func(id keyid.ID) uint64 {
 		return binary.LittleEndian.Uint64(id[8:]) * 0x9E3779B97F4A7C15 >> 20
 	}
-	m.keys = newCache[keyid.ID, *entry](cfg.cacheKeys(), byID)
+	m.keys = fresh.NewCache[keyid.ID, *entry](cfg.cacheKeys(), byID)
 	byName := func(s string) uint64 { return maphash.String(seed, s) }
-	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), byName)
-	m.instances = newCache[string, *instanceEntry](cfg.cacheKeys(), byName)
-	m.keyChanges = newFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.dropAll)
-	m.aliasChanges = newFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.drop, m.aliases.dropAll)
-	m.instanceChanges = newFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.dropAll)
-	m.latestKeys = newLatest(m.keyChanges, byID)
-	m.latestAliases = newLatest(m.aliasChanges, byName)
-	m.latestInstances = newLatest(m.instanceChanges, byName)
+	m.aliases = fresh.NewCache[string, aliasEntry](cfg.cacheKeys(), byName)
+	m.instances = fresh.NewCache[string, *instanceEntry](cfg.cacheKeys(), byName)
+	m.keyChanges = fresh.NewFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.DropAll)
+	m.aliasChanges = fresh.NewFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.Drop, m.aliases.DropAll)
+	m.instanceChanges = fresh.NewFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.DropAll)
+	m.latestKeys = fresh.NewLatest(m.keyChanges, byID)
+	m.latestAliases = fresh.NewLatest(m.aliasChanges, byName)
+	m.latestInstances = fresh.NewLatest(m.instanceChanges, byName)
 
 	var err error
 	if m.legacy, err = readSources(ctx, cfg.Legacy); err != nil {
 		return nil, err
 	}
-	for _, f := range []*follower{m.keyChanges, m.aliasChanges, m.instanceChanges} {
-		if err := f.again(ctx); err != nil { // what is known from here on is lost where the store is
+	for _, f := range []*fresh.Follower{m.keyChanges, m.aliasChanges, m.instanceChanges} {
+		if err := f.Poll(ctx); err != nil { // what is known from here on is lost where the store is
 			return nil, unavailable(opOpen, "", "the key store", err)
 		}
 	}
@@ -104,7 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m.settleHome(home)
-	m.latestInstances.saw(DefaultInstance, home.rec.Seq, m.latestInstances.before(DefaultInstance))
+	m.latestInstances.Saw(DefaultInstance, home.rec.Seq, m.latestInstances.Before(DefaultInstance))
 	return m, nil
 }
 
@@ -116,7 +117,7 @@ func recorded(t time.Time) time.Time { return t.Round(0).UTC() }
 
 func (m *Manager) forgetKey(name string) {
 	if id, ok := keyid.Parse(strings.TrimPrefix(name, keySegment)); ok {
-		m.keys.drop(id)
+		m.keys.Drop(id)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/wire"
@@ -102,12 +103,12 @@ func (m *Manager) find(ctx context.Context, c *call, id keyid.ID) (*entry, error
 
 // fetch is find before the table decides.
 func (m *Manager) fetch(ctx context.Context, c *call, id keyid.ID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx, c); err != nil {
+	if err := m.keyChanges.Follow(ctx, &c.moment); err != nil {
 		c.keyID = id.String()
 		return nil, c.storeFailed(c.keyID, err)
 	}
-	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(e.readAt, c) {
+	e, ok := m.keys.Get(id)
+	if !ok || !m.keyChanges.Holds(e.readAt, &c.moment) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.text
@@ -117,7 +118,7 @@ func (m *Manager) fetch(ctx context.Context, c *call, id keyid.ID) (*entry, erro
 // load reads a key from the store and keeps it. Where the store still holds the record that
 // is in memory, what was opened of it stays open.
 func (m *Manager) load(ctx context.Context, c *call, id keyid.ID) (*entry, error) {
-	mark, sent, known := m.keys.mark(id), m.clock(), m.latestKeys.before(id)
+	mark, sent, known := m.keys.Mark(id), m.clock(), m.latestKeys.Before(id)
 	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
@@ -135,8 +136,8 @@ func (m *Manager) load(ctx context.Context, c *call, id keyid.ID) (*entry, error
 		return nil, c.storeFailed(c.keyID, err)
 	}
 	mac := sealing.MAC(item.Value)
-	e := &entry{version: item.Version, mac: [sealing.MACSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
-	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
+	e := &entry{version: item.Version, mac: [sealing.MACSize / 2]byte(mac[:]), readAt: m.keyChanges.Dated(sent)}
+	if kept, ok := m.keys.Get(id); ok && kept.version == e.version && kept.mac == e.mac {
 		e.record, e.standing, e.others = kept.record, kept.standing, kept.others
 		e.primary.Store(kept.primary.Load())
 	} else {
@@ -152,17 +153,17 @@ func (m *Manager) load(ctx context.Context, c *call, id keyid.ID) (*entry, error
 	if err := m.notOlder(ctx, c, e.record.Seq, known); err != nil {
 		return nil, err
 	}
-	m.latestKeys.saw(id, e.record.Seq, known)
+	m.latestKeys.Saw(id, e.record.Seq, known)
 	e.text, e.header = c.keyID, wire.Header{Suite: suiteOf(e.record.Protection), ID: id, Version: e.record.Primary}
 	if e.record.DestroyedAt.IsZero() {
-		m.keys.put(id, e, mark)
+		m.keys.Put(id, e, mark)
 	}
 	return e, nil
 }
 
 // notOlder refuses a record of a key that is older than what was known when it was asked for.
-func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known sight) error {
-	older, err := m.latestKeys.older(ctx, seq, known)
+func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known fresh.Sight) error {
+	older, err := m.latestKeys.Older(ctx, seq, known)
 	switch {
 	case err != nil:
 		return c.storeFailed(c.keyID, err)

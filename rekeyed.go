@@ -55,7 +55,7 @@ func (m *Manager) newerHome(ctx context.Context, c *call, keys *sealing.Keys) (*
 	if home.keys != keys { // another call has found them
 		return home.keys, nil
 	}
-	known := m.latestInstances.before(DefaultInstance)
+	known := m.latestInstances.Before(DefaultInstance)
 	item, err := m.store.Get(ctx, instanceItem(DefaultInstance))
 	switch {
 	case errors.Is(err, keystore.ErrNotFound), err == nil && item.Version == home.version:
@@ -70,13 +70,13 @@ func (m *Manager) newerHome(ctx context.Context, c *call, keys *sealing.Keys) (*
 	if err != nil {
 		return nil, err
 	}
-	switch older, err := m.latestInstances.older(ctx, found.rec.Seq, known); {
+	switch older, err := m.latestInstances.Older(ctx, found.rec.Seq, known); {
 	case err != nil:
 		return nil, c.storeFailed(c.keyID, err)
 	case older:
 		return nil, nil
 	}
-	m.latestInstances.saw(DefaultInstance, found.rec.Seq, known)
+	m.latestInstances.Saw(DefaultInstance, found.rec.Seq, known)
 	m.settleHome(found)
 	if found.keys == keys {
 		return nil, nil
@@ -118,13 +118,9 @@ func (m *Manager) settleHome(found *instanceEntry) {
 // have been missed by Shred; else nil. On a store that one process owns this asks for the record
 // of the instance if one was replaced, on others each time.
 func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
-	head := m.instanceChanges.head
-	var at uint64
-	if head != nil {
-		at = uint64(head())
-		if known := m.openedOf(keys.ID()); known != nil && known.keys == keys && known.checked.Load() == at {
-			return nil, nil
-		}
+	at, owned := m.instanceChanges.Position()
+	if known := m.openedOf(keys.ID()); owned && known != nil && known.keys == keys && known.checked.Load() == at {
+		return nil, nil
 	}
 	newer, err := m.newer(ctx, c, keys)
 	if err != nil {
@@ -133,7 +129,7 @@ func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys
 	if newer != nil && newer.Generation() != keys.Generation() {
 		return newer, nil
 	}
-	if known := m.openedOf(keys.ID()); head != nil && known != nil && known.keys == keys {
+	if known := m.openedOf(keys.ID()); owned && known != nil && known.keys == keys {
 		known.checked.Store(at)
 	}
 	return nil, nil

@@ -181,7 +181,7 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 // forgetReleased drops what this process knows of an instance whose key was destroyed.
 func (m *Manager) forgetReleased(id string) {
 	m.opened.Delete(id)
-	m.keys.dropAll()
+	m.keys.DropAll()
 }
 
 // A digest is over the records of the keys of an instance, in the order of their IDs: two are

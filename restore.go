@@ -213,9 +213,9 @@ func (rs *restoring) describe(ctx context.Context) error {
 
 // forgetAll drops all that is kept in memory.
 func (m *Manager) forgetAll() {
-	m.keys.dropAll()
-	m.aliases.dropAll()
-	m.instances.dropAll()
+	m.keys.DropAll()
+	m.aliases.DropAll()
+	m.instances.DropAll()
 }
 
 // RestoreOptions may be nil. The zero value of each field is its default.

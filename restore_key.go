@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
@@ -15,7 +16,7 @@ import (
 // restoreKey brings back one key of the backup. It may be repeated.
 func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 	return rs.c.retry(ctx, was.id(), func() error {
-		known := rs.m.latestKeys.before(was.ID)
+		known := rs.m.latestKeys.Before(was.ID)
 		item, err := rs.m.store.Get(ctx, keyItem(was.id()))
 		switch {
 		case errors.Is(err, keystore.ErrNotFound):
@@ -34,7 +35,7 @@ func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 
 // newKey brings back a key that is not here. Where it is deleted what is left of it comes, so
 // that an older backup does not bring the key.
-func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error {
+func (rs *restoring) newKey(ctx context.Context, was *record, known fresh.Sight) error {
 	if older, err := rs.older(ctx, was, 0, known); older || err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known sight) error
 }
 
 // oldKey makes a key that is here as strict as it is in the backup.
-func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item, known sight) error {
+func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item, known fresh.Sight) error {
 	if named, ok := instanceNamed(item.Value); ok && named != rs.keys.ID() {
 		return rs.skip(was.id(), "", SkippedInstance)
 	}
@@ -114,8 +115,8 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 }
 
 // older tells whether a record that is here was put back, or taken away, and leaves that alone.
-func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known sight) (bool, error) {
-	older, err := rs.m.latestKeys.older(ctx, seq, known)
+func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known fresh.Sight) (bool, error) {
+	older, err := rs.m.latestKeys.Older(ctx, seq, known)
 	switch {
 	case err != nil:
 		return false, rs.c.storeFailed(was.id(), err)

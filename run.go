@@ -6,55 +6,23 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/keystore"
 )
-
-// keep looks three times within MaxStaleness, and when it is nudged, until ctx ends. So
-// calls find what they need in memory, and a look that failed has two more to make up for it.
-func (f *follower) keep(ctx context.Context) {
-	if f.feed == nil || f.head != nil || f.most == 0 {
-		return // there is nothing that a look ahead would save
-	}
-	tick := time.NewTicker(max(f.most/3, 1))
-	defer tick.Stop()
-	for {
-		select {
-		case f.turn <- struct{}{}:
-			_ = f.look(ctx) // the next one tries again, and calls refuse meanwhile
-			<-f.turn
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-f.nudge:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// hurry makes keep look now.
-func (f *follower) hurry() {
-	select {
-	case f.nudge <- struct{}{}:
-	default: // it is about to
-	}
-}
 
 // keepFresh keeps the caches fresh until stop is called, which waits for what was started.
 func (m *Manager) keepFresh(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
-	followers := map[string]*follower{keySegment: m.keyChanges, aliasSegment: m.aliasChanges, instanceSegment: m.instanceChanges}
+	followers := map[string]*fresh.Follower{keySegment: m.keyChanges, aliasSegment: m.aliasChanges, instanceSegment: m.instanceChanges}
 	for _, f := range followers {
-		all.Go(func() { f.keep(ctx) })
+		all.Go(func() { f.Keep(ctx) })
 	}
 	if w, ok := keystore.WatcherOf(m.store); ok && m.staleness > 0 {
 		all.Go(func() {
 			watch(ctx, w, func(segment string) {
 				if f := followers[segment]; f != nil {
-					f.hurry()
+					f.Hurry()
 				}
 			})
 		})

@@ -118,7 +118,7 @@ func (m *Manager) rekey(ctx context.Context, c *call, rec *instanceRecord, keys 
 		m.settleHome(&instanceEntry{keys: keys, rec: *rec, version: version})
 	}
 	m.keepOpened(keys)
-	m.instances.drop(rec.ID)
+	m.instances.Drop(rec.ID)
 	return nil
 }
 

@@ -23,13 +23,13 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	if err != nil {
 		return "", written(c.op, r.id(), err)
 	}
-	known := m.latestKeys.before(r.ID)
+	known := m.latestKeys.Before(r.ID)
 	version, err := m.store.Put(ctx, name, old, value)
 	if err == nil {
-		m.latestKeys.saw(r.ID, r.Seq, known)
+		m.latestKeys.Saw(r.ID, r.Seq, known)
 	}
 	if old != "" {
-		m.keys.drop(r.ID)
+		m.keys.Drop(r.ID)
 	} else if err == nil {
 		version, err = m.created(ctx, c, r, version)
 	}

@@ -1,4 +1,4 @@
-package kms
+package fresh
 
 // seqs holds a sequence number for each of many keys, in little more room than they take: 27 to
 // 37 bytes for an ID of a key and its number. It is a table that is probed from a key's place on; a

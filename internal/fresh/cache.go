@@ -1,4 +1,4 @@
-package kms
+package fresh
 
 import (
 	"math/bits"
@@ -6,13 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// A cache keeps what was read from the key store, up to a bound. Reading it takes no
-// lock and allocates nothing. It is a table of buckets of eight; a full bucket gives up
-// what was not used lately.
+// Cache keeps what was read from the key store, up to a bound. Reading it takes no lock and allocates
+// nothing. It is a table of buckets of eight; a full bucket gives up what was not used lately.
 //
-// What is put was read under a mark. If the key was dropped since the mark was taken, the
-// value may be older than the drop, and is not kept.
-type cache[K comparable, V any] struct {
+// What is put was read under a mark. If the key was dropped since the mark was taken, the value may
+// be older than the drop, and is not kept.
+type Cache[K comparable, V any] struct {
 	hash    func(K) uint64
 	slots   []atomic.Pointer[cached[K, V]]
 	mu      sync.Mutex         // held by put and drop
@@ -27,19 +26,20 @@ type cached[K comparable, V any] struct {
 
 const bucket = 8
 
-// newCache returns a cache with room for n values. To keep buckets from being full
+// NewCache returns a Cache with room for n values. To keep buckets from being full
 // early it has at least twice as many slots.
-func newCache[K comparable, V any](n int, hash func(K) uint64) *cache[K, V] {
+func NewCache[K comparable, V any](n int, hash func(K) uint64) *Cache[K, V] {
 	slots := max(bucket, 1<<bits.Len(uint(2*max(n, 1)-1)))
-	return &cache[K, V]{hash: hash, slots: make([]atomic.Pointer[cached[K, V]], slots)}
+	return &Cache[K, V]{hash: hash, slots: make([]atomic.Pointer[cached[K, V]], slots)}
 }
 
-func (c *cache[K, V]) bucket(key K) []atomic.Pointer[cached[K, V]] {
+func (c *Cache[K, V]) bucket(key K) []atomic.Pointer[cached[K, V]] {
 	start := c.hash(key) * bucket & uint64(len(c.slots)-1)
 	return c.slots[start : start+bucket]
 }
 
-func (c *cache[K, V]) get(key K) (value V, ok bool) {
+// Get returns the value of key, if it is kept.
+func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	slots := c.bucket(key)
 	for i := range slots {
 		if e := slots[i].Load(); e != nil && e.key == key {
@@ -52,18 +52,18 @@ func (c *cache[K, V]) get(key K) (value V, ok bool) {
 	return value, false
 }
 
-// mark is taken before the value of key is read from the key store.
-func (c *cache[K, V]) mark(key K) uint64 { return c.drops(key).Load() }
+// Mark is taken before the value of key is read from the key store.
+func (c *Cache[K, V]) Mark(key K) uint64 { return c.drops(key).Load() }
 
-func (c *cache[K, V]) drops(key K) *atomic.Uint64 {
+func (c *Cache[K, V]) drops(key K) *atomic.Uint64 {
 	return &c.dropped[c.hash(key)%uint64(len(c.dropped))]
 }
 
-// put keeps a value that was read under mark.
-func (c *cache[K, V]) put(key K, value V, mark uint64) {
+// Put keeps a value that was read under mark.
+func (c *Cache[K, V]) Put(key K, value V, mark uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mark(key) != mark {
+	if c.Mark(key) != mark {
 		return
 	}
 	slots := c.bucket(key)
@@ -81,8 +81,8 @@ func (c *cache[K, V]) put(key K, value V, mark uint64) {
 	victim.Store(&cached[K, V]{key: key, value: value})
 }
 
-// drop forgets key.
-func (c *cache[K, V]) drop(key K) {
+// Drop forgets key.
+func (c *Cache[K, V]) Drop(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drops(key).Add(1)
@@ -94,8 +94,8 @@ func (c *cache[K, V]) drop(key K) {
 	}
 }
 
-// dropAll forgets everything.
-func (c *cache[K, V]) dropAll() {
+// DropAll forgets everything.
+func (c *Cache[K, V]) DropAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.dropped {
@@ -104,4 +104,14 @@ func (c *cache[K, V]) dropAll() {
 	for i := range c.slots {
 		c.slots[i].Store(nil)
 	}
+}
+
+// Len counts the values that are kept.
+func (c *Cache[K, V]) Len() (n int) {
+	for i := range c.slots {
+		if c.slots[i].Load() != nil {
+			n++
+		}
+	}
+	return n
 }
