@@ -40,11 +40,11 @@ var list = []mutant{
 
 	// What stands in the store, and what is remembered of it.
 	{"the MAC of records is skipped", "who can write to the store decides",
-		"record.go", "return body, in.verify(rest[:macSize], name, prefix, body)", "return body, true", ".", "TestTamperedRecord|TestTamperedAlias"},
+		"internal/sealing/item.go", "return body, hmac.Equal(mac, k.mac(name, prefix(k.id), body))", "_ = mac; return body, true", ".", "TestTamperedRecord|TestTamperedAlias"},
 	{"the mark of the cache is forgotten", "what was read before a change is kept after it",
-		"cache.go", "if c.mark(key) != mark {", "if false {", ".", "TestConflictOfARead|TestSlowReader|TestChangesFromManySides"},
+		"internal/fresh/cache.go", "if c.Mark(key) != mark {", "if false {", ".", "TestConflictOfARead|TestSlowReader|TestChangesFromManySides"},
 	{"the lease counts from the answer", "a slow store makes a change be obeyed too late",
-		"follow.go", "f.asked.Store(&now)", "now = f.clock(); f.asked.Store(&now)", ".", "TestSlowFeed|TestSlowStore"},
+		"internal/fresh/follower.go", "f.asked.Store(&now)", "now = f.clock(); f.asked.Store(&now)", ".", "TestSlowFeed|TestSlowStore"},
 	{"an answer that was lost is taken for yes", "what was refused by the disk is told to be done",
 		"update.go", "return outcomeUnknown(op, keyID, err)", "return nil", ".", "TestStoreFaults"},
 	{"an allowance counts one for many", "a hardware key encrypts oftener than its nonces allow",
@@ -78,7 +78,7 @@ var list = []mutant{
 
 	// Cryptography.
 	{"the encryption context is not bound", "a ciphertext opens in another's place",
-		"context.go", "if len(ec) == 0 {\n\t\treturn bound{", "if len(ec) >= 0 {\n\t\treturn bound{", ".", "TestCiphertextIsBound|TestRoundTrip"},
+		"internal/wire/bind.go", "if len(context) == 0 {\n\t\treturn Bound{", "if len(context) >= 0 {\n\t\treturn Bound{", ".", "TestCiphertextIsBound|TestRoundTrip"},
 	{"zeros are not looked for in software", "one ciphertext opens under two keys",
 		"software/commitment.go", "if !zeros([commitmentSize]byte(padded)) {", "if false {", "./software", "TestCommitment"},
 	{"zeros are not looked for in a token", "one ciphertext opens under two keys",
