@@ -65,6 +65,7 @@ var houseRules = map[string]houseRule{
 	"internal/notrun":    {},
 	"internal/mutants":   {},
 	"internal/drawing":   {},
+	"internal/walks":     {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
 
