@@ -73,6 +73,8 @@ var houseRules = map[string]houseRule{
 	"internal/collision": {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/notrun":    {},
 	"internal/mutants":   {},
+	"internal/drawing":   {},
+	"internal/walks":     {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
 
