@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/provider"
 )
@@ -237,29 +238,16 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 	if err := ec.check(c.op); err != nil {
 		return nil, err
 	}
-	h, payload, ok := wire.Parse(ciphertext)
-	if !ok {
-		plaintext, err := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
-		if err != nil {
-			return nil, err
-		}
-		return moved(dst, plaintext), nil
+	h, payload, ours := wire.Parse(ciphertext)
+	var e *entry
+	var err error
+	if ours {
+		e, err = m.decryptor(ctx, c, h.ID, ec)
 	}
-	if m.ask != nil {
-		c.keyID = h.ID.String()
-		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
-			return nil, err
-		}
+	if !ours || refusedAs(err, ErrNotFound) {
+		return m.decryptLegacy(ctx, c, dst, ciphertext, ec, err)
 	}
-	e, err := m.find(ctx, c, h.ID)
 	if err != nil {
-		if refusedAs(err, ErrNotFound) {
-			// Another system's ciphertext may look like one that names a key that is not here.
-			if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
-				return moved(dst, plaintext), nil
-			}
-			c.keyID = h.ID.String()
-		}
 		return nil, err
 	}
 	if h.Suite != e.header.Suite {
@@ -281,11 +269,13 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 	return plaintext, nil
 }
 
-// moved appends a plaintext to dst and wipes it, unless it can be had as it is.
-func moved(dst, plaintext []byte) []byte {
-	if dst == nil {
-		return plaintext
+// decryptor finds the key to decrypt with.
+func (m *Manager) decryptor(ctx context.Context, c *call, id keyid.ID, ec EncryptionContext) (*entry, error) {
+	if m.ask != nil {
+		c.keyID = id.String()
+		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
+			return nil, err
+		}
 	}
-	defer clear(plaintext)
-	return append(dst, plaintext...)
+	return m.find(ctx, c, id)
 }

@@ -8,6 +8,31 @@ import (
 	"github.com/keyhold/kms/legacy"
 )
 
+// decryptLegacy opens a ciphertext of another system and appends the plaintext to dst. The ciphertext
+// may look like one of this service and name a key that is not here: missing is the refusal of that
+// key, and remains the answer if no other key opens it. Nil: the ciphertext names no key.
+func (m *Manager) decryptLegacy(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext, missing error) ([]byte, error) {
+	named := c.keyID
+	plaintext, err := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
+	switch {
+	case err == nil:
+		return moved(dst, plaintext), nil
+	case missing != nil:
+		c.keyID = named
+		return nil, missing
+	}
+	return nil, err
+}
+
+// moved appends a plaintext to dst and wipes it, unless it can be had as it is.
+func moved(dst, plaintext []byte) []byte {
+	if dst == nil {
+		return plaintext
+	}
+	defer clear(plaintext)
+	return append(dst, plaintext...)
+}
+
 // decryptOld opens a ciphertext of another system with the key version that it may be of. Where
 // several may be, each is tried; it authenticates under one alone. Where none opens it, the
 // answer is that of a key that was refused, for it may be that one's.

@@ -14,6 +14,11 @@ func TestDesignWalks(t *testing.T) {
 	require.NoError(t, err)
 	walks, err := parse(string(page))
 	require.NoError(t, err)
+	var names []string
+	for _, w := range walks {
+		names = append(names, w.name)
+	}
+	require.Equal(t, []string{"GenerateDataKey", "Decrypt", "ScheduleKeyDeletion", "A store item"}, names)
 	for _, wrong := range graphOf(t, "../..").compare(walks, mostFiles) {
 		t.Error(wrong)
 	}
