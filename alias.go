@@ -264,10 +264,11 @@ func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEn
 			return aliasEntry{}, err
 		}
 	}
-	switch older, err := m.latestAliases.Older(ctx, a.seq, known); {
-	case err != nil:
+	older, err := m.latestAliases.Older(ctx, a.seq, known)
+	if err != nil {
 		return aliasEntry{}, c.storeFailed("", err)
-	case older:
+	}
+	if older {
 		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias: "+putBack, nil)
 	}
 	m.latestAliases.Saw(alias, a.seq, known)

@@ -51,7 +51,7 @@ func (r *record) next() time.Time {
 
 // earliest is the earlier of two times, of which zero is none.
 func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
 		return b
 	}
 	return a

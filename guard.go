@@ -56,7 +56,7 @@ func (r *record) obstacles(c *call, ie *instanceEntry) (found obstacles) {
 	if home == InstanceExpired && row.next[Unavailable] == stateNone {
 		found |= isUnavailable
 	}
-	if row.kind == changing && !r.changedBy(c.service) || row.kind == using && r.Owner == OwnerLegacy {
+	if (row.kind == changing && !r.changedBy(c.service)) || (row.kind == using && r.Owner == OwnerLegacy) {
 		found |= isReadOnly
 	}
 	if row.origin != "" && r.Origin != row.origin {

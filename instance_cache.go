@@ -137,7 +137,8 @@ func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanc
 			return nil, "", err
 		}
 	}
-	switch older, err := m.latestInstances.Older(ctx, rec.Seq, known); {
+	older, err := m.latestInstances.Older(ctx, rec.Seq, known)
+	switch {
 	case err != nil:
 		return nil, "", c.storeFailed(c.keyID, err)
 	case older:

@@ -80,7 +80,7 @@ func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
 
 func (o *ListOptions) allows(k Key) bool {
 	for key, value := range o.Tags {
-		if has, ok := k.Tags[key]; !ok || value != "" && has != value {
+		if has, ok := k.Tags[key]; !ok || (value != "" && has != value) {
 			return false
 		}
 	}

@@ -164,10 +164,10 @@ func (m *Manager) load(ctx context.Context, c *call, id keyid.ID) (*entry, error
 // notOlder refuses a record of a key that is older than what was known when it was asked for.
 func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known fresh.Sight) error {
 	older, err := m.latestKeys.Older(ctx, seq, known)
-	switch {
-	case err != nil:
+	if err != nil {
 		return c.storeFailed(c.keyID, err)
-	case older:
+	}
+	if older {
 		return refuseBecause(c.op, c.keyID, ErrTampered, putBack, nil)
 	}
 	return nil

@@ -118,7 +118,7 @@ func (m *Manager) maintainScanned(ctx context.Context, c *call, s *scanned, fail
 	}
 	err = m.maintainKey(ctx, c, s.record, s.home, s.version, report)
 	next := s.record.next()
-	return err != nil || !next.IsZero() && !next.After(c.now()), err
+	return err != nil || (!next.IsZero() && !next.After(c.now())), err
 }
 
 // maintainAll takes the next steps of all keys, and sees to it that the due index has all that it

@@ -80,7 +80,7 @@ func (r *record) version(n uint32) int {
 // hasOthers tells whether there are versions besides the one that encrypts.
 func (r *record) hasOthers() bool {
 	n := len(r.Versions)
-	return n > 1 || n == 1 && r.Versions[0].Version != r.Primary
+	return n > 1 || (n == 1 && r.Versions[0].Version != r.Primary)
 }
 
 // lastVersion is the highest number that was given to a version.

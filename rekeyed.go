@@ -70,10 +70,11 @@ func (m *Manager) newerHome(ctx context.Context, c *call, keys *sealing.Keys) (*
 	if err != nil {
 		return nil, err
 	}
-	switch older, err := m.latestInstances.Older(ctx, found.rec.Seq, known); {
-	case err != nil:
+	older, err := m.latestInstances.Older(ctx, found.rec.Seq, known)
+	if err != nil {
 		return nil, c.storeFailed(c.keyID, err)
-	case older:
+	}
+	if older {
 		return nil, nil
 	}
 	m.latestInstances.Saw(DefaultInstance, found.rec.Seq, known)

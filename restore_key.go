@@ -117,10 +117,10 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 // older tells whether a record that is here was put back, or taken away, and leaves that alone.
 func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known fresh.Sight) (bool, error) {
 	older, err := rs.m.latestKeys.Older(ctx, seq, known)
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, rs.c.storeFailed(was.id(), err)
-	case older:
+	}
+	if older {
 		return true, rs.skip(was.id(), "", SkippedTampered)
 	}
 	return false, nil
@@ -189,14 +189,14 @@ func (r *record) merge(b *record, now time.Time) bool {
 	case later && b.facts().due(now):
 		suspend = true
 	default:
-		r.DeleteAt = earlier(r.DeleteAt, b.DeleteAt)
+		r.DeleteAt = earliest(r.DeleteAt, b.DeleteAt)
 	}
 	switch {
 	case len(r.Versions) == 0:
 	case len(b.Versions) == 0, later && b.facts().expired(now):
 		suspend = true
 	default:
-		r.MaterialUntil = earlier(r.MaterialUntil, b.MaterialUntil)
+		r.MaterialUntil = earliest(r.MaterialUntil, b.MaterialUntil)
 	}
 	if suspend && !r.Disabled {
 		r.Disabled, r.DisabledAt = true, now
@@ -265,14 +265,6 @@ func (r *record) sameMaterial(a, b *keyVersion) bool {
 	defer clear(one)
 	defer clear(other)
 	return errA == nil && errB == nil && a.CreatedAt.Equal(b.CreatedAt) && subtle.ConstantTimeCompare(one, other) == 1
-}
-
-// earlier is the first of two dates; zero is never.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // moveTo returns a sound record with everything that is sealed in it sealed again, for other keys.

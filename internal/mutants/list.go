@@ -22,7 +22,7 @@ var list = []mutant{
 	{"one dependent is forgotten", "> 1 for > 0: a key that somebody needs is scheduled",
 		"guard.go", "len(r.Dependents) > 0", "len(r.Dependents) > 1", ".", "TestBlockers|TestDependents"},
 	{"read-only is not checked", "anybody changes the key of a service",
-		"guard.go", "row.kind == changing && !r.changedBy(c.service) ||", "", ".", "TestServiceKeysAreReadOnly"},
+		"guard.go", "(row.kind == changing && !r.changedBy(c.service)) ||", "", ".", "TestServiceKeysAreReadOnly"},
 	{"a date is forgotten by timed", "what was decided once outlives the end of the material",
 		"guard.go", "!r.MaterialUntil.IsZero() || ", "", ".", "TestStanding"},
 	{"the grace is a day longer", "keys of an instance are gone later than was said",
