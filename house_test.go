@@ -360,6 +360,34 @@ func receiver(d *ast.FuncDecl) *ast.Ident {
 	}
 }
 
+// The front door: anyone who opens the repository sees these files before the README.
+const (
+	mostSources = 65
+	mostTests   = 80
+)
+
+var fileName = regexp.MustCompile(`^[a-z0-9]+(_[a-z0-9]+)*\.go$`)
+
+// TestHouseFrontDoor: the root has few files, and all files are named by one convention: lower
+// case, words separated by underscores. A last word that is an operating system or an architecture
+// is a build constraint, so a file that has one must mean it.
+func TestHouseFrontDoor(t *testing.T) {
+	t.Parallel()
+	sources, tests := 0, 0
+	for _, f := range houseFiles(t) {
+		require.Regexp(t, fileName, path.Base(f.path), f.path)
+		switch {
+		case f.folder != ".":
+		case f.test:
+			tests++
+		default:
+			sources++
+		}
+	}
+	require.LessOrEqual(t, sources, mostSources, "source files in the root: put fragments together by noun, or move a mechanism to a package")
+	require.LessOrEqual(t, tests, mostTests, "test files in the root: suites of the whole service go to internal/systemtest")
+}
+
 // TestHouseFileLength: a file has one idea, and so is short.
 func TestHouseFileLength(t *testing.T) {
 	t.Parallel()
