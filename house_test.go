@@ -44,14 +44,14 @@ var houseRules = map[string]houseRule{
 	"keystore/pgstore":       {module: []string{"keystore"}, others: []string{"github.com/jackc/pgx/v5"}},
 
 	"provider":              {},
-	"provider/providertest": {module: []string{"provider"}},
+	"provider/providertest": {module: []string{"provider", "internal/suite"}},
 	"software": {module: []string{"provider", "internal/xaes", "internal/privatefile", "internal/cleartext"},
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
 	"tinkkms": {module: []string{"."}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"hsm":     {module: []string{"provider"}, others: []string{"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"}},
 
 	"legacy":            {},
-	"legacy/legacytest": {module: []string{"legacy"}},
+	"legacy/legacytest": {module: []string{"legacy", "internal/suite"}},
 	"legacy/keyring":    {module: []string{"legacy", "internal/privatefile"}},
 	"legacy/tinkset": {module: []string{"legacy", "internal/cleartext"},
 		others: []string{"github.com/tink-crypto/tink-go/v2"}},
@@ -65,6 +65,7 @@ var houseRules = map[string]houseRule{
 	"internal/notrun":    {},
 	"internal/mutants":   {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
+	"internal/suite":     {},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
 
 	"examples/...": {anything: true},

@@ -8,17 +8,19 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/keyhold/kms/internal/suite"
 )
 
 func secretCases() []promise {
 	return []promise{{
-		name: "nothing prints material",
-		why:  "Values are logged by mistake: no printer, however deep it looks, may find material in a Source, a Key or an Opener.",
-		run:  nothingPrints,
+		Name: "nothing prints material",
+		Why:  "Values are logged by mistake: no printer, however deep it looks, may find material in a Source, a Key or an Opener.",
+		Run:  nothingPrints,
 	}, {
-		name: "errors are silent",
-		why:  "Errors are logged and shown: their text may hold nothing of material, a plaintext, a ciphertext or a context.",
-		run:  errorsAreSilent,
+		Name: "errors are silent",
+		Why:  "Errors are logged and shown: their text may hold nothing of material, a plaintext, a ciphertext or a context.",
+		Run:  errorsAreSilent,
 	}}
 }
 
@@ -105,10 +107,10 @@ func errorsAreSilent(f *fixture) {
 			secrets["value of "+k+" in the context"] = []byte(v)
 		}
 		texts := []error{
-			f.refused(o, flip(known.Ciphertext, len(known.Ciphertext)*8-1), known.EncryptionContext, "last bit flipped"),
+			f.refused(o, suite.Flip(known.Ciphertext, len(known.Ciphertext)*8-1), known.EncryptionContext, "last bit flipped"),
 			f.refused(o, known.Ciphertext, merged(known.EncryptionContext, "one pair", "more"), "another context"),
 		}
-		for _, bad := range [][]byte{m[:len(m)-1], join(m, []byte{0}), flip(m, 0), nil} {
+		for _, bad := range [][]byte{m[:len(m)-1], suite.Join(m, []byte{0}), suite.Flip(m, 0), nil} {
 			if _, err := f.Source.Open(c.version.Locator, bad); err != nil {
 				texts = append(texts, err)
 			}
