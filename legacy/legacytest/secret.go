@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/keyhold/kms/internal/reach"
 	"github.com/keyhold/kms/internal/suite"
 )
 
@@ -52,50 +53,26 @@ func printed(v any) string {
 	if b, err := json.Marshal(v); err == nil {
 		out.Write(b)
 	}
-	walk(&out, reflect.ValueOf(v), map[visit]bool{})
+	printReachable(&out, v)
 	return out.String()
 }
 
-type visit struct {
-	at uintptr
-	t  reflect.Type
-}
-
-// walk writes every byte and string that reflection can reach.
-func walk(out *strings.Builder, v reflect.Value, seen map[visit]bool) {
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Map:
-		at := visit{v.Pointer(), v.Type()}
-		if v.IsNil() || seen[at] {
-			return
-		}
-		seen[at] = true
-	}
-	switch v.Kind() {
-	case reflect.String:
-		out.WriteString(v.String() + "\n")
-	case reflect.Pointer, reflect.Interface:
-		walk(out, v.Elem(), seen)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			walk(out, v.Field(i), seen)
-		}
-	case reflect.Map:
-		for i := v.MapRange(); i.Next(); {
-			walk(out, i.Key(), seen)
-			walk(out, i.Value(), seen)
-		}
-	case reflect.Slice, reflect.Array:
-		var run []byte
-		for i := range v.Len() {
-			if e := v.Index(i); e.Kind() == reflect.Uint8 {
-				run = append(run, byte(e.Uint()))
-			} else {
-				walk(out, e, seen)
+// printReachable writes every byte and string that reflection can reach.
+func printReachable(out *strings.Builder, v any) {
+	new(reach.Walker).Walk(v, func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			out.WriteString(v.String() + "\n")
+		case reflect.Slice, reflect.Array:
+			var run []byte
+			for i := range v.Len() {
+				if e := v.Index(i); e.Kind() == reflect.Uint8 {
+					run = append(run, byte(e.Uint()))
+				}
 			}
+			out.WriteString(hex.EncodeToString(run) + "\n")
 		}
-		out.WriteString(hex.EncodeToString(run) + "\n")
-	}
+	})
 }
 
 func errorsAreSilent(f *fixture) {
