@@ -37,11 +37,13 @@ type houseRule struct {
 var houseRules = map[string]houseRule{
 	".": {module: []string{"keystore", "provider", "legacy", "internal/xaes", "internal/kwp"}, others: []string{"github.com/cockroachdb/errors"}},
 
-	"keystore":               {module: []string{"keystore/internal/ring"}},
-	"keystore/internal/ring": {},
-	"keystore/keystoretest":  {module: []string{"keystore"}},
-	"keystore/boltstore":     {module: []string{"keystore", "keystore/internal/ring"}, others: []string{"go.etcd.io/bbolt"}},
-	"keystore/pgstore":       {module: []string{"keystore"}, others: []string{"github.com/jackc/pgx/v5"}},
+	"keystore":                    {module: []string{"keystore/internal/ring"}},
+	"keystore/internal/ring":      {},
+	"keystore/internal/pages":     {module: []string{"keystore"}},
+	"keystore/internal/storetest": {module: []string{"keystore"}},
+	"keystore/keystoretest":       {module: []string{"keystore"}},
+	"keystore/boltstore":          {module: []string{"keystore", "keystore/internal/ring", "keystore/internal/pages"}, others: []string{"go.etcd.io/bbolt"}},
+	"keystore/pgstore":            {module: []string{"keystore", "keystore/internal/pages"}, others: []string{"github.com/jackc/pgx/v5"}},
 
 	"provider":              {},
 	"provider/providertest": {module: []string{"provider", "internal/suite"}},
