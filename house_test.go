@@ -52,9 +52,10 @@ var houseRules = map[string]houseRule{
 	"tinkkms": {module: []string{"."}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"hsm":     {module: []string{"provider"}, others: []string{"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"}},
 
-	"legacy":            {},
-	"legacy/legacytest": {module: []string{"legacy", "internal/suite", "internal/reach"}},
-	"legacy/keyring":    {module: []string{"legacy", "internal/privatefile"}},
+	"legacy":                  {},
+	"legacy/legacytest":       {module: []string{"legacy", "internal/suite", "internal/reach"}},
+	"legacy/internal/vectors": {},
+	"legacy/keyring":          {module: []string{"legacy", "internal/privatefile"}},
 	"legacy/tinkset": {module: []string{"legacy", "internal/cleartext"},
 		others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"legacy/transit": {module: []string{"legacy"}, others: []string{"golang.org/x/crypto"}},
@@ -70,6 +71,7 @@ var houseRules = map[string]houseRule{
 	"internal/leaktest":  {module: []string{"internal/reach"}, others: []string{"github.com/stretchr/testify"}},
 	"internal/reach":     {},
 	"internal/suite":     {},
+	"internal/tinkkeys":  {module: []string{"internal/cleartext"}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/testtoken": {module: []string{"internal/notrun"}},
 
 	"examples/...": {anything: true},
