@@ -44,12 +44,25 @@ func (s Suite[S, F]) Run(t *testing.T, open func(t *testing.T) S) {
 	}
 }
 
-// Names returns the names of the cases, in order, and why each case matters.
-func (s Suite[S, F]) Names() (names, whys []string) {
+// Names returns the names of the cases, in order, and why each case matters, by its name. It
+// fails t where there is no case, where two cases have one name, and where a case has no Why.
+func (s Suite[S, F]) Names(t TB) (names []string, whyOf map[string]string) {
+	t.Helper()
+	whyOf = map[string]string{}
 	for _, c := range s.Cases {
-		names, whys = append(names, c.Name), append(whys, c.Why)
+		if _, twice := whyOf[c.Name]; twice {
+			t.Fatalf("two cases are called %q", c.Name)
+		}
+		if c.Why == "" {
+			t.Fatalf("%q does not say why it matters", c.Name)
+		}
+		names = append(names, c.Name)
+		whyOf[c.Name] = c.Why
 	}
-	return names, whys
+	if len(names) == 0 {
+		t.Fatalf("there is no case")
+	}
+	return names, whyOf
 }
 
 // Watch runs the case of that name and returns what a Recorder kept of it. A name that no case

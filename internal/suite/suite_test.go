@@ -33,9 +33,23 @@ func TestRunGivesEachCaseItsOwnSubject(t *testing.T) {
 
 func TestNamesAreInOrder(t *testing.T) {
 	t.Parallel()
-	names, whys := small(suite.Case[fixture]{Name: "b", Why: "first"}, suite.Case[fixture]{Name: "a", Why: "second"}).Names()
+	names, whyOf := small(suite.Case[fixture]{Name: "b", Why: "first"}, suite.Case[fixture]{Name: "a", Why: "second"}).Names(t)
 	require.Equal(t, []string{"b", "a"}, names)
-	require.Equal(t, []string{"first", "second"}, whys)
+	require.Equal(t, map[string]string{"b": "first", "a": "second"}, whyOf)
+}
+
+func TestNamesRefusesPoorSuites(t *testing.T) {
+	t.Parallel()
+	one := suite.Case[fixture]{Name: "one", Why: "it matters"}
+	for want, s := range map[string]suite.Suite[int, fixture]{
+		"there is no case\n":                    small(),
+		"two cases are called \"one\"\n":        small(one, one),
+		"\"two\" does not say why it matters\n": small(one, suite.Case[fixture]{Name: "two"}),
+	} {
+		r := suite.Record(t.Context(), func(tb suite.TB) { s.Names(tb) })
+		require.True(t, r.Failed())
+		require.Equal(t, want, r.Log())
+	}
 }
 
 func TestWatch(t *testing.T) {

@@ -12,14 +12,7 @@ import (
 // that forbid it fail, and no other does.
 func TestBrokenSourcesFail(t *testing.T) {
 	t.Parallel()
-	names, whys := legacytest.Promises.Names()
-	require.NotEmpty(t, names)
-	whyOf := map[string]string{}
-	for i, name := range names {
-		require.NotContains(t, whyOf, name, "two cases of one name")
-		require.NotEmpty(t, whys[i])
-		whyOf[name] = whys[i]
-	}
+	names, whyOf := legacytest.Promises.Names(t)
 	caught := map[string]bool{}
 	for _, b := range brokenSources {
 		require.NotEmpty(t, b.fails, b.name)
@@ -55,7 +48,7 @@ func TestTheSoundPass(t *testing.T) {
 // all of them.
 func TestPoorSubjects(t *testing.T) {
 	t.Parallel()
-	names, _ := legacytest.Promises.Names()
+	names, _ := legacytest.Promises.Names(t)
 	for what, spoil := range map[string]func(*legacytest.Subject){
 		"no Source":        func(s *legacytest.Subject) { s.Source = nil },
 		"no bare Source":   func(s *legacytest.Subject) { s.Bare = nil },

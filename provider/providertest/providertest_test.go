@@ -13,14 +13,7 @@ import (
 // way that one case forbids: that case fails, and no other does.
 func TestEachCaseFailsAlone(t *testing.T) {
 	t.Parallel()
-	names, whys := providertest.Promises.Names()
-	require.NotEmpty(t, names)
-	whyOf := map[string]string{}
-	for i, name := range names {
-		require.NotContains(t, whyOf, name, "two cases of one name")
-		require.NotEmpty(t, whys[i])
-		whyOf[name] = whys[i]
-	}
+	names, whyOf := providertest.Promises.Names(t)
 
 	caught := map[string]bool{}
 	for _, b := range brokenProviders {
@@ -49,8 +42,7 @@ func TestEachCaseFailsAlone(t *testing.T) {
 // where the result is watched as it is for them.
 func TestTheSoundPass(t *testing.T) {
 	t.Parallel()
-	names, _ := providertest.Promises.Names()
-	require.NotEmpty(t, names)
+	names, _ := providertest.Promises.Names(t)
 	for _, name := range names {
 		r := providertest.Promises.Watch(t.Context(), name, &hooked{Provider: software.New()})
 		require.False(t, r.Failed(), "%q failed: %s", name, r.Log())
