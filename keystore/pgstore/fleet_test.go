@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/pgtest"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 	"github.com/keyhold/kms/keystore/pgstore"
 )
 
@@ -77,7 +78,7 @@ func (f *fleet) enable(t *testing.T) {
 	_, err := f.EnableKey(t.Context(), f.key)
 	require.NoError(t, err)
 	for _, p := range f.processes {
-		until(func() bool { return f.use(t, p).Said == "ok" })
+		storetest.Until(func() bool { return f.use(t, p).Said == "ok" })
 	}
 }
 
@@ -91,7 +92,7 @@ func TestFleet(t *testing.T) {
 		var late []time.Duration
 		for range 5 {
 			f.enable(t)
-			until(func() bool { return listeners(t, conn, opts) == 4 })
+			storetest.Until(func() bool { return listeners(t, conn, opts) == 4 })
 			if killed {
 				execute(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 					WHERE query = 'LISTEN "keyhold_' || '"`+opts.Table+`"'::regclass::oid || '"'`)
@@ -127,7 +128,7 @@ func TestServerKilled(t *testing.T) {
 		server.Start(t)
 		for _, p := range f.processes {
 			begun := time.Now()
-			until(func() bool { return f.use(t, p).Said == "Disabled" || time.Since(begun) > faultHeals })
+			storetest.Until(func() bool { return f.use(t, p).Said == "Disabled" || time.Since(begun) > faultHeals })
 			require.Equal(t, "Disabled", f.use(t, p).Said)
 		}
 	}
