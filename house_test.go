@@ -76,6 +76,7 @@ var houseRules = map[string]houseRule{
 	"internal/collision": {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/notrun":    {},
 	"internal/mutants":   {},
+	"internal/testlog":   {},
 	"internal/drawing":   {},
 	"internal/walks":     {},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
