@@ -64,10 +64,11 @@ lint:
 vuln:
 	.ci/vuln
 
-# How much of the root package its tests run, and whether it is what is owed.
+# How much of the root package its tests and those of the whole service run, and whether it is what
+# is owed.
 cover:
 	@mkdir -p .cache
-	$(IN_MEMORY) $(GO) test -timeout 20m -coverprofile=.cache/cover.out .
+	$(IN_MEMORY) $(GO) test -timeout 20m -coverpkg=. -coverprofile=.cache/cover.out . ./internal/systemtest/...
 	.ci/cover .cache/cover.out
 
 # Not part of test, because it takes long to build: the same rules for an editor.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -58,14 +59,14 @@ func TestAliasLife(t *testing.T) {
 func TestAliasGoesWithItsKey(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	id := disabledKey(t, k)
+	id := kit.DisabledKey(t, k)
 	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, "alias/a", 7)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, "alias/a", 7)))
 	next := k.MustCreateKey(t).ID
 	require.ErrorIs(t, k.CreateAlias(ctx, "alias/a", next), kms.ErrExists, "the key may yet come back")
 	k.Clock.AdvanceDays(7)
 	require.Empty(t, aliases(t, k, ""))
-	require.ErrorIs(t, only(k.DescribeKey(ctx, "alias/a")), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.DescribeKey(ctx, "alias/a")), kms.ErrNotFound)
 	require.ErrorIs(t, k.DeleteAlias(ctx, "alias/a"), kms.ErrNotFound)
 	require.NoError(t, k.CreateAlias(ctx, "alias/a", next))
 	key, err := k.DescribeKey(ctx, "alias/a")
@@ -114,16 +115,16 @@ func TestDefaultKeyOfReleasedInstance(t *testing.T) {
 		defer cancel()
 		var told []kms.Event
 		k := kmstest.New(t, func(c *kms.Config) { c.Observe = func(_ context.Context, e kms.Event) { told = append(told, e) } })
-		id := tenant(t, k, "tenant-7", 10)
+		id := kit.Tenant(t, k, "tenant-7", 10)
 		require.NoError(t, k.CreateAlias(ctx, kms.DefaultKey, id))
-		require.NoError(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
 		if byHand {
-			require.NoError(t, only(k.ReleaseInstance(ctx, "tenant-7", force)))
+			require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "tenant-7", kit.Force())))
 		} else {
 			k.Clock.AdvanceDays(25)
 		}
 		told = nil
-		require.NoError(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
 		key, err := k.DescribeKey(ctx, kms.DefaultKey)
 		require.NoError(t, err)
 		require.NotEqual(t, id, key.ID)
@@ -137,8 +138,8 @@ func TestDefaultKeyOfReleasedInstance(t *testing.T) {
 func TestDefaultKey(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	require.ErrorIs(t, only(k.DescribeKey(ctx, kms.DefaultKey)), kms.ErrNotFound)
-	require.ErrorIs(t, only(k.DisableKey(ctx, kms.DefaultKey)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.DescribeKey(ctx, kms.DefaultKey)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.DisableKey(ctx, kms.DefaultKey)), kms.ErrNotFound)
 
 	var all sync.WaitGroup
 	ids := make(chan string, 32)
@@ -158,12 +159,12 @@ func TestDefaultKey(t *testing.T) {
 	for range cap(ids) {
 		require.Equal(t, key.ID, <-ids)
 	}
-	require.Len(t, keys(t, k, nil), 1)
+	require.Len(t, kit.Keys(t, k, nil), 1)
 
-	require.NoError(t, only(k.DisableKey(ctx, kms.DefaultKey)))
-	require.ErrorIs(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)), kms.ErrDisabled)
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, kms.DefaultKey, 7)))
-	require.ErrorIs(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)), kms.ErrPendingDeletion)
+	require.NoError(t, kit.Err(k.DisableKey(ctx, kms.DefaultKey)))
+	require.ErrorIs(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)), kms.ErrDisabled)
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, kms.DefaultKey, 7)))
+	require.ErrorIs(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)), kms.ErrPendingDeletion)
 	k.Clock.AdvanceDays(7)
 	dataKey, err := k.GenerateDataKey(ctx, kms.DefaultKey, nil)
 	require.NoError(t, err)
@@ -188,10 +189,10 @@ func TestDefaultKeyKilled(t *testing.T) {
 				}
 				return true, nil
 			})
-			require.ErrorIs(t, only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)), kms.ErrUnavailable)
+			require.ErrorIs(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)), kms.ErrUnavailable)
 			k.Store.OnPut(nil)
-			require.NoError(t, only(k.Another(t).Encrypt(ctx, kms.DefaultKey, nil, nil)))
-			require.Len(t, keys(t, k, nil), 1, "put %d applied %v", put, applied)
+			require.NoError(t, kit.Err(k.Another(t).Encrypt(ctx, kms.DefaultKey, nil, nil)))
+			require.Len(t, kit.Keys(t, k, nil), 1, "put %d applied %v", put, applied)
 		}
 	}
 }
@@ -206,14 +207,6 @@ func TestDefaultKeyDenied(t *testing.T) {
 			return nil
 		}
 	})
-	require.ErrorIs(t, only(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)), kms.ErrDenied)
-	require.Empty(t, keys(t, k, nil))
-}
-
-func keys(t *testing.T, k *kmstest.KMS, opts *kms.ListOptions) (all []kms.Key) {
-	for key, err := range k.Keys(t.Context(), opts) {
-		require.NoError(t, err)
-		all = append(all, key)
-	}
-	return all
+	require.ErrorIs(t, kit.Err(k.Encrypt(t.Context(), kms.DefaultKey, nil, nil)), kms.ErrDenied)
+	require.Empty(t, kit.Keys(t, k, nil))
 }

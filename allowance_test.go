@@ -8,28 +8,18 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
-	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
 )
-
-// inHardware has a Manager call software hardware.
-func inHardware(c *kms.Config) { c.HSM = software.New() }
-
-func hardwareKey(t *testing.T, k *kmstest.KMS) string {
-	t.Helper()
-	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: kms.ProtectionHSM})
-	require.NoError(t, err)
-	return key.ID
-}
 
 // TestAllowance: a version of a hardware key encrypts as often as it may, by however many
 // processes, and not once more; the next version as often again. It decrypts without end.
 func TestAllowance(t *testing.T) {
 	const most = 1000
 	ctx := t.Context()
-	k := kmstest.New(t, inHardware)
-	id := hardwareKey(t, k)
+	k := kmstest.New(t, kit.InHardware)
+	id := kit.HardwareKey(t, k)
 	for range 3 {
 		var done atomic.Int64
 		var wg sync.WaitGroup
@@ -55,18 +45,18 @@ func TestAllowance(t *testing.T) {
 		require.EqualValues(t, most, done.Load())
 		m := k.Another(t)
 		kms.LimitUses(m, most, 8)
-		for _, err := range []error{only(m.Encrypt(ctx, id, nil, nil)), only(m.GenerateDataKey(ctx, id, nil))} {
-			require.Equal(t, []string{"ErrLimit"}, conditionsOf(err))
+		for _, err := range []error{kit.Err(m.Encrypt(ctx, id, nil, nil)), kit.Err(m.GenerateDataKey(ctx, id, nil))} {
+			require.Equal(t, []string{"ErrLimit"}, kit.Conditions(err))
 			require.Equal(t, "Rejected.LimitExceeded", kms.Code(err))
 			require.Contains(t, kms.Hint(err), "RotateKey")
 		}
-		require.NoError(t, only(m.RotateKey(ctx, id)))
+		require.NoError(t, kit.Err(m.RotateKey(ctx, id)))
 		c, err := m.Encrypt(ctx, id, []byte("x"), nil)
 		require.NoError(t, err)
 		for range 2 * most {
-			require.NoError(t, only(m.Decrypt(ctx, c, nil)))
+			require.NoError(t, kit.Err(m.Decrypt(ctx, c, nil)))
 		}
-		require.NoError(t, only(m.RotateKey(ctx, id)))
+		require.NoError(t, kit.Err(m.RotateKey(ctx, id)))
 	}
 }
 
@@ -76,21 +66,21 @@ func TestAllowanceOfEveryCall(t *testing.T) {
 	const most = 20
 	ctx := t.Context()
 	for name, call := range map[string]func(m *kms.Manager, id string, dst, key []byte) error{
-		"Encrypt": func(m *kms.Manager, id string, _, _ []byte) error { return only(m.Encrypt(ctx, id, nil, nil)) },
+		"Encrypt": func(m *kms.Manager, id string, _, _ []byte) error { return kit.Err(m.Encrypt(ctx, id, nil, nil)) },
 		"AppendEncrypt": func(m *kms.Manager, id string, dst, _ []byte) error {
-			return only(m.AppendEncrypt(ctx, dst, id, nil, nil))
+			return kit.Err(m.AppendEncrypt(ctx, dst, id, nil, nil))
 		},
-		"GenerateDataKey": func(m *kms.Manager, id string, _, _ []byte) error { return only(m.GenerateDataKey(ctx, id, nil)) },
+		"GenerateDataKey": func(m *kms.Manager, id string, _, _ []byte) error { return kit.Err(m.GenerateDataKey(ctx, id, nil)) },
 		"GenerateDataKeyWithoutPlaintext": func(m *kms.Manager, id string, _, _ []byte) error {
-			return only(m.GenerateDataKeyWithoutPlaintext(ctx, id, 32, nil))
+			return kit.Err(m.GenerateDataKeyWithoutPlaintext(ctx, id, 32, nil))
 		},
 		"AppendDataKey": func(m *kms.Manager, id string, dst, key []byte) error {
-			return only(m.AppendDataKey(ctx, dst, id, key, nil))
+			return kit.Err(m.AppendDataKey(ctx, dst, id, key, nil))
 		},
 	} {
-		k := kmstest.New(t, inHardware)
+		k := kmstest.New(t, kit.InHardware)
 		kms.LimitUses(k.Manager, most, 8)
-		id := hardwareKey(t, k)
+		id := kit.HardwareKey(t, k)
 		dst, key := make([]byte, 0, 256), make([]byte, 32)
 		for range most {
 			require.NoError(t, call(k.Manager, id, dst, key), name)
@@ -107,16 +97,16 @@ func TestAllowanceOfEveryCall(t *testing.T) {
 // was used is handed out again.
 func TestAllowanceSurvives(t *testing.T) {
 	ctx := t.Context()
-	k := kmstest.New(t, inHardware)
-	id := hardwareKey(t, k)
+	k := kmstest.New(t, kit.InHardware)
+	id := kit.HardwareKey(t, k)
 	for range 10 { // ten blocks of eight, of which one was used
 		m := k.Another(t)
 		kms.LimitUses(m, 80, 8)
-		require.NoError(t, only(m.Encrypt(ctx, id, nil, nil)))
+		require.NoError(t, kit.Err(m.Encrypt(ctx, id, nil, nil)))
 	}
 	m := k.Another(t)
 	kms.LimitUses(m, 80, 8)
-	require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrLimit)
+	require.ErrorIs(t, kit.Err(m.Encrypt(ctx, id, nil, nil)), kms.ErrLimit)
 }
 
 // TestAllowanceStore: nothing is encrypted before it is written down that it was handed out, in
@@ -125,8 +115,8 @@ func TestAllowanceStore(t *testing.T) {
 	ctx := t.Context()
 	down := errors.New("down")
 	for _, applied := range []bool{false, true} {
-		k := kmstest.New(t, inHardware)
-		id := hardwareKey(t, k)
+		k := kmstest.New(t, kit.InHardware)
+		id := kit.HardwareKey(t, k)
 		kms.LimitUses(k.Manager, 16, 8)
 		k.Store.OnPut(func(name string) (bool, error) {
 			if strings.HasPrefix(name, "allowance/") {
@@ -134,13 +124,13 @@ func TestAllowanceStore(t *testing.T) {
 			}
 			return true, nil
 		})
-		err := only(k.Encrypt(ctx, id, nil, nil))
+		err := kit.Err(k.Encrypt(ctx, id, nil, nil))
 		require.ErrorIs(t, err, kms.ErrUnavailable)
 		require.ErrorIs(t, err, down)
 		k.Store.OnPut(nil)
 		done := 0
 		for {
-			if err := only(k.Encrypt(ctx, id, nil, nil)); err != nil {
+			if err := kit.Err(k.Encrypt(ctx, id, nil, nil)); err != nil {
 				require.ErrorIs(t, err, kms.ErrLimit)
 				break
 			}
@@ -153,16 +143,16 @@ func TestAllowanceStore(t *testing.T) {
 // TestAllowanceTampered: where somebody changed what was handed out, nothing more is.
 func TestAllowanceTampered(t *testing.T) {
 	ctx := t.Context()
-	k := kmstest.New(t, inHardware)
-	id, other := hardwareKey(t, k), hardwareKey(t, k)
+	k := kmstest.New(t, kit.InHardware)
+	id, other := kit.HardwareKey(t, k), kit.HardwareKey(t, k)
 	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 	require.NoError(t, err)
-	require.NoError(t, only(k.Encrypt(ctx, other, nil, nil)))
-	for _, bad := range [][]byte{nil, []byte("x"), value(t, k, "allowance/"+other), value(t, k, "key/"+id)} {
-		edit(t, k, "allowance/"+id, func([]byte) []byte { return bad })
+	require.NoError(t, kit.Err(k.Encrypt(ctx, other, nil, nil)))
+	for _, bad := range [][]byte{nil, []byte("x"), kit.StoredValue(t, k, "allowance/"+other), kit.StoredValue(t, k, "key/"+id)} {
+		kit.EditItem(t, k, "allowance/"+id, func([]byte) []byte { return bad })
 		m := k.Another(t)
-		require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrTampered)
-		require.NoError(t, only(m.Decrypt(ctx, c, nil)))
+		require.ErrorIs(t, kit.Err(m.Encrypt(ctx, id, nil, nil)), kms.ErrTampered)
+		require.NoError(t, kit.Err(m.Decrypt(ctx, c, nil)))
 	}
 }
 
@@ -172,6 +162,6 @@ func TestAllowanceOfHardwareAlone(t *testing.T) {
 	kms.LimitUses(k.Manager, 1, 1)
 	id := k.MustCreateKey(t).ID
 	for range 10 {
-		require.NoError(t, only(k.Encrypt(t.Context(), id, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(t.Context(), id, nil, nil)))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -20,7 +21,7 @@ func TestAppend(t *testing.T) {
 	for _, ec := range []kms.EncryptionContext{nil, {"tenant": "7"}} {
 		for _, n := range []int{0, 1, 32, 1024, kms.MaxPlaintext} {
 			for _, spare := range []int{0, 1, n, n + kms.Room - 1, n + kms.Room, 2 * kms.MaxCiphertext} {
-				plaintext := pattern(n)
+				plaintext := kit.Pattern(n)
 				dst := append(make([]byte, 0, 6+spare), "prefix"...)
 				sealed, err := k.AppendEncrypt(ctx, dst, id, plaintext, ec)
 				require.NoError(t, err)
@@ -83,9 +84,9 @@ func TestAppendOverlap(t *testing.T) {
 		buf := make([]byte, 4*n)
 		dst, in := buf[row.dst[0]:row.dst[0]:row.dst[1]], buf[row.in[0]:row.in[1]]
 		for name, call := range map[string]func() error{
-			"AppendEncrypt": func() error { return only(k.AppendEncrypt(ctx, dst, id, in, nil)) },
-			"AppendDecrypt": func() error { copy(in, ciphertext); return only(k.AppendDecrypt(ctx, dst, in, nil)) },
-			"AppendDataKey": func() error { return only(k.AppendDataKey(ctx, dst, id, in, nil)) },
+			"AppendEncrypt": func() error { return kit.Err(k.AppendEncrypt(ctx, dst, id, in, nil)) },
+			"AppendDecrypt": func() error { copy(in, ciphertext); return kit.Err(k.AppendDecrypt(ctx, dst, in, nil)) },
+			"AppendDataKey": func() error { return kit.Err(k.AppendDataKey(ctx, dst, id, in, nil)) },
 		} {
 			err := call()
 			if row.refused {
@@ -103,9 +104,9 @@ func TestAppendOverlap(t *testing.T) {
 	plain, err := k.Decrypt(ctx, sealed[6:], nil)
 	require.NoError(t, err)
 	require.Equal(t, "prefix", string(plain))
-	require.ErrorIs(t, only(k.AppendDataKey(ctx, buf, id, buf, nil)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.AppendDataKey(ctx, buf, id, buf, nil)), kms.ErrInvalid)
 	require.Equal(t, "prefix", string(buf))
-	require.NoError(t, only(k.AppendEncrypt(ctx, buf, id, nil, nil)))
+	require.NoError(t, kit.Err(k.AppendEncrypt(ctx, buf, id, nil, nil)))
 }
 
 // TestAppendRefused: a call that fails returns nil and leaves what was in the buffer, and
@@ -142,9 +143,9 @@ func TestAppendRefused(t *testing.T) {
 	require.Equal(t, "prefix", string(buf))
 	require.NotContains(t, string(buf[:cap(buf)]), "secret!")
 	for _, n := range []int{0, kms.MaxDataKeySize + 1} {
-		require.ErrorIs(t, only(k.AppendDataKey(ctx, nil, id, make([]byte, n), nil)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.AppendDataKey(ctx, nil, id, make([]byte, n), nil)), kms.ErrInvalid)
 	}
-	require.ErrorIs(t, only(k.AppendEncrypt(ctx, nil, id, make([]byte, kms.MaxPlaintext+1), nil)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.AppendEncrypt(ctx, nil, id, make([]byte, kms.MaxPlaintext+1), nil)), kms.ErrInvalid)
 }
 
 // TestAppendAllocates: nothing, with and without an encryption context, once the buffers have
@@ -166,9 +167,9 @@ func TestAppendAllocates(t *testing.T) {
 				"AppendEncrypt":   {0, func() (err error) { sealed, err = k.AppendEncrypt(ctx, sealed[:0], id, plaintext, ec); return }},
 				"AppendDecrypt":   {0, func() (err error) { opened, err = k.AppendDecrypt(ctx, opened[:0], ciphertext, ec); return }},
 				"AppendDataKey":   {0, func() (err error) { sealed, err = k.AppendDataKey(ctx, sealed[:0], id, key, ec); return }},
-				"Encrypt":         {1, func() error { return only(k.Encrypt(ctx, id, plaintext, ec)) }},
-				"Decrypt":         {1, func() error { return only(k.Decrypt(ctx, ciphertext, ec)) }},
-				"GenerateDataKey": {3, func() error { return only(k.GenerateDataKey(ctx, id, ec)) }},
+				"Encrypt":         {1, func() error { return kit.Err(k.Encrypt(ctx, id, plaintext, ec)) }},
+				"Decrypt":         {1, func() error { return kit.Err(k.Decrypt(ctx, ciphertext, ec)) }},
+				"GenerateDataKey": {3, func() error { return kit.Err(k.GenerateDataKey(ctx, id, ec)) }},
 			} {
 				require.NoError(t, row.call(), name)
 				allocs := testing.AllocsPerRun(500, func() {

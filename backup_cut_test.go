@@ -2,13 +2,16 @@ package kms_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -55,10 +58,10 @@ func seeker(b []byte) io.ReadWriteSeeker { return discarded{io.Discard, bytes.Ne
 // of so many bytes in its frames, and as many aliases of the last.
 func sized(t *testing.T, size, aliases int, recipient kms.Root) *kmstest.KMS {
 	k := kmstest.New(t)
-	tenant(t, k, "acme", 0)
+	kit.Tenant(t, k, "acme", 0)
 	ids := make([]string, 20)
 	for i := range ids {
-		ids[i] = keyIn(t, k, "acme")
+		ids[i] = kit.KeyIn(t, k, "acme")
 	}
 	for i := range aliases {
 		require.NoError(t, k.CreateAlias(t.Context(), "alias/"+strings.Repeat("a", 200)+string(rune('a'+i)), ids[19]))
@@ -69,10 +72,10 @@ func sized(t *testing.T, size, aliases int, recipient kms.Root) *kmstest.KMS {
 	more := size - inFrames(t, k, recipient)
 	for _, id := range ids {
 		n := min(more, kms.MaxDescription)
-		require.NoError(t, only(k.SetDescription(t.Context(), id, strings.Repeat("d", n))))
+		require.NoError(t, kit.Err(k.SetDescription(t.Context(), id, strings.Repeat("d", n))))
 		more = size - inFrames(t, k, recipient)
 		if over := -more; over > 0 { // what else a description adds to a record
-			require.NoError(t, only(k.SetDescription(t.Context(), id, strings.Repeat("d", n-over))))
+			require.NoError(t, kit.Err(k.SetDescription(t.Context(), id, strings.Repeat("d", n-over))))
 			more = 0
 		}
 		if more == 0 {
@@ -84,7 +87,7 @@ func sized(t *testing.T, size, aliases int, recipient kms.Root) *kmstest.KMS {
 }
 
 func inFrames(t *testing.T, k *kmstest.KMS, recipient kms.Root) (n int) {
-	_, all := frames(t, backupOf(t, k.Manager, "acme", recipient))
+	_, all := frames(t, kit.Backup(t, k.Manager, "acme", recipient))
 	for _, frame := range all {
 		n += len(frame) - 40
 	}
@@ -94,7 +97,7 @@ func inFrames(t *testing.T, k *kmstest.KMS, recipient kms.Root) (n int) {
 // TestBackupWriterStops: a writer that fails at any of its calls, wherever a frame ends, is told
 // of as it is, and the instance is as it was: not backed up.
 func TestBackupWriterStops(t *testing.T) {
-	full, recipient := errors.New("disk full"), newRoot(t, 7)
+	full, recipient := errors.New("disk full"), kit.Root(t, 7)
 	for where, size := range map[string]int{
 		"in a key": 80_000, "in an alias": 64<<10 + 1000, "in the closing": 64<<10 + 1, "at the end": 64 << 10, "in one frame": 64<<10 - 1,
 	} {
@@ -102,16 +105,16 @@ func TestBackupWriterStops(t *testing.T) {
 			t.Parallel()
 			k := sized(t, size, 8, recipient)
 			whole := &stops{ReadWriteSeeker: seeker(nil)}
-			require.NoError(t, only(k.BackupInstance(t.Context(), "acme", whole, recipient, nil)))
+			require.NoError(t, kit.Err(k.BackupInstance(t.Context(), "acme", whole, recipient, nil)))
 			require.Equal(t, 1+(size+64<<10-1)/(64<<10), whole.calls, "a header and frames")
 			k.Clock.AdvanceDays(1)
 			for at := 1; at <= whole.calls; at++ {
 				m, w := k.Manager, &stops{ReadWriteSeeker: seeker(nil), at: at, err: full}
 				was, err := m.DescribeInstance(t.Context(), "acme")
 				require.NoError(t, err)
-				err = only(m.BackupInstance(t.Context(), "acme", w, recipient, nil))
+				err = kit.Err(m.BackupInstance(t.Context(), "acme", w, recipient, nil))
 				require.ErrorIs(t, err, full, "call %d", at)
-				require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
+				require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
 				require.Equal(t, at, w.calls, "it was written to after it had failed")
 				now, err := m.DescribeInstance(t.Context(), "acme")
 				require.NoError(t, err)
@@ -124,9 +127,9 @@ func TestBackupWriterStops(t *testing.T) {
 // TestBackupReaderStops: a reader that fails is no damage. What it said is told, at every byte of
 // the header and around every end of a frame, and nothing is written.
 func TestBackupReaderStops(t *testing.T) {
-	ctx, broken, recipient := t.Context(), errors.New("connection reset"), newRoot(t, 7)
+	ctx, broken, recipient := t.Context(), errors.New("connection reset"), kit.Root(t, 7)
 	k := sized(t, 2*64<<10, 0, recipient)
-	backup := backupOf(t, k.Manager, "acme", recipient)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
 	header, all := frames(t, backup)
 	require.Len(t, all, 2)
 	at := []int{}
@@ -141,42 +144,104 @@ func TestBackupReaderStops(t *testing.T) {
 		}
 	}
 	for _, n := range at {
-		err := only(kms.VerifyBackup(ctx, io.MultiReader(bytes.NewReader(backup[:n]), iotest.ErrReader(broken)), recipient))
+		err := kit.Err(kms.VerifyBackup(ctx, io.MultiReader(bytes.NewReader(backup[:n]), iotest.ErrReader(broken)), recipient))
 		require.ErrorIs(t, err, broken, "%d bytes", n)
-		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
-		require.NoError(t, only(kms.VerifyBackup(ctx, iotest.DataErrReader(bytes.NewReader(backup)), recipient)))
+		require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
+		require.NoError(t, kit.Err(kms.VerifyBackup(ctx, iotest.DataErrReader(bytes.NewReader(backup)), recipient)))
 	}
 }
 
 // TestRestoreReaderStops: a Restore whose source fails at any call of Read or Seek says so. Until
 // all was read once nothing is written; and done again it ends where one does to whom nothing happened.
 func TestRestoreReaderStops(t *testing.T) {
-	ctx, broken, recipient := t.Context(), errors.New("connection reset"), newRoot(t, 7)
+	ctx, broken, recipient := t.Context(), errors.New("connection reset"), kit.Root(t, 7)
 	k := sized(t, 80_000, 2, recipient)
-	backup := backupOf(t, k.Manager, "acme", recipient)
-	to := fresh(t, k)
-	empty := copyOf(t, to.Store)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
+	to := kit.NewService(t, k)
+	empty := kit.CopyStore(t, to.Store)
 	whole := &stops{ReadWriteSeeker: seeker(backup)}
-	require.NoError(t, only(to.Restore(ctx, whole, recipient, nil)))
-	end := endOf(t, to.Manager)
+	require.NoError(t, kit.Err(to.Restore(ctx, whole, recipient, nil)))
+	end := kit.Outcome(t, to.Manager)
 	read, wrote := 0, 0
 	for at := 1; at <= whole.calls; at++ {
-		store := copyOf(t, empty)
+		store := kit.CopyStore(t, empty)
 		m := to.Another(t, func(c *kms.Config) { c.Store, c.CacheKeys = store, 16 })
-		was := endOf(t, m)
-		err := only(m.Restore(ctx, &stops{ReadWriteSeeker: seeker(backup), at: at, err: broken}, recipient, nil))
+		was := kit.Outcome(t, m)
+		err := kit.Err(m.Restore(ctx, &stops{ReadWriteSeeker: seeker(backup), at: at, err: broken}, recipient, nil))
 		require.ErrorIs(t, err, broken, "call %d", at)
-		require.Equal(t, []string{"ErrUnavailable"}, conditionsOf(err))
-		if len(endOf(t, m)) == len(was) {
+		require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
+		if len(kit.Outcome(t, m)) == len(was) {
 			require.Zero(t, wrote, "call %d: nothing is there, and was before", at)
-			require.Equal(t, was, endOf(t, m))
+			require.Equal(t, was, kit.Outcome(t, m))
 			read++
 		} else {
 			wrote++
 		}
-		restore(t, m, backup, recipient, nil)
-		require.Equal(t, end, endOf(t, m), "call %d", at)
+		kit.Restore(t, m, backup, recipient, nil)
+		require.Equal(t, end, kit.Outcome(t, m), "call %d", at)
 	}
 	require.NotZero(t, read)
 	require.NotZero(t, wrote)
+}
+
+// A wordy root seals to as much as is asked for, and opens to as much.
+type wordy struct {
+	kms.Root
+	seal, key int
+}
+
+func (r wordy) Encrypt(plain, ad []byte) ([]byte, error) {
+	sealed, err := r.Root.Encrypt(plain, ad)
+	return append(sealed, make([]byte, r.seal-len(sealed))...), err
+}
+
+func (r wordy) Decrypt(sealed, ad []byte) ([]byte, error) {
+	plain, err := r.Root.Decrypt(bytes.TrimRight(sealed, "\x00"), ad)
+	return append(plain, make([]byte, r.key)...), err
+}
+
+// TestBackupRecipients: what a recipient seals fits into a header, or there is no backup; and what it
+// opens is a backup key, or it is none.
+func TestBackupRecipients(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	kit.Tenant(t, k, "acme", 0)
+	before := kit.StoredItems(t, k)
+	var w bytes.Buffer
+	err := kit.Err(k.BackupInstance(ctx, "acme", &w, wordy{Root: kit.Root(t, 7), seal: 16<<10 + 1}, nil))
+	require.Equal(t, []string{"ErrRoot"}, kit.Conditions(err))
+	require.Zero(t, w.Len())
+	require.Equal(t, before, kit.StoredItems(t, k))
+
+	most := wordy{Root: kit.Root(t, 7), seal: 16 << 10}
+	backup := kit.Backup(t, k.Manager, "acme", most)
+	require.NoError(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(backup), most)))
+	before = kit.StoredItems(t, k)
+	most.key = 1
+	require.ErrorIs(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(backup), most)), kms.ErrBackup)
+	require.ErrorIs(t, kit.Err(k.Restore(ctx, bytes.NewReader(backup), most, nil)), kms.ErrBackup)
+	require.Equal(t, before, kit.StoredItems(t, k))
+}
+
+// TestClockBeyondDates: where the clock is beyond the dates that can be written, what would have to
+// write one is refused, and nothing is written.
+func TestClockBeyondDates(t *testing.T) {
+	k := kmstest.New(t)
+	kit.Tenant(t, k, "acme", 0)
+	key := kit.DisabledKey(t, k)
+	k.Clock.Set(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC))
+	require.ErrorIs(t, kit.Err(k.Encrypt(t.Context(), key, nil, nil)), kms.ErrDisabled)
+	before := kit.StoredItems(t, k)
+	for name, call := range map[string]func(context.Context) error{
+		"BackupInstance": func(ctx context.Context) error {
+			return kit.Err(k.BackupInstance(ctx, "acme", io.Discard, k.Root, nil))
+		},
+		"Maintain":       func(ctx context.Context) error { return kit.Err(k.Maintain(ctx)) },
+		"Close":          func(ctx context.Context) error { return k.Close(ctx) }, // when the key was refused
+		"CreateKey":      func(ctx context.Context) error { return kit.Err(k.CreateKey(ctx, nil)) },
+		"CreateInstance": func(ctx context.Context) error { return kit.Err(k.CreateInstance(ctx, nil)) },
+	} {
+		require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(call(t.Context())), name)
+	}
+	require.Equal(t, before, kit.StoredItems(t, k))
 }

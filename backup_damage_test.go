@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -47,7 +48,7 @@ func (r *refusing) refuse(t *testing.T, backup []byte, what string, at ...int) {
 
 // unchanging is a fresh service whose store must not be written to.
 func unchanging(t *testing.T, k *kmstest.KMS, recipient kms.Root) *refusing {
-	to := fresh(t, k)
+	to := kit.NewService(t, k)
 	to.Store.OnPut(func(name string) (bool, error) {
 		t.Errorf("put %s", name)
 		return true, nil
@@ -58,10 +59,10 @@ func unchanging(t *testing.T, k *kmstest.KMS, recipient kms.Root) *refusing {
 // TestBackupDamaged: whatever was done to a backup of one frame, byte by byte, is refused, and
 // nothing is written.
 func TestBackupDamaged(t *testing.T) {
-	k, recipient := kmstest.New(t), newRoot(t, 7)
-	id := tenant(t, k, "acme", 0)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
+	id := kit.Tenant(t, k, "acme", 0)
 	require.NoError(t, k.CreateAlias(t.Context(), "alias/acme", id))
-	backup := backupOf(t, k.Manager, "acme", recipient)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
 	r := unchanging(t, k, recipient)
 	for at := range backup {
 		for _, flip := range []byte{0x01, 0x80, 0xff} {
@@ -83,20 +84,20 @@ func TestBackupDamaged(t *testing.T) {
 // another backup of the same instance, are refused, and nothing is written.
 func TestBackupRearranged(t *testing.T) {
 	ctx := t.Context()
-	k, recipient := kmstest.New(t), newRoot(t, 7)
-	tenant(t, k, "acme", 0)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
+	kit.Tenant(t, k, "acme", 0)
 	for range 80 {
 		_, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme", Description: string(bytes.Repeat([]byte("d"), 4000))})
 		require.NoError(t, err)
 	}
-	backup, other := backupOf(t, k.Manager, "acme", recipient), backupOf(t, k.Manager, "acme", recipient)
+	backup, other := kit.Backup(t, k.Manager, "acme", recipient), kit.Backup(t, k.Manager, "acme", recipient)
 	header, all := frames(t, backup)
 	otherHeader, others := frames(t, other)
 	require.GreaterOrEqual(t, len(all), 5)
 	require.Len(t, others, len(all))
 	r := unchanging(t, k, recipient)
 	join := func(header []byte, all [][]byte) []byte { return slices.Concat(append([][]byte{header}, all...)...) }
-	require.NoError(t, only(kms.VerifyBackup(ctx, bytes.NewReader(join(header, all)), recipient)))
+	require.NoError(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(join(header, all)), recipient)))
 	for i := range all {
 		r.refuse(t, join(header, slices.Delete(slices.Clone(all), i, i+1)), "without frame", i)
 		r.refuse(t, join(header, slices.Insert(slices.Clone(all), i, all[i])), "with two of frame", i)
@@ -129,16 +130,16 @@ func TestBackupRearranged(t *testing.T) {
 // TestBackupIsTrusted: who holds the recipient can make a backup of anything. What could not be
 // a key, an alias, an instance is refused all the same, and never panics.
 func TestBackupIsTrusted(t *testing.T) {
-	k, recipient := kmstest.New(t), newRoot(t, 7)
-	id := tenant(t, k, "acme", 0)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
+	id := kit.Tenant(t, k, "acme", 0)
 	require.NoError(t, k.CreateAlias(t.Context(), "alias/acme", id))
-	backup := backupOf(t, k.Manager, "acme", recipient)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
 	items, err := kms.BackupItems(backup, recipient)
 	require.NoError(t, err)
 	require.Len(t, items, 4)
 	again, err := kms.MakeBackup(backup, recipient, items)
 	require.NoError(t, err)
-	require.NoError(t, only(kms.VerifyBackup(t.Context(), bytes.NewReader(again), recipient)))
+	require.NoError(t, kit.Err(kms.VerifyBackup(t.Context(), bytes.NewReader(again), recipient)))
 	r := unchanging(t, k, recipient)
 	for name, change := range map[string]func([]kms.BackupItem) []kms.BackupItem{
 		"nothing":             func(all []kms.BackupItem) []kms.BackupItem { return nil },
@@ -189,8 +190,8 @@ func TestBackupIsTrusted(t *testing.T) {
 		require.NoError(t, err)
 		r.refuse(t, made, name)
 	}
-	keyIn(t, k, "acme")
-	two := backupOf(t, k.Manager, "acme", recipient)
+	kit.KeyIn(t, k, "acme")
+	two := kit.Backup(t, k.Manager, "acme", recipient)
 	items, err = kms.BackupItems(two, recipient)
 	require.NoError(t, err)
 	items[2], items[3] = items[3], items[2]
@@ -217,13 +218,13 @@ func countItem(body string) kms.BackupItem { return kms.BackupItem{Kind: 5, Body
 // TestBackupOfAnEndlessSource: lengths are looked at before anything is read.
 func TestBackupOfAnEndlessSource(t *testing.T) {
 	for _, start := range []string{"", "KEYHOLD\x01", "KEYHOLD\x01\xff\xff\xff\xff", "KEYHOLD\x02", "KEYHOLD\x01\x00\x00\x00\x02{}\xff\xff\xff\xff"} {
-		_, err := kms.VerifyBackup(t.Context(), io.MultiReader(bytes.NewReader([]byte(start)), endless{}), newRoot(t, 7))
+		_, err := kms.VerifyBackup(t.Context(), io.MultiReader(bytes.NewReader([]byte(start)), endless{}), kit.Root(t, 7))
 		require.ErrorIs(t, err, kms.ErrBackup)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	k := kmstest.New(t)
-	backup := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
+	backup := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
 	_, err := kms.VerifyBackup(ctx, bytes.NewReader(backup), k.Root)
 	require.ErrorIs(t, err, context.Canceled)
 }

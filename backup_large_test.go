@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
 	"github.com/keyhold/kms/keystore/keystoretest"
@@ -63,7 +64,7 @@ func (g *gauge) check(t *testing.T, what string, keys int) {
 func TestLargeInstance(t *testing.T) {
 	ctx := t.Context()
 	n := campaign.Size(3000, 100_000)
-	folder, recipient, root := t.TempDir(), newRoot(t, 7), newRoot(t, 8)
+	folder, recipient, root := t.TempDir(), kit.Root(t, 7), kit.Root(t, 8)
 	open := func(name string) (*kms.Manager, *keystoretest.Flaky) {
 		store, err := boltstore.Open(filepath.Join(folder, name), nil)
 		require.NoError(t, err)
@@ -74,7 +75,7 @@ func TestLargeInstance(t *testing.T) {
 		return m, flaky
 	}
 	m, store := open("keys")
-	require.NoError(t, only(m.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
+	require.NoError(t, kit.Err(m.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme"})))
 	createMany(t, m, "acme", n)
 	ids := names(t, store)
 	require.Len(t, ids, n)
@@ -118,13 +119,13 @@ func TestLargeInstance(t *testing.T) {
 
 	before := store.Calls().Put
 	begun := time.Now()
-	require.NoError(t, only(m.ReleaseInstance(ctx, "acme", &kms.ReleaseOptions{Force: true})))
+	require.NoError(t, kit.Err(m.ReleaseInstance(ctx, "acme", &kms.ReleaseOptions{Force: true})))
 	t.Logf("release  %6d keys: %6.2f s", n, time.Since(begun).Seconds())
 	require.Equal(t, 1, store.Calls().Put-before, "one write")
 	for _, id := range ids {
-		require.ErrorIs(t, only(m.DescribeKey(ctx, id)), kms.ErrNotFound)
+		require.ErrorIs(t, kit.Err(m.DescribeKey(ctx, id)), kms.ErrNotFound)
 	}
-	require.ErrorIs(t, only(m.Decrypt(ctx, c, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(m.Decrypt(ctx, c, nil)), kms.ErrNotFound)
 }
 
 // watched is a reader that has the gauge look now and then.

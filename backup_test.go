@@ -9,40 +9,24 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
-
-// backupOf is a backup of an instance.
-func backupOf(t testing.TB, m *kms.Manager, id string, recipient kms.Root) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	_, err := m.BackupInstance(t.Context(), id, &b, recipient, nil)
-	require.NoError(t, err)
-	return b.Bytes()
-}
-
-// restore brings a backup back, and is sure that it worked.
-func restore(t testing.TB, m *kms.Manager, backup []byte, recipient kms.Root, opts *kms.RestoreOptions) kms.RestoreReport {
-	t.Helper()
-	report, err := m.Restore(t.Context(), bytes.NewReader(backup), recipient, opts)
-	require.NoError(t, err)
-	return report
-}
 
 // TestBackupInfo: what a backup says of itself, when it is made, verified and restored; and
 // that the instance knows of it.
 func TestBackupInfo(t *testing.T) {
 	ctx := t.Context()
-	k, recipient := kmstest.New(t), newRoot(t, 7)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
 	const id = "acme"
-	keep := tenant(t, k, id, 0)
-	gone := keyIn(t, k, id)
+	keep := kit.Tenant(t, k, id, 0)
+	gone := kit.KeyIn(t, k, id)
 	other := k.MustCreateKey(t).ID
 	require.NoError(t, k.CreateAlias(ctx, "alias/keep", keep))
 	require.NoError(t, k.CreateAlias(ctx, "alias/gone", gone))
 	require.NoError(t, k.CreateAlias(ctx, "alias/other", other))
-	purge(t, k, gone)
+	kit.Purge(t, k, gone)
 
 	var b bytes.Buffer
 	var told []int
@@ -57,32 +41,23 @@ func TestBackupInfo(t *testing.T) {
 	verified, err := kms.VerifyBackup(ctx, bytes.NewReader(b.Bytes()), recipient)
 	require.NoError(t, err)
 	require.Equal(t, info, verified)
-	require.Equal(t, info, restore(t, k.Manager, b.Bytes(), recipient, nil).Backup)
-}
-
-// purge deletes a key, so that a tombstone is left.
-func purge(t testing.TB, k *kmstest.KMS, id string) {
-	t.Helper()
-	require.NoError(t, only(k.DisableKey(t.Context(), id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
-	k.Clock.AdvanceDays(7)
-	require.NoError(t, only(k.Maintain(t.Context())))
+	require.Equal(t, info, kit.Restore(t, k.Manager, b.Bytes(), recipient, nil).Backup)
 }
 
 // TestBackupHoldsNoPlainKey: who has a backup and not the recipient has nothing but the facts of
 // its header.
 func TestBackupHoldsNoPlainKey(t *testing.T) {
-	k, recipient := kmstest.New(t), newRoot(t, 7)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
 	const id = "acme"
-	tenant(t, k, id, 0)
+	kit.Tenant(t, k, id, 0)
 	key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Instance: id, Description: "a telling description"})
 	require.NoError(t, err)
-	backup := backupOf(t, k.Manager, id, recipient)
+	backup := kit.Backup(t, k.Manager, id, recipient)
 	for _, word := range []string{key.ID, "telling", "description", `"versions"`} {
 		require.False(t, bytes.Contains(backup, []byte(word)), word)
 	}
 	require.True(t, bytes.Contains(backup, []byte(id)))
-	again := backupOf(t, k.Manager, id, recipient)
+	again := kit.Backup(t, k.Manager, id, recipient)
 	require.Equal(t, len(backup), len(again))
 	require.False(t, bytes.Equal(backup[200:], again[200:]), "two backups of the same are under two keys")
 }
@@ -91,26 +66,26 @@ func TestBackupHoldsNoPlainKey(t *testing.T) {
 // the moment when its key is destroyed.
 func TestBackupWhen(t *testing.T) {
 	ctx := t.Context()
-	recipient := newRoot(t, 7)
+	recipient := kit.Root(t, 7)
 	var saved []byte
 	k := kmstest.New(t, func(c *kms.Config) {
 		c.OnRelease = hookThat(t, recipient, func(b []byte) { saved = b })
 	})
 	const id = "acme"
-	key := tenant(t, k, id, 10)
+	key := kit.Tenant(t, k, id, 10)
 	ciphertext, err := k.Encrypt(ctx, key, []byte("hello"), nil)
 	require.NoError(t, err)
-	backupOf(t, k.Manager, id, recipient)
+	kit.Backup(t, k.Manager, id, recipient)
 	k.Clock.AdvanceDays(10)
-	backupOf(t, k.Manager, id, recipient)
+	kit.Backup(t, k.Manager, id, recipient)
 	k.Clock.AdvanceDays(kms.GraceDays)
-	backupOf(t, k.Manager, id, recipient)
+	kit.Backup(t, k.Manager, id, recipient)
 	report, err := k.Maintain(ctx)
 	require.NoError(t, err)
 	require.Equal(t, []string{id}, report.Instances.Released)
-	require.ErrorIs(t, only(k.BackupInstance(ctx, id, io.Discard, recipient, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, id, io.Discard, recipient, nil)), kms.ErrNotFound)
 
-	back := restore(t, k.Manager, saved, recipient, nil)
+	back := kit.Restore(t, k.Manager, saved, recipient, nil)
 	require.True(t, back.Made)
 	require.Equal(t, kms.InstanceActive, back.Instance.State)
 	require.Zero(t, back.Instance.ExpiresAt, "the old date is past, and no other was given")
@@ -122,7 +97,7 @@ func TestBackupWhen(t *testing.T) {
 // hookThat is a Config.OnRelease that makes a backup and gives it to save.
 func hookThat(t testing.TB, recipient kms.Root, save func([]byte)) func(context.Context, *kms.Manager, kms.Instance) error {
 	return func(_ context.Context, m *kms.Manager, in kms.Instance) error {
-		save(backupOf(t, m, in.ID, recipient))
+		save(kit.Backup(t, m, in.ID, recipient))
 		return nil
 	}
 }
@@ -130,16 +105,16 @@ func hookThat(t testing.TB, recipient kms.Root, save func([]byte)) func(context.
 // TestReleaseNeedsTheBackup: a release by hand asks for a backup of every key as it is now.
 func TestReleaseNeedsTheBackup(t *testing.T) {
 	ctx := t.Context()
-	k, recipient := kmstest.New(t), newRoot(t, 7)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
 	const id = "acme"
-	key := tenant(t, k, id, 0)
-	release := func() error { return only(k.ReleaseInstance(ctx, id, nil)) }
+	key := kit.Tenant(t, k, id, 0)
+	release := func() error { return kit.Err(k.ReleaseInstance(ctx, id, nil)) }
 	require.ErrorIs(t, release(), kms.ErrNoBackup)
-	backupOf(t, k.Manager, id, recipient)
-	require.NoError(t, only(k.DisableKey(ctx, key)))
+	kit.Backup(t, k.Manager, id, recipient)
+	require.NoError(t, kit.Err(k.DisableKey(ctx, key)))
 	require.ErrorIs(t, release(), kms.ErrNoBackup)
-	backupOf(t, k.Manager, id, recipient)
-	require.NoError(t, only(k.DisableKey(ctx, k.MustCreateKey(t).ID)), "a key of another instance")
+	kit.Backup(t, k.Manager, id, recipient)
+	require.NoError(t, kit.Err(k.DisableKey(ctx, k.MustCreateKey(t).ID)), "a key of another instance")
 	require.NoError(t, release())
 }
 
@@ -147,31 +122,31 @@ func TestReleaseNeedsTheBackup(t *testing.T) {
 // says so.
 func TestBackupThatFails(t *testing.T) {
 	ctx := t.Context()
-	k, recipient := kmstest.New(t), newRoot(t, 7)
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
 	const id = "acme"
-	tenant(t, k, id, 0)
+	kit.Tenant(t, k, id, 0)
 	for range 199 {
-		keyIn(t, k, id)
+		kit.KeyIn(t, k, id)
 	}
 	full := errors.New("disk full")
-	size := len(backupOf(t, k.Manager, id, recipient))
+	size := len(kit.Backup(t, k.Manager, id, recipient))
 	k.Clock.Advance(time.Hour)
-	before := everything(t, k)
+	before := kit.StoredItems(t, k)
 	for _, room := range []int{0, 7, 200, 70_000, size - 1} {
-		err := only(k.BackupInstance(ctx, id, &short{room, full}, recipient, nil))
+		err := kit.Err(k.BackupInstance(ctx, id, &short{room, full}, recipient, nil))
 		require.ErrorIs(t, err, kms.ErrUnavailable)
 		require.ErrorIs(t, err, full)
 	}
-	require.Equal(t, before, everything(t, k))
+	require.Equal(t, before, kit.StoredItems(t, k))
 
-	require.ErrorIs(t, only(k.BackupInstance(ctx, id, io.Discard, forgetful{recipient}, nil)), kms.ErrRoot)
-	require.ErrorIs(t, only(k.BackupInstance(ctx, id, io.Discard, nil, nil)), kms.ErrInvalid)
-	require.ErrorIs(t, only(k.BackupInstance(ctx, id, nil, recipient, nil)), kms.ErrInvalid)
-	require.ErrorIs(t, only(k.BackupInstance(ctx, "nobody", io.Discard, recipient, nil)), kms.ErrNotFound)
-	require.ErrorIs(t, only(k.BackupInstance(ctx, "NOBODY", io.Discard, recipient, nil)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, id, io.Discard, forgetful{recipient}, nil)), kms.ErrRoot)
+	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, id, io.Discard, nil, nil)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, id, nil, recipient, nil)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, "nobody", io.Discard, recipient, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, "NOBODY", io.Discard, recipient, nil)), kms.ErrInvalid)
 
-	key := keyIn(t, k, id)
-	edit(t, k, "key/"+key, func(b []byte) []byte { b[len(b)-2] ^= 1; return b })
+	key := kit.KeyIn(t, k, id)
+	kit.EditItem(t, k, "key/"+key, func(b []byte) []byte { b[len(b)-2] ^= 1; return b })
 	info, err := k.BackupInstance(ctx, id, io.Discard, recipient, nil)
 	require.NoError(t, err)
 	require.Equal(t, 200, info.Keys)
@@ -202,30 +177,30 @@ func TestTombstones(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 0 })
 	const id = "acme"
-	first, second := tenant(t, k, id, 0), k.MustCreateKey(t).ID
+	first, second := kit.Tenant(t, k, id, 0), k.MustCreateKey(t).ID
 	k.MustCreateKey(t)
 	for _, key := range []string{first, second} {
-		require.NoError(t, only(k.DisableKey(ctx, key)))
-		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, key, 7)))
+		require.NoError(t, kit.Err(k.DisableKey(ctx, key)))
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, key, 7)))
 	}
-	require.Empty(t, tombstones(t, k.Manager))
+	require.Empty(t, kit.Tombstones(t, k.Manager))
 	k.Clock.AdvanceDays(7)
 	at := k.Clock.Now()
 	all := []kms.Tombstone{{KeyID: first, Instance: id, DeletedAt: at}, {KeyID: second, Instance: kms.DefaultInstance, DeletedAt: at}}
-	require.Equal(t, all, tombstones(t, k.Manager))
-	require.NoError(t, only(k.Maintain(ctx)))
+	require.Equal(t, all, kit.Tombstones(t, k.Manager))
+	require.NoError(t, kit.Err(k.Maintain(ctx)))
 	k.Clock.AdvanceDays(2)
 	report, err := k.Maintain(ctx)
 	require.NoError(t, err)
 	require.Len(t, report.Purged, 2)
-	require.Equal(t, all, tombstones(t, k.Manager))
+	require.Equal(t, all, kit.Tombstones(t, k.Manager))
 
 	for tomb, err := range k.Tombstones(ctx) { // who has seen enough stops
 		require.NoError(t, err)
 		require.Equal(t, first, tomb.KeyID)
 		break
 	}
-	edit(t, k, "key/"+first, func([]byte) []byte { return []byte("noise") })
+	kit.EditItem(t, k, "key/"+first, func([]byte) []byte { return []byte("noise") })
 	var tampered []string
 	for tomb, err := range k.Tombstones(ctx) {
 		if errors.Is(err, kms.ErrTampered) {
@@ -238,12 +213,4 @@ func TestTombstones(t *testing.T) {
 	for _, err := range k.Tombstones(ctx) {
 		require.ErrorIs(t, err, down)
 	}
-}
-
-func tombstones(t testing.TB, m *kms.Manager) (all []kms.Tombstone) {
-	for tomb, err := range m.Tombstones(t.Context()) {
-		require.NoError(t, err)
-		all = append(all, tomb)
-	}
-	return all
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/software"
@@ -42,7 +43,7 @@ func loadFrozenBackup(t testing.TB) *frozenBackup {
 func (f *frozenBackup) open(t testing.TB) (m *kms.Manager, recipient kms.Root) {
 	recipient, err := software.NewRoot(f.Recipient)
 	require.NoError(t, err)
-	root, err := software.NewRoot(pattern(32))
+	root, err := software.NewRoot(kit.Pattern(32))
 	require.NoError(t, err)
 	m, err = kms.Open(t.Context(), kms.Config{Store: new(keystore.Memory), Root: root, Software: software.New(),
 		Now: func() time.Time { return f.Now }, PurgeDelay: -1})
@@ -59,14 +60,14 @@ func TestFrozenBackup(t *testing.T) {
 	info, err := kms.VerifyBackup(ctx, bytes.NewReader(f.Backup), recipient)
 	require.NoError(t, err)
 	require.Equal(t, f.Info, info)
-	report := restore(t, m, f.Backup, recipient, nil)
+	report := kit.Restore(t, m, f.Backup, recipient, nil)
 	require.True(t, report.Made)
 	require.Equal(t, len(f.Keys)-1, report.Restored)
 	require.Equal(t, 1, report.Tombstones)
 	states := map[string]bool{}
 	for id, state := range f.Keys {
 		states[state] = true
-		require.Equal(t, state, stateOf(t, m, id).String())
+		require.Equal(t, state, kit.StateOf(t, m, id).String())
 	}
 	require.Len(t, states, 5)
 	for plain, c := range f.Texts {
@@ -75,7 +76,7 @@ func TestFrozenBackup(t *testing.T) {
 		require.Equal(t, plain, string(got))
 	}
 	require.NoError(t, m.Verify(ctx, f.Signer, kms.SignEd25519, f.Message, f.Signature))
-	require.NoError(t, only(m.Encrypt(ctx, "alias/invoices", nil, nil)))
+	require.NoError(t, kit.Err(m.Encrypt(ctx, "alias/invoices", nil, nil)))
 }
 
 // TestFreezeBackup makes testdata/vectors/backup.json, with -freeze and where it is not.
@@ -94,20 +95,20 @@ func TestFreezeBackup(t *testing.T) {
 
 func freezeBackup(t *testing.T) *frozenBackup {
 	ctx := t.Context()
-	f := &frozenBackup{Recipient: pattern(32), Keys: map[string]string{}, Texts: map[string][]byte{}}
+	f := &frozenBackup{Recipient: kit.Pattern(32), Keys: map[string]string{}, Texts: map[string][]byte{}}
 	k := kmstest.New(t)
-	require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Name: "A. C. Mé & Söhne"})))
-	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "acme", true, "until the audit")))
+	require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Name: "A. C. Mé & Söhne"})))
+	require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", true, "until the audit")))
 	h := newHousehold(t, k, "acme")
-	disabled, pending, waiting := keyIn(t, k, "acme"), keyIn(t, k, "acme"), externalKeyIn(t, k, "acme")
+	disabled, pending, waiting := kit.KeyIn(t, k, "acme"), kit.KeyIn(t, k, "acme"), kit.ExternalKeyIn(t, k, "acme")
 	for _, id := range []string{disabled, pending} {
-		require.NoError(t, only(k.DisableKey(ctx, id)))
+		require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
 	}
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, pending, 366)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, pending, 366)))
 	require.NoError(t, k.CreateAlias(ctx, "alias/invoices", h.turned))
 	f.Now, f.Texts, f.Message, f.Signer, f.Signature = k.Clock.Now(), h.texts, h.message, h.signer, h.signature
 	for _, id := range []string{h.sealed, h.turned, h.imported, h.signer, h.gone, disabled, pending, waiting} {
-		f.Keys[id] = stateOf(t, k.Manager, id).String()
+		f.Keys[id] = kit.StateOf(t, k.Manager, id).String()
 	}
 	recipient, err := software.NewRoot(f.Recipient)
 	require.NoError(t, err)

@@ -3,7 +3,6 @@ package kms_test
 import (
 	"context"
 	"errors"
-	"iter"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,88 +10,34 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
 
-// plainStore is a Store without any further ability; feedStore has a Feed that must be asked.
-type plainStore struct{ s *counted }
-
-func (p plainStore) Get(ctx context.Context, name string) (keystore.Item, error) {
-	return p.s.Get(ctx, name)
-}
-func (p plainStore) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
-	return p.s.Put(ctx, name, old, value)
-}
-func (p plainStore) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
-	return p.s.List(ctx, prefix, after)
-}
-
-type feedStore struct {
-	plainStore
-}
-
-func (f feedStore) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
-	f.s.looks++
-	if f.s.down != nil {
-		return nil, 0, f.s.down
-	}
-	names, head, err := f.s.Memory.Changes(ctx, segment, after)
-	return names, head - min(head, f.s.lost), err
-}
-
-// counted counts what is asked of the store behind it.
-type counted struct {
-	keystore.Memory
-	gets, looks int
-	down        error
-	lost        keystore.Cursor // as if a failover had lost that many replacements
-}
-
-func (c *counted) Get(ctx context.Context, name string) (keystore.Item, error) {
-	c.gets++
-	if c.down != nil {
-		return keystore.Item{}, c.down
-	}
-	return c.Memory.Get(ctx, name)
-}
-
-// twoProcesses are two Managers over one store, as two processes would have it.
-func twoProcesses(t *testing.T, wrap func(*counted) keystore.Store, staleness time.Duration) (k *kmstest.KMS, other *kms.Manager, s *counted) {
-	s = &counted{}
-	k = kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness = wrap(s), staleness })
-	return k, k.Another(t), s
-}
-
-var wraps = map[string]func(*counted) keystore.Store{
-	"own":   func(c *counted) keystore.Store { return c },
-	"feed":  func(c *counted) keystore.Store { return feedStore{plainStore{c}} },
-	"plain": func(c *counted) keystore.Store { return plainStore{c} },
-}
-
 // TestObeyedAtOnce: with MaxStaleness 0 a change by one process is obeyed by another at
 // once, whatever the store can do.
 func TestObeyedAtOnce(t *testing.T) {
-	for name, wrap := range wraps {
+	for name, wrap := range kit.Wraps() {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			k, other, _ := twoProcesses(t, wrap, 0)
+			k, other, _ := kit.TwoProcesses(t, wrap, 0)
 			id := k.MustCreateKey(t).ID
 			second := k.MustCreateKey(t).ID
 			require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
 			for range 5 {
-				require.NoError(t, only(other.Encrypt(ctx, "alias/a", nil, nil)))
-				require.NoError(t, only(k.DisableKey(ctx, id)))
-				require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+				require.NoError(t, kit.Err(other.Encrypt(ctx, "alias/a", nil, nil)))
+				require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+				require.ErrorIs(t, kit.Err(other.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 				require.NoError(t, k.UpdateAlias(ctx, "alias/a", second))
-				require.NoError(t, only(other.Encrypt(ctx, "alias/a", nil, nil)))
+				require.NoError(t, kit.Err(other.Encrypt(ctx, "alias/a", nil, nil)))
 				require.NoError(t, k.UpdateAlias(ctx, "alias/a", id))
-				require.ErrorIs(t, only(other.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrDisabled)
-				require.NoError(t, only(k.EnableKey(ctx, id)))
+				require.ErrorIs(t, kit.Err(other.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrDisabled)
+				require.NoError(t, kit.Err(k.EnableKey(ctx, id)))
 			}
 			require.NoError(t, k.DeleteAlias(ctx, "alias/a"))
-			require.ErrorIs(t, only(other.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrNotFound)
+			require.ErrorIs(t, kit.Err(other.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrNotFound)
 		})
 	}
 }
@@ -104,25 +49,25 @@ func TestObeyedWithinTheBound(t *testing.T) {
 	for _, name := range []string{"feed", "plain"} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			k, other, s := twoProcesses(t, wraps[name], time.Second)
+			k, other, s := kit.TwoProcesses(t, kit.Wraps()[name], time.Second)
 			id := k.MustCreateKey(t).ID
-			require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
-			require.NoError(t, only(k.DisableKey(ctx, id)))
-			require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled, "its own change")
+			require.NoError(t, kit.Err(other.Encrypt(ctx, id, nil, nil)))
+			require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+			require.ErrorIs(t, kit.Err(k.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled, "its own change")
 
-			asked := s.gets + s.looks
+			asked := s.Gets + s.Looks
 			k.Clock.Advance(time.Second - 1)
-			require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
-			require.Equal(t, asked, s.gets+s.looks, "the store was asked before the bound was over")
+			require.NoError(t, kit.Err(other.Encrypt(ctx, id, nil, nil)))
+			require.Equal(t, asked, s.Gets+s.Looks, "the store was asked before the bound was over")
 			k.Clock.Advance(1)
-			s.down = errors.New("connection refused")
-			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrUnavailable)
-			s.down = nil
-			require.ErrorIs(t, only(other.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+			s.Down = errors.New("connection refused")
+			require.ErrorIs(t, kit.Err(other.Encrypt(ctx, id, nil, nil)), kms.ErrUnavailable)
+			s.Down = nil
+			require.ErrorIs(t, kit.Err(other.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 
-			require.NoError(t, only(k.EnableKey(ctx, id)))
+			require.NoError(t, kit.Err(k.EnableKey(ctx, id)))
 			k.Clock.Advance(-time.Hour) // a clock that went back keeps no promise for longer
-			require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
+			require.NoError(t, kit.Err(other.Encrypt(ctx, id, nil, nil)))
 		})
 	}
 }
@@ -131,32 +76,32 @@ func TestObeyedWithinTheBound(t *testing.T) {
 // before is used.
 func TestFailover(t *testing.T) {
 	ctx := t.Context()
-	k, other, s := twoProcesses(t, wraps["feed"], time.Second)
+	k, other, s := kit.TwoProcesses(t, kit.Wraps()["feed"], time.Second)
 	id := k.MustCreateKey(t).ID
-	require.NoError(t, only(k.SetDescription(ctx, id, "1")))
-	require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
-	gets := s.gets
-	s.lost = 1
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, "1")))
+	require.NoError(t, kit.Err(other.Encrypt(ctx, id, nil, nil)))
+	gets := s.Gets
+	s.Lost = 1
 	k.Clock.Advance(time.Second)
-	require.NoError(t, only(other.Encrypt(ctx, id, nil, nil)))
-	require.Equal(t, gets+1, s.gets, "the key was not read again")
+	require.NoError(t, kit.Err(other.Encrypt(ctx, id, nil, nil)))
+	require.Equal(t, gets+1, s.Gets, "the key was not read again")
 }
 
 // TestHotPathReadsNothing: what was used once is used again without the store being asked.
 func TestHotPathReadsNothing(t *testing.T) {
 	ctx := t.Context()
-	k, _, s := twoProcesses(t, wraps["own"], 0)
+	k, _, s := kit.TwoProcesses(t, kit.Wraps()["own"], 0)
 	id := k.MustCreateKey(t).ID
 	require.NoError(t, k.CreateAlias(ctx, "alias/a", id))
 	c, err := k.Encrypt(ctx, "alias/a", nil, nil)
 	require.NoError(t, err)
-	s.gets = 0
-	s.down = errors.New("nobody should ask")
+	s.Gets = 0
+	s.Down = errors.New("nobody should ask")
 	for range 100 {
-		require.NoError(t, only(k.GenerateDataKey(ctx, "alias/a", nil)))
-		require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+		require.NoError(t, kit.Err(k.GenerateDataKey(ctx, "alias/a", nil)))
+		require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
 	}
-	require.Zero(t, s.gets)
+	require.Zero(t, s.Gets)
 }
 
 // TestSlowReader: one who read a key before it was changed, and comes to keep it after the
@@ -165,18 +110,18 @@ func TestSlowReader(t *testing.T) {
 	for _, name := range []string{"own", "feed"} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			k, _, s := twoProcesses(t, wraps[name], 0)
+			k, _, s := kit.TwoProcesses(t, kit.Wraps()[name], 0)
 			id, quick := k.MustCreateKey(t).ID, k.MustCreateKey(t).ID
-			held := &holding{Store: wraps[name](s), name: "key/" + id, read: make(chan struct{}), goOn: make(chan struct{})}
+			held := &holding{Store: kit.Wraps()[name](s), name: "key/" + id, read: make(chan struct{}), goOn: make(chan struct{})}
 			reader := k.Another(t, func(c *kms.Config) { c.Store = held })
 			slow := make(chan error)
-			go func() { slow <- only(reader.Encrypt(ctx, id, nil, nil)) }()
+			go func() { slow <- kit.Err(reader.Encrypt(ctx, id, nil, nil)) }()
 			<-held.read
-			require.NoError(t, only(k.DisableKey(ctx, id)))
-			require.NoError(t, only(reader.Encrypt(ctx, quick, nil, nil)), "this call learns of the change")
+			require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+			require.NoError(t, kit.Err(reader.Encrypt(ctx, quick, nil, nil)), "this call learns of the change")
 			close(held.goOn)
 			require.NoError(t, <-slow, "it began before the change")
-			require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+			require.ErrorIs(t, kit.Err(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 		})
 	}
 }
@@ -207,15 +152,15 @@ func TestSlowStore(t *testing.T) {
 	for _, name := range []string{"feed", "plain"} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			k, _, s := twoProcesses(t, wraps[name], time.Second)
+			k, _, s := kit.TwoProcesses(t, kit.Wraps()[name], time.Second)
 			id := k.MustCreateKey(t).ID
-			slow := &slowly{Store: wraps[name](s), clock: k.Clock}
+			slow := &slowly{Store: kit.Wraps()[name](s), clock: k.Clock}
 			reader := k.Another(t, func(c *kms.Config) { c.Store = slow })
 			slow.by = 10 * time.Second
-			require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)))
+			require.NoError(t, kit.Err(reader.Encrypt(ctx, id, nil, nil)))
 			slow.by = 0
-			require.NoError(t, only(k.DisableKey(ctx, id)))
-			require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+			require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+			require.ErrorIs(t, kit.Err(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 		})
 	}
 }
@@ -239,28 +184,28 @@ func (s *slowly) Get(ctx context.Context, name string) (keystore.Item, error) {
 func TestSlowFeed(t *testing.T) {
 	ctx := t.Context()
 	var slow *slowlyFeed
-	k, reader, _ := twoProcesses(t, func(s *counted) keystore.Store {
-		slow = &slowlyFeed{feedStore: feedStore{plainStore{s}}}
+	k, reader, _ := kit.TwoProcesses(t, func(s *kit.Counted) keystore.Store {
+		slow = &slowlyFeed{FeedStore: kit.FeedStore{PlainStore: kit.PlainStore{Counted: s}}}
 		return slow
 	}, time.Second)
 	id := k.MustCreateKey(t).ID
 	slow.clock, slow.by = k.Clock, 10*time.Second
 	k.Clock.Advance(time.Second)
-	require.NoError(t, only(reader.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(reader.Encrypt(ctx, id, nil, nil)))
 	slow.by = 0
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.ErrorIs(t, only(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.ErrorIs(t, kit.Err(reader.Encrypt(ctx, id, nil, nil)), kms.ErrDisabled)
 }
 
 // slowlyFeed lets time pass while it tells of changes.
 type slowlyFeed struct {
-	feedStore
+	kit.FeedStore
 	clock *kmstest.Clock
 	by    time.Duration
 }
 
 func (s *slowlyFeed) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
-	names, head, err := s.feedStore.Changes(ctx, segment, after)
+	names, head, err := s.FeedStore.Changes(ctx, segment, after)
 	if s.by > 0 {
 		s.clock.Advance(s.by)
 	}
@@ -292,16 +237,16 @@ func TestCacheIsBounded(t *testing.T) {
 func TestOneLookForMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
-		s := &shared{}
+		s := &kit.Shared{}
 		k := kmstest.New(t, func(c *kms.Config) { c.Store = s })
 		id := k.MustCreateKey(t).ID
-		held := &heldFeed{shared: s, looking: make(chan struct{}), goOn: make(chan struct{})}
+		held := &heldFeed{Shared: s, looking: make(chan struct{}), goOn: make(chan struct{})}
 		m := k.Another(t, func(c *kms.Config) { c.Store = held })
-		opened := held.looks.Load()
+		opened := held.Looks.Load()
 		held.hold.Store(true)
 		errs := make([]error, 32)
 		for i := range errs {
-			go func() { errs[i] = only(m.Encrypt(ctx, id, nil, nil)) }()
+			go func() { errs[i] = kit.Err(m.Encrypt(ctx, id, nil, nil)) }()
 			if i == 0 {
 				<-held.looking // the others come while the first looks
 			}
@@ -312,13 +257,13 @@ func TestOneLookForMany(t *testing.T) {
 		held.goOn <- struct{}{}
 		synctest.Wait()
 		require.NoError(t, errors.Join(errs...))
-		require.EqualValues(t, 2, held.looks.Load()-opened, "one for the first, one for all others")
+		require.EqualValues(t, 2, held.Looks.Load()-opened, "one for the first, one for all others")
 	})
 }
 
 // heldFeed holds every look, from when it is to hold, until it is told to go on.
 type heldFeed struct {
-	*shared
+	*kit.Shared
 	hold          atomic.Bool
 	looking, goOn chan struct{}
 }
@@ -328,7 +273,7 @@ func (h *heldFeed) Changes(ctx context.Context, segment string, after keystore.C
 		h.looking <- struct{}{}
 		<-h.goOn
 	}
-	return h.shared.Changes(ctx, segment, after)
+	return h.Shared.Changes(ctx, segment, after)
 }
 
 // TestRunKeepsFresh: while Run runs, calls find the store's changes in memory, and ask it
@@ -337,11 +282,11 @@ func TestRunKeepsFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bound = 3 * time.Second
 		ctx, stop := context.WithCancel(t.Context())
-		s := &shared{}
+		s := &kit.Shared{}
 		k := kmstest.New(t, func(c *kms.Config) { c.Store, c.MaxStaleness, c.Now = s, bound, time.Now })
 		id := k.MustCreateKey(t).ID
 		m := k.Another(t)
-		use := func() error { return only(m.Encrypt(ctx, id, nil, nil)) }
+		use := func() error { return kit.Err(m.Encrypt(ctx, id, nil, nil)) }
 		after := func(d time.Duration) {
 			time.Sleep(d)
 			synctest.Wait()
@@ -350,80 +295,40 @@ func TestRunKeepsFresh(t *testing.T) {
 		go func() { ran <- m.Run(ctx) }()
 		synctest.Wait()
 		require.NoError(t, use())
-		gets := s.gets.Load()
+		gets := s.Gets.Load()
 		for range 100 {
 			after(bound / 10)
-			looks := s.looks.Load()
+			looks := s.Looks.Load()
 			require.NoError(t, use())
-			require.Equal(t, looks, s.looks.Load(), "a call had to look")
+			require.Equal(t, looks, s.Looks.Load(), "a call had to look")
 		}
-		require.Equal(t, gets, s.gets.Load())
+		require.Equal(t, gets, s.Gets.Load())
 
-		require.NoError(t, only(k.DisableKey(ctx, id)))
+		require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
 		after(bound/3 + 1)
 		require.ErrorIs(t, use(), kms.ErrDisabled, "seen by the next look")
-		require.NoError(t, only(k.EnableKey(ctx, id)))
-		(*s.moved.Load())("key/")
+		require.NoError(t, kit.Err(k.EnableKey(ctx, id)))
+		(*s.Moved.Load())("key/")
 		synctest.Wait()
 		require.NoError(t, use(), "seen at once by who is told")
 
-		s.down.Store(true)
+		s.Down.Store(true)
 		after(bound/3 - 1)
 		require.NoError(t, use(), "within the bound")
 		after(bound)
 		require.ErrorIs(t, use(), kms.ErrUnavailable)
-		s.down.Store(false)
+		s.Down.Store(false)
 		after(bound / 3)
 		require.NoError(t, use())
 
-		s.hangs.Store(true)
+		s.Hangs.Store(true)
 		after(bound)
 		begun := time.Now()
 		require.ErrorIs(t, use(), kms.ErrUnavailable)
 		require.LessOrEqual(t, time.Since(begun), 4*time.Second, "the look before it, and its own")
-		s.hangs.Store(false)
+		s.Hangs.Store(false)
 		stop()
 		require.ErrorIs(t, <-ran, context.Canceled)
-		require.Nil(t, s.moved.Load(), "Run left the watching behind")
+		require.Nil(t, s.Moved.Load(), "Run left the watching behind")
 	})
-}
-
-// shared is a store that many processes have, and that can be watched.
-type shared struct {
-	memory      keystore.Memory
-	gets, looks atomic.Int64
-	down, hangs atomic.Bool
-	moved       atomic.Pointer[func(segment string)] // nil: nobody watches
-}
-
-func (s *shared) Get(ctx context.Context, name string) (keystore.Item, error) {
-	s.gets.Add(1)
-	return s.memory.Get(ctx, name)
-}
-
-func (s *shared) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
-	return s.memory.Put(ctx, name, old, value)
-}
-
-func (s *shared) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
-	return s.memory.List(ctx, prefix, after)
-}
-
-func (s *shared) Changes(ctx context.Context, segment string, after keystore.Cursor) ([]string, keystore.Cursor, error) {
-	s.looks.Add(1)
-	switch {
-	case s.down.Load():
-		return nil, 0, errors.New("connection refused")
-	case s.hangs.Load():
-		<-ctx.Done()
-		return nil, 0, ctx.Err()
-	}
-	return s.memory.Changes(ctx, segment, after)
-}
-
-func (s *shared) Watch(ctx context.Context, moved func(segment string)) error {
-	s.moved.Store(&moved)
-	<-ctx.Done()
-	s.moved.Store(nil)
-	return ctx.Err()
 }

@@ -8,15 +8,15 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tink-crypto/tink-go/v2/aead/subtle"
-
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/internal/collision"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
+	"github.com/tink-crypto/tink-go/v2/aead/subtle"
 )
 
 // TestCollisionsOnEveryPath makes ciphertexts that are valid under a key that was imported and
@@ -24,20 +24,20 @@ import (
 // opens refuses them: with the key in memory or not, with the key of the message kept or not, in
 // software and in the token. What is committed to the imported key every call opens.
 func TestCollisionsOnEveryPath(t *testing.T) {
-	for _, place := range []string{"software", atHardware} {
+	for _, place := range []string{"software", kit.AtHardware} {
 		t.Run(place, func(t *testing.T) {
 			n := campaign.Size(20, 1000)
 			p := &listener{Provider: software.New()}
-			if place == atHardware {
-				_, token := newToken(t)
+			if place == kit.AtHardware {
+				_, token := kit.OpenToken(t)
 				p.Provider = token
 			}
 			k := kmstest.New(t, func(c *kms.Config) {
-				if c.Software = p; place == atHardware {
+				if c.Software = p; place == kit.AtHardware {
 					c.Software, c.HSM = nil, p
 				}
 			})
-			id, _, _ := importedKey(t, k, ownMaterial)
+			id, _, _ := kit.ImportedKey(t, k, kit.Material())
 			material, theirs := p.imported, randomBytes(32)
 			to := k.MustCreateKey(t).ID
 			accepted := 0
@@ -46,10 +46,10 @@ func TestCollisionsOnEveryPath(t *testing.T) {
 				sound, err := k.Encrypt(t.Context(), id, []byte("sound"), ec)
 				require.NoError(t, err)
 				keys, before := [2][]byte{material, theirs}, sound[:23]
-				if place != atHardware { // the salt of a message that was opened: its key is kept
+				if place != kit.AtHardware { // the salt of a message that was opened: its key is kept
 					before = sound[:23+12]
 					for range 2 {
-						require.NoError(t, only(k.Decrypt(t.Context(), sound, ec)))
+						require.NoError(t, kit.Err(k.Decrypt(t.Context(), sound, ec)))
 					}
 					keys[0], keys[1] = collision.MessageKey(t, material, sound[23:35]), collision.MessageKey(t, theirs, sound[23:35])
 				}
@@ -84,7 +84,7 @@ func TestCollisionsOnEveryPath(t *testing.T) {
 					} {
 						opened, err := open()
 						if !mine {
-							require.Equal(t, []string{"ErrCiphertext"}, conditionsOf(err), name)
+							require.Equal(t, []string{"ErrCiphertext"}, kit.Conditions(err), name)
 							require.Nil(t, opened, name)
 							continue
 						}

@@ -9,46 +9,44 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/keystoretest"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/stretchr/testify/require"
 )
 
 // TestMaintainReadsNoKey: where nothing is due, Maintain reads the record of no key and writes
 // nothing, in a process that has just begun, too.
 func TestMaintainReadsNoKey(t *testing.T) {
-	if onStores(t, TestMaintainReadsNoKey) {
-		return
-	}
-	ctx := t.Context()
-	k := newKMS(t)
-	for range 20 {
-		k.MustCreateKey(t)
-		pendingKey(t, k)
-		require.NoError(t, only(k.UpdateRotationPolicy(ctx, k.MustCreateKey(t).ID, 30)))
-	}
-	tenant(t, k, "tenant", 100)
-	require.Equal(t, 61, maintain(t, k).Keys)
-	k.Clock.Advance(23 * time.Hour)
-
-	var touched atomic.Int64
-	k.Store.Before(func(call keystoretest.Call) {
-		if call.Method == keystoretest.Put || strings.HasPrefix(call.Name, "key/") {
-			touched.Add(1)
+	kit.OnStores(t, func(t *testing.T, k *kmstest.KMS) {
+		ctx := t.Context()
+		for range 20 {
+			k.MustCreateKey(t)
+			kit.PendingKey(t, k)
+			require.NoError(t, kit.Err(k.UpdateRotationPolicy(ctx, k.MustCreateKey(t).ID, 30)))
 		}
+		kit.Tenant(t, k, "tenant", 100)
+		require.Equal(t, 61, kit.Maintain(t, k).Keys)
+		k.Clock.Advance(23 * time.Hour)
+
+		var touched atomic.Int64
+		k.Store.Before(func(call keystoretest.Call) {
+			if call.Method == keystoretest.Put || strings.HasPrefix(call.Name, "key/") {
+				touched.Add(1)
+			}
+		})
+		for _, m := range []*kms.Manager{k.Manager, k.Another(t), k.Manager} {
+			report, err := m.Maintain(ctx)
+			require.NoError(t, err)
+			require.Equal(t, kms.Report{}, report)
+		}
+		require.Zero(t, touched.Load())
+		k.Clock.Advance(time.Hour)
+		require.Equal(t, 61, kit.Maintain(t, k).Keys, "once a day it looks at all")
+		require.NotZero(t, touched.Load())
 	})
-	for _, m := range []*kms.Manager{k.Manager, k.Another(t), k.Manager} {
-		report, err := m.Maintain(ctx)
-		require.NoError(t, err)
-		require.Equal(t, kms.Report{}, report)
-	}
-	require.Zero(t, touched.Load())
-	k.Clock.Advance(time.Hour)
-	require.Equal(t, 61, maintain(t, k).Keys, "once a day it looks at all")
-	require.NotZero(t, touched.Load())
 }
 
 // dueVerbs set something that Maintain has to do later: each prepares a key, and has a call that
@@ -60,24 +58,24 @@ var dueVerbs = []struct {
 	done    func(kms.Report) int
 }{
 	{"ScheduleKeyDeletion", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
-		id := disabledKey(t, k)
-		return func(ctx context.Context) error { return only(k.ScheduleKeyDeletion(ctx, id, 7)) }
+		id := kit.DisabledKey(t, k)
+		return func(ctx context.Context) error { return kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)) }
 	}, 7 * 24 * time.Hour, func(r kms.Report) int { return len(r.Noted) + len(r.Purged) }},
 	{"ImportKeyMaterial", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
-		id := externalKey(t, k)
-		wrapped, token := wrap(t, k, id, make([]byte, 32))
+		id := kit.ExternalKey(t, k)
+		wrapped, token := kit.WrapMaterial(t, k, id, make([]byte, 32))
 		until := k.Clock.Now().Add(2 * time.Hour)
 		return func(ctx context.Context) error {
-			return only(k.ImportKeyMaterial(ctx, id, wrapped, token, until))
+			return kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, until))
 		}
 	}, 2 * time.Hour, func(r kms.Report) int { return len(r.Expired) }},
 	{"UpdateRotationPolicy", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
 		id := k.MustCreateKey(t).ID
-		return func(ctx context.Context) error { return only(k.UpdateRotationPolicy(ctx, id, 7)) }
+		return func(ctx context.Context) error { return kit.Err(k.UpdateRotationPolicy(ctx, id, 7)) }
 	}, 7 * 24 * time.Hour, func(r kms.Report) int { return len(r.Rotated) }},
 	{"DeleteKeyMaterial", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
-		id, _, _ := importedKey(t, k, make([]byte, 32))
-		return func(ctx context.Context) error { return only(k.DeleteKeyMaterial(ctx, id)) }
+		id, _, _ := kit.ImportedKey(t, k, make([]byte, 32))
+		return func(ctx context.Context) error { return kit.Err(k.DeleteKeyMaterial(ctx, id)) }
 	}, 0, func(r kms.Report) int { return len(r.Expired) }},
 }
 
@@ -136,9 +134,9 @@ func TestDueHeldUp(t *testing.T) {
 		waits time.Duration
 	}{{59 * time.Minute, 0}, {3 * time.Hour, 24 * time.Hour}} {
 		k := kmstest.New(t)
-		maintain(t, k)
-		id := externalKey(t, k)
-		wrapped, token := wrap(t, k, id, make([]byte, 32))
+		kit.Maintain(t, k)
+		id := kit.ExternalKey(t, k)
+		wrapped, token := kit.WrapMaterial(t, k, id, make([]byte, 32))
 		other := k.Another(t)
 		k.Store.OnPut(func(name string) (bool, error) {
 			if !strings.HasPrefix(name, "key/") {
@@ -147,14 +145,14 @@ func TestDueHeldUp(t *testing.T) {
 			k.Store.OnPut(nil)
 			for range 3 {
 				k.Clock.Advance(row.held / 3)
-				require.NoError(t, only(k.Maintain(t.Context())))
-				require.NoError(t, only(other.Maintain(t.Context())))
+				require.NoError(t, kit.Err(k.Maintain(t.Context())))
+				require.NoError(t, kit.Err(other.Maintain(t.Context())))
 			}
 			return true, nil
 		})
 		_, err := k.ImportKeyMaterial(t.Context(), id, wrapped, token, k.Clock.Now().Add(time.Second))
 		require.NoError(t, err)
-		require.Equal(t, row.waits > 0, len(maintain(t, k).Expired) == 0)
+		require.Equal(t, row.waits > 0, len(kit.Maintain(t, k).Expired) == 0)
 		k.Clock.Advance(row.waits)
 		report, err := other.Maintain(t.Context())
 		require.NoError(t, err)
@@ -180,17 +178,17 @@ func TestDueLost(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := kmstest.New(t, func(c *kms.Config) { c.Store = blindStore{new(keystore.Memory)} })
-	id := pendingKey(t, k)
+	id := kit.PendingKey(t, k)
 	k.Clock.Advance(7*24*time.Hour - time.Hour)
-	require.Equal(t, 1, maintain(t, k).Keys)
+	require.Equal(t, 1, kit.Maintain(t, k).Keys)
 	k.Clock.Advance(23 * time.Hour)
-	require.Zero(t, maintain(t, k).Keys)
+	require.Zero(t, kit.Maintain(t, k).Keys)
 	k.Clock.Advance(time.Hour)
-	require.Equal(t, []string{id}, maintain(t, k).Purged)
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
 
 	k = kmstest.New(t)
-	id = pendingKey(t, k)
-	maintain(t, k)
+	id = kit.PendingKey(t, k)
+	kit.Maintain(t, k)
 	for _, name := range []string{"due/", "due/x", "due/20260101T0000", "due/20260101T0000/", "due/20260101T0000/x", "due/20260101T0000/" + strings.ToUpper(id),
 		"due/20260101T0000/01890000-0000-7000-8000-000000000000", "due/20261301T0000/" + id, "due/20260101T0000/" + id, "due/20260102T0000/" + id} {
 		if _, err := k.Store.Put(ctx, name, "", []byte("noise")); err != nil {
@@ -198,46 +196,46 @@ func TestDueLost(t *testing.T) {
 		}
 	}
 	k.Clock.Advance(23 * time.Hour)
-	maintain(t, k)
-	for _, bad := range []string{"", "noise", string(value(t, k, "instance/default"))} {
-		edit(t, k, "maintain/full-pass", func([]byte) []byte { return []byte(bad) })
-		require.Equal(t, 1, maintain(t, k).Keys, "a full pass")
+	kit.Maintain(t, k)
+	for _, bad := range []string{"", "noise", string(kit.StoredValue(t, k, "instance/default"))} {
+		kit.EditItem(t, k, "maintain/full-pass", func([]byte) []byte { return []byte(bad) })
+		require.Equal(t, 1, kit.Maintain(t, k).Keys, "a full pass")
 	}
 }
 
 // TestDueAfterJump: a clock that was far ahead, and was set right, leaves nothing undone.
 func TestDueAfterJump(t *testing.T) {
 	t.Parallel()
-	k := kmstest.New(t, withRecorder(&recorder{}, 24*time.Hour))
-	maintain(t, k)
+	k := kmstest.New(t, withRecorder(&kit.Recorder{}, 24*time.Hour))
+	kit.Maintain(t, k)
 	right := k.Clock.Now()
 	k.Clock.AdvanceDays(300)
-	maintain(t, k)
+	kit.Maintain(t, k)
 	k.Clock.Set(right)
-	id := pendingKey(t, k)
+	id := kit.PendingKey(t, k)
 	k.Clock.AdvanceDays(7)
-	require.Equal(t, []string{id}, maintain(t, k).Noted)
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Noted)
 	k.Clock.AdvanceDays(1)
-	require.Equal(t, []string{id}, maintain(t, k).Purged)
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
 }
 
 // TestDueTriedAgain: what cannot be done is tried by every pass, also after full ones.
 func TestDueTriedAgain(t *testing.T) {
 	t.Parallel()
-	r := &recorder{fail: errors.New("the hardware is away")}
+	r := &kit.Recorder{Fail: errors.New("the hardware is away")}
 	k := kmstest.New(t, withRecorder(r, time.Hour))
-	id := pendingKey(t, k)
+	id := kit.PendingKey(t, k)
 	k.Clock.AdvanceDays(7)
-	maintain(t, k)
+	kit.Maintain(t, k)
 	for range 100 {
 		k.Clock.Advance(time.Hour)
 		report, err := k.Maintain(t.Context())
 		require.ErrorIs(t, err, kms.ErrUnavailable)
 		require.Equal(t, []string{id}, report.Waiting)
 	}
-	r.fail = nil
-	require.Equal(t, []string{id}, maintain(t, k).Purged)
-	require.Equal(t, []string{id + "/1"}, r.destroyed)
+	r.Fail = nil
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
+	require.Equal(t, []string{id + "/1"}, r.Destroyed)
 }
 
 // What is due is found by a process that looked at a later time before the clock was set right.
@@ -246,14 +244,14 @@ func TestDueAfterTheClockWasSetBack(t *testing.T) {
 	k := kmstest.New(t)
 	id, other, start := k.MustCreateKey(t).ID, k.Another(t), k.Clock.Now()
 	k.Clock.AdvanceDays(10)
-	require.NoError(t, only(k.Maintain(ctx)))
-	require.NoError(t, only(other.Maintain(ctx)))
+	require.NoError(t, kit.Err(k.Maintain(ctx)))
+	require.NoError(t, kit.Err(other.Maintain(ctx)))
 	k.Clock.Set(start)
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	for _, at := range []time.Duration{0, 7*24*time.Hour - time.Minute} {
 		k.Clock.Set(start.Add(at))
-		require.NoError(t, only(k.Maintain(ctx)))
+		require.NoError(t, kit.Err(k.Maintain(ctx)))
 	}
 	k.Clock.Advance(time.Minute)
 	report, err := other.Maintain(ctx)
@@ -267,8 +265,8 @@ func TestDueNoteOfAWrongClock(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
 	id := k.MustCreateKey(t).ID
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	date := k.Clock.Now().Add(7 * 24 * time.Hour)
 	for range 2 { // the second pass comes a day after the first note, and is no second look
 		for _, at := range []struct {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -58,25 +59,25 @@ func TestCiphertextIsBound(t *testing.T) {
 		bad[bit/8] ^= 1 << (bit % 8)
 		_, err := k.Decrypt(ctx, bad, ec)
 		require.Error(t, err, "bit %d", bit)
-		refusedAs[conditionsOf(err)[0]]++
+		refusedAs[kit.Conditions(err)[0]]++
 	}
 	require.Equal(t, map[string]int{"ErrNotFound": 128, "ErrCiphertext": len(c)*8 - 128}, refusedAs, "the 16 bytes of the key ID name another key")
 	for n := range c {
-		require.ErrorIs(t, only(k.Decrypt(ctx, c[:n], ec)), kms.ErrCiphertext)
+		require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c[:n], ec)), kms.ErrCiphertext)
 	}
-	require.ErrorIs(t, only(k.Decrypt(ctx, append(bytes.Clone(c), 0), ec)), kms.ErrCiphertext)
-	require.ErrorIs(t, only(k.Decrypt(ctx, make([]byte, 1<<20), ec)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, append(bytes.Clone(c), 0), ec)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, make([]byte, 1<<20), ec)), kms.ErrCiphertext)
 	for _, other := range []kms.EncryptionContext{nil, {}, {"tenant": "7"}, {"tenant": "7", "table": "invoice", "s": ""},
 		{"tenant": "invoices", "table": "7"}, {"tenant": "7", "table": "invoices "}, {"tenant\x00": "7", "table": "invoices"}} {
-		require.ErrorIs(t, only(k.Decrypt(ctx, c, other)), kms.ErrCiphertext)
+		require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, other)), kms.ErrCiphertext)
 	}
-	require.ErrorIs(t, only(kmstest.New(t).Decrypt(ctx, c, ec)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(kmstest.New(t).Decrypt(ctx, c, ec)), kms.ErrNotFound)
 
 	other := k.MustCreateKey(t).ID
 	theirs, err := k.Encrypt(ctx, other, []byte("y"), ec)
 	require.NoError(t, err)
 	moved := append(bytes.Clone(theirs[:23]), c[23:]...)
-	require.ErrorIs(t, only(k.Decrypt(ctx, moved, ec)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, moved, ec)), kms.ErrCiphertext)
 }
 
 // TestDataKeys: sizes, that the plain key is what Decrypt gives back, that no two are alike,
@@ -110,8 +111,8 @@ func TestDataKeys(t *testing.T) {
 		seen[string(dataKey.Plaintext())] = true
 	}
 	for _, n := range []int{-1, 0, 1025, 1 << 40} {
-		require.ErrorIs(t, only(k.GenerateDataKeyN(ctx, id, n, nil)), kms.ErrInvalid)
-		require.ErrorIs(t, only(k.GenerateDataKeyWithoutPlaintext(ctx, id, n, nil)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.GenerateDataKeyN(ctx, id, n, nil)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.GenerateDataKeyWithoutPlaintext(ctx, id, n, nil)), kms.ErrInvalid)
 	}
 	dataKey, err := k.GenerateDataKey(ctx, id, nil)
 	require.NoError(t, err)
@@ -134,17 +135,17 @@ func TestContextBounds(t *testing.T) {
 	}
 	full, err := k.Encrypt(ctx, id, nil, most)
 	require.NoError(t, err)
-	require.NoError(t, only(k.Decrypt(ctx, full, most)))
+	require.NoError(t, kit.Err(k.Decrypt(ctx, full, most)))
 	tooMany := kms.EncryptionContext{"x": ""}
 	for key := range most {
 		tooMany[key] = ""
 	}
 	for _, bad := range []kms.EncryptionContext{tooMany, {"k": strings.Repeat("v", 8192)}, {"": "v"}} {
-		require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, bad)), kms.ErrInvalid)
-		require.ErrorIs(t, only(k.GenerateDataKey(ctx, id, bad)), kms.ErrInvalid)
-		require.ErrorIs(t, only(k.Decrypt(ctx, c, bad)), kms.ErrInvalid)
-		require.ErrorIs(t, only(k.ReEncrypt(ctx, c, bad, id, nil)), kms.ErrInvalid)
-		require.ErrorIs(t, only(k.ReEncrypt(ctx, c, nil, id, bad)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.Encrypt(ctx, id, nil, bad)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.GenerateDataKey(ctx, id, bad)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, bad)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.ReEncrypt(ctx, c, bad, id, nil)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.ReEncrypt(ctx, c, nil, id, bad)), kms.ErrInvalid)
 	}
 }
 
@@ -163,9 +164,9 @@ func TestReEncrypt(t *testing.T) {
 	plain, err := k.Decrypt(ctx, moved, contexts["many"])
 	require.NoError(t, err)
 	require.Equal(t, "x", string(plain))
-	require.NoError(t, only(k.Decrypt(ctx, old, contexts["one"])))
-	require.ErrorIs(t, only(k.ReEncrypt(ctx, old, nil, to, nil)), kms.ErrCiphertext)
-	require.ErrorIs(t, only(k.ReEncrypt(ctx, old, contexts["one"], "alias/nobody", nil)), kms.ErrNotFound)
+	require.NoError(t, kit.Err(k.Decrypt(ctx, old, contexts["one"])))
+	require.ErrorIs(t, kit.Err(k.ReEncrypt(ctx, old, nil, to, nil)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(k.ReEncrypt(ctx, old, contexts["one"], "alias/nobody", nil)), kms.ErrNotFound)
 }
 
 // TestManyGoroutines uses, changes and lists keys from many goroutines over two Managers.
@@ -218,7 +219,7 @@ func TestKeyOfUnknownProtection(t *testing.T) {
 	c, err := k.Encrypt(ctx, id, nil, nil)
 	require.NoError(t, err)
 	m := k.Another(t, func(c *kms.Config) { c.Software, c.HSM = nil, c.Software })
-	require.ErrorIs(t, only(m.Decrypt(ctx, c, nil)), kms.ErrUnsupported)
+	require.ErrorIs(t, kit.Err(m.Decrypt(ctx, c, nil)), kms.ErrUnsupported)
 	inHardware, err := m.CreateKey(ctx, nil)
 	require.NoError(t, err)
 	require.Equal(t, kms.ProtectionHSM, inHardware.Protection)
@@ -227,7 +228,7 @@ func TestKeyOfUnknownProtection(t *testing.T) {
 	info, err := kms.Inspect(c2)
 	require.NoError(t, err)
 	require.Equal(t, kms.ProtectionHSM, info.Protection)
-	require.NoError(t, only(m.Decrypt(ctx, c2, nil)))
+	require.NoError(t, kit.Err(m.Decrypt(ctx, c2, nil)))
 	c2[1] = 1 // the suite of the other level
-	require.ErrorIs(t, only(m.Decrypt(ctx, c2, nil)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(m.Decrypt(ctx, c2, nil)), kms.ErrCiphertext)
 }

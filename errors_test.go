@@ -12,31 +12,10 @@ import (
 
 	crdb "github.com/cockroachdb/errors"
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
-
-var conditions = map[string]error{
-	"ErrNotFound": kms.ErrNotFound, "ErrDisabled": kms.ErrDisabled, "ErrPendingImport": kms.ErrPendingImport,
-	"ErrPendingDeletion": kms.ErrPendingDeletion, "ErrState": kms.ErrState, "ErrProtected": kms.ErrProtected,
-	"ErrInUse": kms.ErrInUse, "ErrWindow": kms.ErrWindow, "ErrCiphertext": kms.ErrCiphertext,
-	"ErrInvalid": kms.ErrInvalid, "ErrExists": kms.ErrExists, "ErrUnsupported": kms.ErrUnsupported,
-	"ErrDenied": kms.ErrDenied, "ErrUnavailable": kms.ErrUnavailable, "ErrTampered": kms.ErrTampered, "ErrRoot": kms.ErrRoot,
-	"ErrLimit": kms.ErrLimit, "ErrMaterial": kms.ErrMaterial, "ErrImportToken": kms.ErrImportToken,
-	"ErrSignature": kms.ErrSignature, "ErrReadOnly": kms.ErrReadOnly, "ErrBrownout": kms.ErrBrownout,
-	"ErrNoBackup": kms.ErrNoBackup, "ErrBackup": kms.ErrBackup,
-}
-
-// conditionsOf names all conditions that an error matches.
-func conditionsOf(err error) []string {
-	var names []string
-	for name, cond := range conditions {
-		if errors.Is(err, cond) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
 
 // TestConditionsComplete: the table above misses none that the source has, no two have the
 // same text, and each has a code and a hint.
@@ -47,20 +26,20 @@ func TestConditionsComplete(t *testing.T) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		if v, ok := n.(*ast.ValueSpec); ok && v.Names[0].IsExported() {
 			seen++
-			require.Contains(t, conditions, v.Names[0].Name)
+			require.Contains(t, kit.Sentinels(), v.Names[0].Name)
 		}
 		return true
 	})
-	require.Equal(t, len(conditions), seen)
+	require.Equal(t, len(kit.Sentinels()), seen)
 	texts := map[string]bool{}
-	for name, cond := range conditions {
+	for name, cond := range kit.Sentinels() {
 		require.True(t, strings.HasPrefix(cond.Error(), "kms: "), name)
 		require.False(t, texts[cond.Error()], name)
 		texts[cond.Error()] = true
 		require.NotEmpty(t, kms.Code(cond), name)
 		require.NotEmpty(t, kms.Hint(cond), name)
 		require.True(t, slices.ContainsFunc(refusals, func(r refusalCase) bool { return r.cond == cond }), "no refusal shows %s", name)
-		for other, err := range conditions {
+		for other, err := range kit.Sentinels() {
 			require.Equal(t, name == other, crdb.Is(cond, err), "%s and %s", name, other)
 		}
 	}

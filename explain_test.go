@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy/transit"
 	"github.com/stretchr/testify/require"
@@ -21,23 +24,23 @@ func agree(t *testing.T, x kms.Explanation, err error) {
 	if err == nil {
 		return
 	}
-	said := conditionsOf(err)
+	said := kit.Conditions(err)
 	slices.Sort(said)
 	if len(said) == 1 {
-		require.Equal(t, said, conditionsOf(x.Reasons[0]), "the first reason is what the call says")
+		require.Equal(t, said, kit.Conditions(x.Reasons[0]), "the first reason is what the call says")
 		if x.Op != kms.OpDeleteAlias { // which speaks of the alias
 			require.Equal(t, err.Error(), x.Reasons[0].Error())
 		}
 	} else {
 		var all []string
 		for _, reason := range x.Reasons {
-			all = append(all, conditionsOf(reason)...)
+			all = append(all, kit.Conditions(reason)...)
 		}
 		slices.Sort(all)
 		require.Equal(t, said, all)
 	}
 	for _, reason := range x.Reasons {
-		require.Len(t, conditionsOf(reason), 1)
+		require.Len(t, kit.Conditions(reason), 1)
 		require.NotEmpty(t, kms.Hint(reason), "no remedy")
 		require.NotEmpty(t, kms.Code(reason))
 	}
@@ -58,13 +61,13 @@ func TestExplainAgrees(t *testing.T) {
 					}
 					s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), state)
 					if expired {
-						s.Clock.Set(s.expires)
+						s.Clock.Set(s.Expires)
 					}
-					stored := everything(t, s.KMS)
-					x, err := s.Explain(t.Context(), op, s.id)
+					stored := kit.StoredItems(t, s.KMS)
+					x, err := s.Explain(t.Context(), op, s.ID)
 					require.NoError(t, err)
-					require.Equal(t, stored, everything(t, s.KMS), "Explain wrote")
-					require.Equal(t, s.id, x.KeyID)
+					require.Equal(t, stored, kit.StoredItems(t, s.KMS), "Explain wrote")
+					require.Equal(t, s.ID, x.KeyID)
 					agree(t, x, verb(t.Context(), s))
 				})
 			}
@@ -82,22 +85,22 @@ func TestPlanAgrees(t *testing.T) {
 					ctx := t.Context()
 					s := newSubjectFor(t, map[bool]int{false: 100, true: 3}[expired], kms.SpecAES256, "", kms.OriginKMS, kms.Enabled)
 					if guard == "protected" || guard == "all" {
-						require.NoError(t, only(s.SetDeletionProtection(ctx, s.id, true, "why")))
+						require.NoError(t, kit.Err(s.SetDeletionProtection(ctx, s.ID, true, "why")))
 					}
 					if guard == "dependents" || guard == "all" {
-						require.NoError(t, only(s.AddDependent(ctx, s.id, kms.Dependent{Name: "table invoices"})))
+						require.NoError(t, kit.Err(s.AddDependent(ctx, s.ID, kms.Dependent{Name: "table invoices"})))
 					}
 					if guard == "" {
-						require.NoError(t, s.DeleteAlias(ctx, s.alias))
+						require.NoError(t, s.DeleteAlias(ctx, s.Alias))
 					}
-					s.become(t, state)
+					become(t, s, state)
 					if expired {
-						s.Clock.Set(s.expires)
+						s.Clock.Set(s.Expires)
 					}
-					x, err := s.Explain(ctx, kms.OpScheduleKeyDeletion, s.id)
+					x, err := s.Explain(ctx, kms.OpScheduleKeyDeletion, s.ID)
 					require.NoError(t, err)
-					plan, failed := s.PlanDeletion(ctx, s.id)
-					err = only(s.ScheduleKeyDeletion(ctx, s.id, 7))
+					plan, failed := s.PlanDeletion(ctx, s.ID)
+					err = kit.Err(s.ScheduleKeyDeletion(ctx, s.ID, 7))
 					agree(t, x, err)
 					if state == kms.Deleted {
 						require.ErrorIs(t, failed, kms.ErrNotFound)
@@ -115,17 +118,17 @@ func TestPlanAgrees(t *testing.T) {
 }
 
 // become takes an Enabled key to a state, whatever protects it.
-func (s *subject) become(t *testing.T, state kms.State) {
+func become(t *testing.T, s *kit.Subject, state kms.State) {
 	ctx := t.Context()
 	switch state {
 	case kms.PendingImport:
-		require.NoError(t, kms.StripMaterial(ctx, s.Manager, s.id))
+		require.NoError(t, kms.StripMaterial(ctx, s.Manager, s.ID))
 	case kms.Disabled:
-		require.NoError(t, only(s.DisableKey(ctx, s.id)))
+		require.NoError(t, kit.Err(s.DisableKey(ctx, s.ID)))
 	case kms.PendingDeletion:
-		require.NoError(t, kms.Change(ctx, s.Manager, s.id, s.Clock.Now().AddDate(0, 0, 30)))
+		require.NoError(t, kms.Change(ctx, s.Manager, s.ID, s.Clock.Now().AddDate(0, 0, 30)))
 	case kms.Deleted:
-		require.NoError(t, kms.Change(ctx, s.Manager, s.id, s.Clock.Now()))
+		require.NoError(t, kms.Change(ctx, s.Manager, s.ID, s.Clock.Now()))
 	}
 }
 
@@ -133,23 +136,25 @@ func (s *subject) become(t *testing.T, state kms.State) {
 func TestExplainInstances(t *testing.T) {
 	ctx := t.Context()
 	calls := map[kms.Op]func(k *kmstest.KMS) error{
-		kms.OpCreateKey:        func(k *kmstest.KMS) error { return only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})) },
-		kms.OpDescribeInstance: func(k *kmstest.KMS) error { return only(k.DescribeInstance(ctx, "tenant-7")) },
-		kms.OpRenewInstance: func(k *kmstest.KMS) error {
-			return only(k.RenewInstance(ctx, "tenant-7", k.Clock.Now().AddDate(1, 0, 0)))
+		kms.OpCreateKey: func(k *kmstest.KMS) error {
+			return kit.Err(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"}))
 		},
-		kms.OpReleaseInstance: func(k *kmstest.KMS) error { return only(k.ReleaseInstance(ctx, "tenant-7", nil)) },
-		kms.OpShred:           func(k *kmstest.KMS) error { return only(k.Shred(ctx, "tenant-7")) },
+		kms.OpDescribeInstance: func(k *kmstest.KMS) error { return kit.Err(k.DescribeInstance(ctx, "tenant-7")) },
+		kms.OpRenewInstance: func(k *kmstest.KMS) error {
+			return kit.Err(k.RenewInstance(ctx, "tenant-7", k.Clock.Now().AddDate(1, 0, 0)))
+		},
+		kms.OpReleaseInstance: func(k *kmstest.KMS) error { return kit.Err(k.ReleaseInstance(ctx, "tenant-7", nil)) },
+		kms.OpShred:           func(k *kmstest.KMS) error { return kit.Err(k.Shred(ctx, "tenant-7")) },
 		kms.OpSetInstanceDeletionProtection: func(k *kmstest.KMS) error {
-			return only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, ""))
+			return kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, ""))
 		},
 	}
 	for op, call := range calls {
 		for days, state := range map[int]kms.InstanceState{0: kms.InstanceActive, 10: kms.InstanceExpired, 25: kms.InstanceReleased} {
 			for _, protected := range []bool{false, true} {
 				k := kmstest.New(t)
-				tenant(t, k, "tenant-7", 10)
-				require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", protected, "")))
+				kit.Tenant(t, k, "tenant-7", 10)
+				require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", protected, "")))
 				k.Clock.AdvanceDays(days)
 				require.Equal(t, state, instanceState(t, k.Manager, "tenant-7"))
 				x, err := k.Explain(ctx, op, "tenant-7")
@@ -163,16 +168,16 @@ func TestExplainInstances(t *testing.T) {
 	for op := range calls {
 		x, err := k.Explain(ctx, op, "nobody")
 		require.NoError(t, err)
-		require.Equal(t, []string{"ErrNotFound"}, conditionsOf(x.Reasons[0]), op)
+		require.Equal(t, []string{"ErrNotFound"}, kit.Conditions(x.Reasons[0]), op)
 	}
 	for id, ask := range map[string]string{"tenant-9": "tenant-9", "default": "default", "": ""} {
 		x, err := k.Explain(ctx, kms.OpCreateInstance, ask)
 		require.NoError(t, err)
-		agree(t, x, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: id})))
+		agree(t, x, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: id})))
 	}
 	x, err := k.Explain(ctx, kms.OpReleaseInstance, kms.DefaultInstance)
 	require.NoError(t, err)
-	agree(t, x, only(k.ReleaseInstance(ctx, kms.DefaultInstance, nil)))
+	agree(t, x, kit.Err(k.ReleaseInstance(ctx, kms.DefaultInstance, nil)))
 	x, err = k.Explain(ctx, kms.OpCreateKey, "")
 	require.NoError(t, err)
 	require.True(t, x.Allowed)
@@ -200,32 +205,32 @@ func TestExplainMore(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, len(x.Reasons) == 0, x.Allowed)
 		for _, err := range x.Reasons {
-			names = append(names, conditionsOf(err)...)
+			names = append(names, kit.Conditions(err)...)
 		}
 		return names
 	}
 	require.Equal(t, []string{"ErrLimit"}, reasons(k.Manager, kms.OpRotateKey, id))
-	require.ErrorIs(t, only(k.RotateKey(ctx, id)), kms.ErrLimit)
+	require.ErrorIs(t, kit.Err(k.RotateKey(ctx, id)), kms.ErrLimit)
 	require.Equal(t, []string{"ErrDenied"}, reasons(guarded, kms.OpEncrypt, "alias/a"))
 	require.Equal(t, []string{"ErrDenied", "ErrUnsupported"}, reasons(guarded, kms.OpSign, id))
 	require.Equal(t, []string{"ErrDenied"}, reasons(guarded, kms.OpListKeys, ""))
 	require.Empty(t, reasons(k.Manager, kms.OpListKeys, ""))
 	require.Equal(t, []string{"ErrNotFound"}, reasons(k.Manager, kms.OpEncrypt, "alias/nobody"))
 	require.Equal(t, []string{"ErrNotFound"}, reasons(k.Manager, kms.OpEncrypt, "01890000-0000-7000-8000-000000000000"))
-	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
 	require.Equal(t, []string{"ErrUnsupported", "ErrDisabled"}, reasons(k.Manager, kms.OpSign, id))
-	edit(t, k, "key/"+id, func(b []byte) []byte { return b[:len(b)-1] })
+	kit.EditItem(t, k, "key/"+id, func(b []byte) []byte { return b[:len(b)-1] })
 	require.Equal(t, []string{"ErrTampered"}, reasons(k.Manager, kms.OpEncrypt, id))
 
-	require.ErrorIs(t, only(guarded.Explain(ctx, kms.NumOps, id)), kms.ErrInvalid)
-	require.ErrorIs(t, only(k.Explain(ctx, 0, id)), kms.ErrInvalid)
-	require.ErrorIs(t, only(k.Explain(ctx, kms.OpListKeys, id)), kms.ErrInvalid)
-	require.ErrorIs(t, only(k.Explain(ctx, kms.OpEncrypt, "no key")), kms.ErrInvalid)
-	require.ErrorIs(t, only(k.Explain(ctx, kms.OpReleaseInstance, "NO INSTANCE")), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(guarded.Explain(ctx, kms.NumOps, id)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.Explain(ctx, 0, id)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.Explain(ctx, kms.OpListKeys, id)), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.Explain(ctx, kms.OpEncrypt, "no key")), kms.ErrInvalid)
+	require.ErrorIs(t, kit.Err(k.Explain(ctx, kms.OpReleaseInstance, "NO INSTANCE")), kms.ErrInvalid)
 	allowed[kms.OpExplain] = false
-	require.ErrorIs(t, only(guarded.Explain(ctx, kms.OpEncrypt, id)), kms.ErrDenied)
+	require.ErrorIs(t, kit.Err(guarded.Explain(ctx, kms.OpEncrypt, id)), kms.ErrDenied)
 	k.Store.OnGet(func(string) error { return why })
-	require.ErrorIs(t, only(k.Explain(ctx, kms.OpEncrypt, id)), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.Explain(ctx, kms.OpEncrypt, id)), kms.ErrUnavailable)
 }
 
 // TestExplainDefaultKey: who may make the default key may encrypt under it before it is there.
@@ -246,18 +251,18 @@ func TestExplainDefaultKey(t *testing.T) {
 		require.NoError(t, err)
 		agree(t, x, call())
 	}
-	encrypt := func() error { return only(k.Encrypt(ctx, kms.DefaultKey, nil, nil)) }
-	asks(kms.OpDescribeKey, func() error { return only(k.DescribeKey(ctx, kms.DefaultKey)) })
+	encrypt := func() error { return kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)) }
+	asks(kms.OpDescribeKey, func() error { return kit.Err(k.DescribeKey(ctx, kms.DefaultKey)) })
 	denied[kms.OpDescribeKey], denied[kms.OpCreateKey] = true, true
-	asks(kms.OpDescribeKey, func() error { return only(k.DescribeKey(ctx, kms.DefaultKey)) })
+	asks(kms.OpDescribeKey, func() error { return kit.Err(k.DescribeKey(ctx, kms.DefaultKey)) })
 	asks(kms.OpEncrypt, encrypt)
 	denied[kms.OpCreateKey] = false
 	asks(kms.OpEncrypt, encrypt)
-	require.NoError(t, only(k.DisableKey(ctx, kms.DefaultKey)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, kms.DefaultKey)))
 	asks(kms.OpEncrypt, encrypt)
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, kms.DefaultKey, 7)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, kms.DefaultKey, 7)))
 	k.Clock.AdvanceDays(7)
-	asks(kms.OpDisableKey, func() error { return only(k.DisableKey(ctx, kms.DefaultKey)) })
+	asks(kms.OpDisableKey, func() error { return kit.Err(k.DisableKey(ctx, kms.DefaultKey)) })
 	asks(kms.OpEncrypt, encrypt)
 }
 
@@ -268,9 +273,9 @@ func TestExplainWithoutProvider(t *testing.T) {
 	source, err := transit.New(transitExport("old", 1))
 	require.NoError(t, err)
 	for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
-		s := newSubject(t, origin, kms.Enabled)
-		require.NoError(t, only(s.CreateInstance(ctx, &kms.InstanceOptions{ID: "soft"})))
-		s.Manager = s.Another(t, withSources(source), func(c *kms.Config) { c.HSM, c.Software, c.MaxKeyVersions = c.Software, nil, 1 })
+		s := kit.NewSubject(t, origin, kms.Enabled)
+		require.NoError(t, kit.Err(s.CreateInstance(ctx, &kms.InstanceOptions{ID: "soft"})))
+		s.Manager = s.Another(t, kit.WithSources(source), func(c *kms.Config) { c.HSM, c.Software, c.MaxKeyVersions = c.Software, nil, 1 })
 		for op, verb := range verbs {
 			if kms.OriginOf(op) != origin && kms.HasOrigin(op) || !kms.Fits(op, kms.SpecAES256, "") {
 				continue
@@ -279,21 +284,21 @@ func TestExplainWithoutProvider(t *testing.T) {
 			case kms.OpDeleteKeyMaterial, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpSetBrownout, kms.OpReEncryptTo:
 				continue
 			}
-			x, err := s.Explain(ctx, op, s.id)
+			x, err := s.Explain(ctx, op, s.ID)
 			require.NoError(t, err)
 			agree(t, x, verb(ctx, s))
 		}
 		x, err := s.Explain(ctx, kms.OpCreateKey, "soft")
 		require.NoError(t, err)
-		agree(t, x, only(s.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "soft"})))
+		agree(t, x, kit.Err(s.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "soft"})))
 		for key := range s.Keys(ctx, &kms.ListOptions{Owners: []kms.Owner{kms.OwnerLegacy}}) {
 			x, err = s.Explain(ctx, kms.OpDecrypt, key.ID)
 			require.NoError(t, err)
-			agree(t, x, only(s.Decrypt(ctx, transitCiphertext(t, "old", "1"), nil)))
+			agree(t, x, kit.Err(s.Decrypt(ctx, transitCiphertext(t, "old", "1"), nil)))
 		}
 		if origin == kms.OriginExternal {
-			require.NoError(t, only(s.DeleteKeyMaterial(ctx, s.id)))
-			x, err := s.Explain(ctx, kms.OpImportKeyMaterial, s.id)
+			require.NoError(t, kit.Err(s.DeleteKeyMaterial(ctx, s.ID)))
+			x, err := s.Explain(ctx, kms.OpImportKeyMaterial, s.ID)
 			require.NoError(t, err)
 			agree(t, x, verbs[kms.OpImportKeyMaterial](ctx, s))
 		}
@@ -307,12 +312,39 @@ func TestExplainServiceKeys(t *testing.T) {
 		if op == kms.OpDeleteAlias || !kms.Fits(op, kms.SpecAES256, "") {
 			continue
 		}
-		x, err := s.Explain(t.Context(), op, s.id)
+		x, err := s.Explain(t.Context(), op, s.ID)
 		require.NoError(t, err)
 		agree(t, x, verb(t.Context(), s))
 		require.Equal(t, kms.IsChange(op), !x.Allowed, op)
 	}
-	plan, err := s.PlanDeletion(t.Context(), s.id)
+	plan, err := s.PlanDeletion(t.Context(), s.ID)
 	require.NoError(t, err)
 	require.Equal(t, kms.VerdictImpossible, plan.Verdict)
+}
+
+// TestExplainReleased: of an instance that was released, and of its keys, Explain says what the calls
+// say, and so it does of a receipt.
+func TestExplainReleased(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, kit.InHardware)
+	require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
+	id := kit.KeyIn(t, k, "acme")
+	release := &kms.ReleaseOptions{Force: true}
+	require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "acme", release)))
+	for op, err := range map[kms.Op]error{
+		kms.OpRenewInstance:                 kit.Err(k.RenewInstance(ctx, "acme", time.Time{})),
+		kms.OpSetInstanceDeletionProtection: kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", true, "")),
+		kms.OpReleaseInstance:               kit.Err(k.ReleaseInstance(ctx, "acme", release)),
+		kms.OpBackupInstance:                kit.Err(k.BackupInstance(ctx, "acme", io.Discard, k.Root, nil)),
+		kms.OpShred:                         kit.Err(k.Shred(ctx, "acme")),
+		kms.OpCreateKey:                     kit.Err(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "acme"})),
+	} {
+		require.Error(t, err, op)
+		x, explained := k.Explain(ctx, op, "acme")
+		require.NoError(t, explained, op)
+		agree(t, x, err)
+	}
+	x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
+	require.NoError(t, err)
+	agree(t, x, kit.Err(k.DeletionReceipt(ctx, id)))
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/stretchr/testify/require"
 )
@@ -42,18 +43,9 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
-// pattern is n bytes that are easy to make elsewhere: 0, 7, 14, …
-func pattern(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(7 * i)
-	}
-	return b
-}
-
 func freezeCiphertexts(t *testing.T) *frozen {
 	ctx := t.Context()
-	f := &frozen{Root: pattern(32), Now: time.Date(2026, 1, 31, 12, 0, 0, 123456789, time.UTC), Store: map[string][]byte{}, Keys: map[string]string{}}
+	f := &frozen{Root: kit.Pattern(32), Now: time.Date(2026, 1, 31, 12, 0, 0, 123456789, time.UTC), Store: map[string][]byte{}, Keys: map[string]string{}}
 	s := new(keystore.Memory)
 	c := f.config(t, s)
 	clock := f.Now.AddDate(0, 0, -8)
@@ -75,16 +67,16 @@ func freezeCiphertexts(t *testing.T) *frozen {
 		f.Ciphertexts = append(f.Ciphertexts, frozenText{Name: name, Ciphertext: ciphertext, Context: ec, Plaintext: plain})
 	}
 	encrypt := func(name, ref string, n int, ec kms.EncryptionContext) {
-		plain := pattern(n)
+		plain := kit.Pattern(n)
 		add(name, plain, ec, func() ([]byte, error) { return m.Encrypt(ctx, ref, plain, ec) })
 	}
 
 	plain, full, turned := newKey(), newKey(), newKey()
 	tags := map[string]string{"team": "billing", "cost-centre": "4711"}
-	require.NoError(t, only(m.SetTags(ctx, full, tags)))
-	require.NoError(t, only(m.SetDescription(ctx, full, "Invoices <ümlaut> & 世界")))
-	require.NoError(t, only(m.SetDeletionProtection(ctx, full, true, "the audit of 2026")))
-	require.NoError(t, only(m.AddDependent(ctx, full, kms.Dependent{Name: "table invoices", Note: "ask Ann"})))
+	require.NoError(t, kit.Err(m.SetTags(ctx, full, tags)))
+	require.NoError(t, kit.Err(m.SetDescription(ctx, full, "Invoices <ümlaut> & 世界")))
+	require.NoError(t, kit.Err(m.SetDeletionProtection(ctx, full, true, "the audit of 2026")))
+	require.NoError(t, kit.Err(m.AddDependent(ctx, full, kms.Dependent{Name: "table invoices", Note: "ask Ann"})))
 	require.NoError(t, m.CreateAlias(ctx, "alias/invoices/2026", full))
 	for _, n := range []int{0, 1, 15, 16, 17, 32, 255, 4096, kms.MaxPlaintext} {
 		encrypt(fmt.Sprintf("%d bytes", n), plain, n, nil)
@@ -112,20 +104,20 @@ func freezeCiphertexts(t *testing.T) *frozen {
 	encrypt("version 2 of a key with three", turned, 33, one)
 	require.NoError(t, kms.AddVersion(ctx, m, turned))
 	encrypt("version 3 of a key with three", turned, 33, one)
-	add("re-encrypted", pattern(20), nil, func() ([]byte, error) {
+	add("re-encrypted", kit.Pattern(20), nil, func() ([]byte, error) {
 		return m.ReEncrypt(ctx, f.Ciphertexts[9].Ciphertext, one, turned, nil)
 	})
 
 	disabled, pending, deleted := newKey(), newKey(), newKey()
 	for _, ref := range []string{disabled, pending, deleted} {
 		encrypt("of the key "+ref, ref, 20, one)
-		require.NoError(t, only(m.DisableKey(ctx, ref)))
+		require.NoError(t, kit.Err(m.DisableKey(ctx, ref)))
 	}
 	require.NoError(t, m.CreateAlias(ctx, "alias/free-again", deleted))
-	require.NoError(t, only(m.ScheduleKeyDeletion(ctx, deleted, 7)))
+	require.NoError(t, kit.Err(m.ScheduleKeyDeletion(ctx, deleted, 7)))
 	clock = f.Now
-	require.NoError(t, only(m.Maintain(ctx)))
-	require.NoError(t, only(m.ScheduleKeyDeletion(ctx, pending, 366)))
+	require.NoError(t, kit.Err(m.Maintain(ctx)))
+	require.NoError(t, kit.Err(m.ScheduleKeyDeletion(ctx, pending, 366)))
 	for i, what := range []string{"a disabled key", "a key pending deletion", "a key that was deleted"} {
 		v := &f.Ciphertexts[len(f.Ciphertexts)-3+i]
 		_, err := m.Decrypt(ctx, v.Ciphertext, one)
@@ -189,7 +181,7 @@ func freezeHeaders() (vectors []frozenHeader) {
 		}
 		vectors = append(vectors, v)
 	}
-	good := append([]byte("\x01\x01\x00\x01\x89\xab\xcd\xef\x01\x73\x45\x87\x65\x43\x21\x0f\xed\xcb\xa9\x00\x00\x00\x01"), pattern(84)...)
+	good := append([]byte("\x01\x01\x00\x01\x89\xab\xcd\xef\x01\x73\x45\x87\x65\x43\x21\x0f\xed\xcb\xa9\x00\x00\x00\x01"), kit.Pattern(84)...)
 	change := func(at int, b byte) []byte {
 		c := bytes.Clone(good)
 		c[at] = b

@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +18,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/hsm"
-	"github.com/keyhold/kms/internal/testtoken"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -32,21 +31,9 @@ func objects(t *testing.T, token *hsm.Token) int {
 	return len(all)
 }
 
-// away takes a token away, and back brings it back, and waits until it is noticed.
-func away(t *testing.T, tk testtoken.Token, token *hsm.Token) (back func()) {
-	t.Helper()
-	elsewhere := tk.Folder + ".away"
-	require.NoError(t, os.Rename(tk.Folder, elsewhere))
-	return func() {
-		t.Helper()
-		require.NoError(t, os.Rename(elsewhere, tk.Folder))
-		require.Eventually(t, func() bool { _, err := token.Health(t.Context()); return err == nil }, 5*time.Second, 5*time.Millisecond)
-	}
-}
-
 // TestHardwareBothLevels: one Manager has keys of both, each where it should be.
 func TestHardwareBothLevels(t *testing.T) {
-	_, token := newToken(t)
+	_, token := kit.OpenToken(t)
 	k := kmstest.New(t, func(c *kms.Config) { c.HSM = token })
 	for _, level := range []kms.Protection{kms.ProtectionSoftware, kms.ProtectionHSM} {
 		before := objects(t, token)
@@ -67,8 +54,8 @@ func TestHardwareBothLevels(t *testing.T) {
 
 // TestHardwareRotation: every version is an object, and each opens what it encrypted.
 func TestHardwareRotation(t *testing.T) {
-	_, token := newToken(t)
-	k := kmstest.New(t, inToken(token))
+	_, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
 	id := k.MustCreateKey(t).ID
 	var sealed [][]byte
 	for n := range 4 {
@@ -76,7 +63,7 @@ func TestHardwareRotation(t *testing.T) {
 		c, err := k.Encrypt(t.Context(), id, []byte{byte(n)}, nil)
 		require.NoError(t, err)
 		sealed = append(sealed, c)
-		require.NoError(t, only(k.RotateKey(t.Context(), id)))
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
 	}
 	for n, c := range sealed {
 		plaintext, err := k.Decrypt(t.Context(), c, nil)
@@ -89,17 +76,17 @@ func TestHardwareRotation(t *testing.T) {
 // not say that it is done; the key is Deleted meanwhile.
 func TestHardwareDeletion(t *testing.T) {
 	ctx := t.Context()
-	tk, token := newToken(t)
-	k := kmstest.New(t, inToken(token))
+	tk, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
 	for _, spec := range []kms.Spec{kms.SpecAES256, kms.SpecECP256, kms.SpecHMAC256} {
-		id := newKey(t, k, spec, "")
-		require.NoError(t, only(k.DisableKey(ctx, id)))
-		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+		id := kit.Key(t, k, spec, "")
+		require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 		k.Clock.AdvanceDays(7)
-		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrNotFound)
+		require.ErrorIs(t, kit.Err(k.DescribeKey(ctx, id)), kms.ErrNotFound)
 		require.Equal(t, 1, objects(t, token))
 
-		back := away(t, tk, token)
+		back := kit.TakeToken(t, tk, token)
 		for range 3 {
 			report, err := k.Maintain(ctx)
 			require.ErrorIs(t, err, kms.ErrUnavailable)
@@ -108,9 +95,9 @@ func TestHardwareDeletion(t *testing.T) {
 		}
 		back()
 		require.Equal(t, 1, objects(t, token))
-		require.Equal(t, []string{id}, maintain(t, k).Purged)
+		require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
 		require.Zero(t, objects(t, token))
-		require.Empty(t, maintain(t, k).Purged)
+		require.Empty(t, kit.Maintain(t, k).Purged)
 	}
 }
 
@@ -118,21 +105,21 @@ func TestHardwareDeletion(t *testing.T) {
 // and one whose token is away is ErrUnavailable.
 func TestHardwareGone(t *testing.T) {
 	ctx := t.Context()
-	tk, token := newToken(t)
-	k := kmstest.New(t, inToken(token))
+	tk, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
 	id := k.MustCreateKey(t).ID
 	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 	require.NoError(t, err)
-	back := away(t, tk, token)
-	require.ErrorIs(t, only(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrUnavailable)
-	require.ErrorIs(t, only(k.CreateKey(ctx, nil)), kms.ErrUnavailable)
+	back := kit.TakeToken(t, tk, token)
+	require.ErrorIs(t, kit.Err(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.CreateKey(ctx, nil)), kms.ErrUnavailable)
 	back()
-	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
 	material, err := kms.Material(ctx, k.Manager, id)
 	require.NoError(t, err)
 	require.NoError(t, token.Destroy(ctx, id+"/1", material))
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrTampered)
-	require.ErrorIs(t, only(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrTampered)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrTampered)
+	require.ErrorIs(t, kit.Err(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrTampered)
 }
 
 // TestHardwareOwnerAfterDeletion: as TestOwnerAfterDeletion, of a key that was imported into a
@@ -140,36 +127,36 @@ func TestHardwareGone(t *testing.T) {
 // deletion the owner opens nothing.
 func TestHardwareOwnerAfterDeletion(t *testing.T) {
 	ctx := t.Context()
-	_, token := newToken(t)
-	k := kmstest.New(t, inToken(token))
-	id, wrapped, importToken := importedKey(t, k, ownMaterial)
+	_, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
+	id, wrapped, importToken := kit.ImportedKey(t, k, kit.Material())
 	c, err := k.Encrypt(ctx, id, []byte("secret"), nil)
 	require.NoError(t, err)
 	living, err := kms.ShredSecret(ctx, k.Manager, id)
 	require.NoError(t, err)
-	require.True(t, openHardwareAsOwner(t, c, ownMaterial, living), "the attack does not work where it should")
-	require.False(t, openHardwareAsOwner(t, c, ownMaterial, make([]byte, 32)))
+	require.True(t, openHardwareAsOwner(t, c, kit.Material(), living), "the attack does not work where it should")
+	require.False(t, openHardwareAsOwner(t, c, kit.Material(), make([]byte, 32)))
 
-	require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
 	require.Zero(t, objects(t, token))
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
-	require.NoError(t, only(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})))
-	require.NoError(t, only(k.Decrypt(ctx, c, nil)))
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
+	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})))
+	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
 
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	k.Clock.AdvanceDays(7)
-	require.Equal(t, []string{id}, maintain(t, k).Purged)
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
 	require.Zero(t, objects(t, token))
-	require.ErrorIs(t, only(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})), kms.ErrNotFound)
-	again, _, _ := importedKey(t, k, ownMaterial)
+	require.ErrorIs(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})), kms.ErrNotFound)
+	again, _, _ := kit.ImportedKey(t, k, kit.Material())
 	theirs, err := k.Encrypt(ctx, again, nil, nil)
 	require.NoError(t, err)
-	require.ErrorIs(t, only(k.Decrypt(ctx, append(bytes.Clone(theirs[:23]), c[23:]...), nil)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, append(bytes.Clone(theirs[:23]), c[23:]...), nil)), kms.ErrCiphertext)
 	for item, err := range k.Store.List(ctx, "", "") {
 		require.NoError(t, err)
 		for at := 0; at+32 <= len(item.Value); at++ {
-			require.False(t, openHardwareAsOwner(t, c, ownMaterial, item.Value[at:at+32]))
+			require.False(t, openHardwareAsOwner(t, c, kit.Material(), item.Value[at:at+32]))
 		}
 	}
 }
@@ -204,48 +191,48 @@ func openHardwareAsOwner(t *testing.T, c, material, shred []byte) (ok bool) {
 // While the token is away the instance is released nonetheless, and Maintain finishes.
 func TestHardwareRelease(t *testing.T) {
 	ctx := t.Context()
-	tk, token := newToken(t)
-	k := kmstest.New(t, inToken(token))
-	other := tenant(t, k, "tenant-8", 0)
+	tk, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
+	other := kit.Tenant(t, k, "tenant-8", 0)
 	for _, gone := range []bool{false, true} {
 		id := map[bool]string{false: "tenant-6", true: "tenant-7"}[gone]
-		key := tenant(t, k, id, 0)
-		require.NoError(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: id, Spec: kms.SpecECP256})))
+		key := kit.Tenant(t, k, id, 0)
+		require.NoError(t, kit.Err(k.CreateKey(ctx, &kms.CreateKeyOptions{Instance: id, Spec: kms.SpecECP256})))
 		c, err := k.Encrypt(ctx, key, []byte("x"), nil)
 		require.NoError(t, err)
 		require.Equal(t, 3, objects(t, token))
 		back := func() {}
 		if gone {
-			back = away(t, tk, token)
+			back = kit.TakeToken(t, tk, token)
 		}
-		err = only(k.ReleaseInstance(ctx, id, force))
+		err = kit.Err(k.ReleaseInstance(ctx, id, kit.Force()))
 		if gone {
 			require.ErrorIs(t, err, kms.ErrUnavailable)
 		} else {
 			require.NoError(t, err)
 		}
-		require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound, "at once, wherever the token is")
+		require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrNotFound, "at once, wherever the token is")
 		require.Equal(t, kms.InstanceReleased, instanceState(t, k.Manager, id))
 		if gone {
 			report, err := k.Maintain(ctx)
 			require.ErrorIs(t, err, kms.ErrUnavailable)
 			require.Equal(t, []string{id}, report.Instances.Waiting)
-			require.True(t, kms.IsSealed(value(t, k, "instance/"+id)))
+			require.True(t, kms.IsSealed(kit.StoredValue(t, k, "instance/"+id)))
 		}
 		back()
 		if gone {
-			require.Equal(t, []string{id}, maintain(t, k).Instances.Released)
+			require.Equal(t, []string{id}, kit.Maintain(t, k).Instances.Released)
 		}
-		require.False(t, kms.IsSealed(value(t, k, "instance/"+id)))
+		require.False(t, kms.IsSealed(kit.StoredValue(t, k, "instance/"+id)))
 		require.Equal(t, 1, objects(t, token))
-		require.NoError(t, only(k.Encrypt(ctx, other, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(ctx, other, nil, nil)))
 	}
 }
 
 // TestHardwareRoot: a key in the token is the root of a key store, also after another.
 func TestHardwareRoot(t *testing.T) {
 	ctx := t.Context()
-	_, token := newToken(t)
+	_, token := kit.OpenToken(t)
 	root, err := token.Root(ctx, "store")
 	require.NoError(t, err)
 	k := kmstest.New(t)
@@ -260,20 +247,20 @@ func TestHardwareRoot(t *testing.T) {
 	require.Equal(t, "x", string(plaintext))
 	other, err := token.Root(ctx, "another")
 	require.NoError(t, err)
-	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = other }))), kms.ErrRoot)
+	require.ErrorIs(t, kit.Err(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = other }))), kms.ErrRoot)
 }
 
 // TestHardwareSpecs: what there is in hardware, and what there is there alone.
 func TestHardwareSpecs(t *testing.T) {
 	ctx := t.Context()
-	_, token := newToken(t)
+	_, token := kit.OpenToken(t)
 	k := kmstest.New(t, func(c *kms.Config) { c.HSM = token })
 	nowhere := map[kms.Spec]bool{kms.SpecEd25519: true, kms.SpecMLDSA65: true}
 	for _, spec := range kms.Specs() {
 		for _, usage := range kms.Uses(spec) {
 			_, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Usage: usage, Protection: kms.ProtectionHSM})
 			if nowhere[spec] {
-				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), spec)
+				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), spec)
 				continue
 			}
 			require.NoError(t, err, spec)
@@ -281,14 +268,14 @@ func TestHardwareSpecs(t *testing.T) {
 	}
 	for spec, size := range map[kms.Spec]int{kms.SpecAES192: 24, kms.SpecAES128: 16} {
 		for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
-			require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Origin: origin}))), "in software")
+			require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(kit.Err(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Origin: origin}))), "in software")
 		}
 		made, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Protection: kms.ProtectionHSM})
 		require.NoError(t, err)
 		own, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec, Protection: kms.ProtectionHSM, Origin: kms.OriginExternal})
 		require.NoError(t, err)
-		wrapped, importToken := wrap(t, k, own.ID, ownMaterial[:size])
-		require.NoError(t, only(k.ImportKeyMaterial(ctx, own.ID, wrapped, importToken, time.Time{})))
+		wrapped, importToken := kit.WrapMaterial(t, k, own.ID, kit.Material()[:size])
+		require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, own.ID, wrapped, importToken, time.Time{})))
 		for _, id := range []string{made.ID, own.ID} {
 			d, err := k.GenerateDataKey(ctx, id, nil)
 			require.NoError(t, err)
@@ -303,12 +290,12 @@ func TestHardwareSpecs(t *testing.T) {
 // down, the token has a key that nobody keeps. It is listed, and left alone.
 func TestHardwareOrphans(t *testing.T) {
 	ctx := t.Context()
-	_, token := newToken(t)
-	k := kmstest.New(t, inToken(token))
+	_, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
 	id := k.MustCreateKey(t).ID
 	killed := errors.New("killed")
 	k.Store.OnPut(func(string) (bool, error) { return false, killed })
-	require.ErrorIs(t, only(k.CreateKey(ctx, nil)), killed)
+	require.ErrorIs(t, kit.Err(k.CreateKey(ctx, nil)), killed)
 	k.Store.OnPut(nil)
 	kept := func(name string) bool {
 		ref, version, _ := strings.Cut(name, "/")
@@ -320,34 +307,34 @@ func TestHardwareOrphans(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, orphans, 1)
 		require.NotEqual(t, id+"/1", orphans[0].ID)
-		maintain(t, k)
+		kit.Maintain(t, k)
 	}
-	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
 }
 
 // TestHardwareRestore: a backup of an instance in hardware has the references. Restored, it finds
 // the keys in the token, and tells which are not there; none is in another token.
 func TestHardwareRestore(t *testing.T) {
 	ctx := t.Context()
-	_, token := newToken(t)
-	k, recipient := kmstest.New(t, inToken(token)), newRoot(t, 7)
-	there, lost := tenant(t, k, "acme", 0), keyIn(t, k, "acme")
+	_, token := kit.OpenToken(t)
+	k, recipient := kmstest.New(t, kit.InToken(token)), kit.Root(t, 7)
+	there, lost := kit.Tenant(t, k, "acme", 0), kit.KeyIn(t, k, "acme")
 	c, err := k.Encrypt(ctx, there, []byte("x"), nil)
 	require.NoError(t, err)
-	backup := backupOf(t, k.Manager, "acme", recipient)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
 	material, err := kms.Material(ctx, k.Manager, lost)
 	require.NoError(t, err)
 	require.NoError(t, token.Destroy(ctx, lost+"/1", material))
 
-	to := fresh(t, k, inToken(token))
-	require.Equal(t, []string{lost}, restore(t, to.Manager, backup, recipient, nil).Missing)
+	to := kit.NewService(t, k, kit.InToken(token))
+	require.Equal(t, []string{lost}, kit.Restore(t, to.Manager, backup, recipient, nil).Missing)
 	plaintext, err := to.Decrypt(ctx, c, nil)
 	require.NoError(t, err)
 	require.Equal(t, "x", string(plaintext))
 
 	require.NoError(t, token.Close())
-	_, other := newToken(t)
-	elsewhere := fresh(t, k, inToken(other))
-	require.Equal(t, []string{there, lost}, restore(t, elsewhere.Manager, backup, recipient, nil).Missing)
-	require.ErrorIs(t, only(elsewhere.Decrypt(ctx, c, nil)), kms.ErrTampered)
+	_, other := kit.OpenToken(t)
+	elsewhere := kit.NewService(t, k, kit.InToken(other))
+	require.Equal(t, []string{there, lost}, kit.Restore(t, elsewhere.Manager, backup, recipient, nil).Missing)
+	require.ErrorIs(t, kit.Err(elsewhere.Decrypt(ctx, c, nil)), kms.ErrTampered)
 }

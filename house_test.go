@@ -79,6 +79,8 @@ var houseRules = map[string]houseRule{
 	"internal/testlog":   {},
 	"internal/drawing":   {},
 	"internal/walks":     {},
+	"internal/kit": {module: []string{".", "kmstest", "software", "provider", "legacy", "legacy/keyring", "hsm", "keystore", "keystore/boltstore", "keystore/pgstore",
+		"internal/xaes", "internal/pgtest", "internal/testtoken"}, others: []string{"github.com/jackc/pgx/v5"}},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/leaktest":  {module: []string{"internal/reach"}, others: []string{"github.com/stretchr/testify"}},
 	"internal/reach":     {},
@@ -223,6 +225,23 @@ func TestHouseImports(t *testing.T) {
 	for row := range houseRules {
 		require.True(t, seen[row], "houseRules has a row for %s, which is not there", row)
 	}
+}
+
+// TestHouseKitIsForTests: what internal/kit has is imported by tests, and by packages that hold
+// nothing but tests of the whole service.
+func TestHouseKitIsForTests(t *testing.T) {
+	t.Parallel()
+	users := 0
+	for _, f := range houseFiles(t) {
+		if !slices.Contains(f.imported(), houseModule+"/internal/kit") {
+			continue
+		}
+		users++
+		if !f.test && !strings.HasPrefix(f.folder, "internal/systemtest/") {
+			t.Errorf("%s imports internal/kit, which is for tests", f.path)
+		}
+	}
+	require.NotZero(t, users)
 }
 
 // TestHouseRootKnowsNoImplementation: not even through another package does the root get

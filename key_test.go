@@ -1,14 +1,20 @@
 package kms_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/provider"
 	"github.com/stretchr/testify/require"
@@ -36,14 +42,14 @@ func TestCreateKey(t *testing.T) {
 		"spec": {Spec: "RSA_1024"}, "usage": {Usage: "SIGN/VERIFY"}, "origin": {Origin: "PAPER"}, "level": {Protection: "HSM"},
 		"level that is none": {Protection: "PAPER"},
 	} {
-		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)
+		require.ErrorIs(t, kit.Err(k.CreateKey(ctx, &bad)), kms.ErrUnsupported, name)
 	}
 	for name, bad := range map[string]kms.CreateKeyOptions{
 		"long": {Description: strings.Repeat("ä", 8193)}, "not UTF-8": {Description: "\xff"}, "tags": {Tags: map[string]string{"": ""}},
 	} {
-		require.ErrorIs(t, only(k.CreateKey(ctx, &bad)), kms.ErrInvalid, name)
+		require.ErrorIs(t, kit.Err(k.CreateKey(ctx, &bad)), kms.ErrInvalid, name)
 	}
-	require.Len(t, keys(t, k, nil), 1)
+	require.Len(t, kit.Keys(t, k, nil), 1)
 }
 
 // TestDescriptionAndTags: the bounds, to the character, and that all tags are replaced.
@@ -51,8 +57,8 @@ func TestDescriptionAndTags(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
-	require.NoError(t, only(k.SetDescription(ctx, id, strings.Repeat("€", 8192))))
-	require.ErrorIs(t, only(k.SetDescription(ctx, id, strings.Repeat("€", 8193))), kms.ErrInvalid)
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, strings.Repeat("€", 8192))))
+	require.ErrorIs(t, kit.Err(k.SetDescription(ctx, id, strings.Repeat("€", 8193))), kms.ErrInvalid)
 
 	most := map[string]string{}
 	for i := range kms.MaxTags {
@@ -68,7 +74,7 @@ func TestDescriptionAndTags(t *testing.T) {
 	for _, bad := range []map[string]string{
 		most, {"": "v"}, {strings.Repeat("k", 129): ""}, {"k": strings.Repeat("v", 129)}, {"k": "ä"}, {"k\n": ""}, {"acs:x": ""}, {"aliyun": ""},
 	} {
-		require.ErrorIs(t, only(k.SetTags(ctx, id, bad)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.SetTags(ctx, id, bad)), kms.ErrInvalid)
 	}
 	key, err = k.SetTags(ctx, id, nil)
 	require.NoError(t, err)
@@ -87,8 +93,8 @@ func TestKeys(t *testing.T) {
 		k.Clock.Advance(time.Duration(i%3) * time.Millisecond / 2)
 	}
 	require.True(t, slices.IsSorted(ids))
-	require.NoError(t, only(k.DisableKey(ctx, ids[3])))
-	count := func(o kms.ListOptions) int { return len(keys(t, k, &o)) }
+	require.NoError(t, kit.Err(k.DisableKey(ctx, ids[3])))
+	count := func(o kms.ListOptions) int { return len(kit.Keys(t, k, &o)) }
 	require.Equal(t, 10, count(kms.ListOptions{}))
 	require.Equal(t, 1, count(kms.ListOptions{States: []kms.State{kms.Disabled}}))
 	require.Equal(t, 10, count(kms.ListOptions{States: []kms.State{kms.Disabled, kms.Enabled}}))
@@ -129,6 +135,125 @@ func TestKeys(t *testing.T) {
 // not when it is too late.
 func TestProviderThatImportsNothing(t *testing.T) {
 	k := kmstest.New(t, func(c *kms.Config) { c.Software = struct{ provider.Provider }{c.Software} })
-	require.ErrorIs(t, only(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})), kms.ErrUnsupported)
-	require.NoError(t, only(k.CreateKey(t.Context(), nil)))
+	require.ErrorIs(t, kit.Err(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Origin: kms.OriginExternal})), kms.ErrUnsupported)
+	require.NoError(t, kit.Err(k.CreateKey(t.Context(), nil)))
+}
+
+// noRSA makes no RSA keys, which takes seconds; TestCreationCutShort and others make them.
+type noRSA struct{ provider.Provider }
+
+func (p noRSA) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+	if strings.HasPrefix(string(spec), "RSA_") {
+		return nil, provider.ErrUnavailable
+	}
+	return p.Provider.Generate(ctx, id, spec, use)
+}
+
+func (p noRSA) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
+	return p.Provider.(provider.Importer).Import(ctx, id, spec, use, key)
+}
+
+// TestEveryOptionOfCreateKey: the full cross product of the options makes the key that was asked
+// for, or refuses with one condition and leaves nothing behind. None panics.
+func TestEveryOptionOfCreateKey(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	k = kmstest.New(t, func(c *kms.Config) { c.Software = noRSA{k.ConfigWith().Software} })
+	kit.Tenant(t, k, "tenant", 100)
+	specs := append(kms.Specs(), "", "RSA_1024", "aes_256")
+	usages := []kms.Usage{"", kms.UsageEncryptDecrypt, kms.UsageSignVerify, kms.UsageGenerateVerifyMac, "ENCRYPT"}
+	refused, made := map[string]int{}, 0
+	for _, spec := range specs {
+		for _, usage := range usages {
+			for _, origin := range []kms.Origin{"", kms.OriginKMS, kms.OriginExternal, "PAPER"} {
+				for _, protection := range []kms.Protection{"", kms.ProtectionSoftware, kms.ProtectionHSM, "PAPER"} {
+					for _, instance := range []string{"", kms.DefaultInstance, "tenant", "nobody"} {
+						o := kms.CreateKeyOptions{Spec: spec, Usage: usage, Origin: origin, Protection: protection, Instance: instance}
+						key, err := k.CreateKey(ctx, &o)
+						if err != nil {
+							conditions := kit.Conditions(err)
+							require.Len(t, conditions, 1, "%+v: %v", o, err)
+							refused[conditions[0]]++
+							continue
+						}
+						made++
+						for want, got := range map[string]string{string(spec): string(key.Spec), string(usage): string(key.Usage), string(origin): string(key.Origin), string(protection): string(key.Protection), instance: key.Instance} {
+							require.True(t, want == "" || want == got, "%+v made %+v", o, key)
+						}
+						again, err := k.DescribeKey(ctx, key.ID)
+						require.NoError(t, err)
+						require.Equal(t, key, again)
+					}
+				}
+			}
+		}
+	}
+	t.Log(made, "made, refused:", refused)
+	require.Greater(t, made, 100)
+	require.Equal(t, made+1, len(kit.Keys(t, k, nil)), "and that of the tenant")
+	require.ElementsMatch(t, []string{"ErrUnsupported", "ErrNotFound", "ErrUnavailable"}, slices.Collect(maps.Keys(refused)))
+}
+
+// TestMadeUpNamesFillNothing: 100 000 IDs that no key has and as many encryption contexts leave
+// nothing in memory.
+func TestMadeUpNamesFillNothing(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t, func(c *kms.Config) { c.CacheKeys = 8 })
+	id := k.MustCreateKey(t).ID
+	sound, err := k.Encrypt(ctx, id, []byte("x"), nil)
+	require.NoError(t, err)
+	round := func(n int) {
+		for i := range n {
+			// The ID is in the 16 bytes after the first three.
+			made := append(bytes.Clone(sound[:3]), fmt.Appendf(nil, "made up %08d", i)...)
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, append(made, sound[19:]...), nil)), kms.ErrNotFound)
+			ec := kms.EncryptionContext{"request": fmt.Sprint(i)}
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, sound, ec)), kms.ErrCiphertext)
+			require.NoError(t, kit.Err(k.GenerateDataKeyWithoutPlaintext(ctx, id, 32, ec)))
+		}
+	}
+	round(1000)
+	before := liveHeap()
+	round(100_000)
+	grown := int64(liveHeap()) - int64(before)
+	t.Log("live heap grew by", grown, "bytes")
+	require.Less(t, grown, int64(1<<20), "ten bytes for each that was made up")
+	require.LessOrEqual(t, kms.Cached(k.Manager), 8)
+	require.NoError(t, kit.Err(k.Decrypt(ctx, sound, nil)))
+}
+
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestNamesOfNone: a number that is no state and no operation has a name that says so, and no panic.
+func TestNamesOfNone(t *testing.T) {
+	for _, none := range []struct {
+		of   fmt.Stringer
+		name string
+	}{
+		{kms.State(0), "none"}, {kms.State(math.MaxUint8), "none"},
+		{kms.InstanceState(0), "none"}, {kms.InstanceState(math.MaxUint8), "none"},
+		{kms.Op(math.MaxUint8), "unknown"}, {kms.NumOps, "unknown"},
+	} {
+		require.Equal(t, none.name, none.of.String())
+	}
+}
+
+// TestKeyIDSpelling: a key has one spelling. What is as long and is written otherwise names no key.
+func TestKeyIDSpelling(t *testing.T) {
+	k := kmstest.New(t)
+	id := k.MustCreateKey(t).ID
+	k.Store.OnGet(func(name string) error { t.Errorf("get %s", name); return nil })
+	for _, other := range []string{
+		strings.ToUpper(id), strings.ReplaceAll(id, "-", "0"), strings.Replace(id, "-", "_", 1), id[:35] + "g",
+		id[:35], id + "0", " " + id[1:], id[:23] + "0" + id[24:], "{" + id[:34] + "}",
+	} {
+		require.NotEqual(t, id, other)
+		require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(k.DescribeKey(t.Context(), other))), other)
+	}
 }

@@ -8,12 +8,18 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"go/ast"
 	"os"
+	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/reach"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy"
@@ -96,7 +102,7 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 		secrets["instance key"], secrets["seal key"], secrets["record key"] = opened.instanceKey, opened.sealKey, opened.macKey
 		secrets["material"] = opened.materials[key.ID][1].key
 	}
-	require.NoError(t, only(k.Decrypt(ctx, ciphertext, ec))) // the key is in memory again
+	require.NoError(t, kit.Err(k.Decrypt(ctx, ciphertext, ec))) // the key is in memory again
 	for name, v := range kms.Insides(k.Manager, key.ID) {
 		values["inside: "+name] = nested(v)
 	}
@@ -120,19 +126,19 @@ func leakCase(t *testing.T) (secrets map[string][]byte, values map[string][]any)
 // leakInstances adds instances, services, keys of another system, and what is told of keys.
 func leakInstances(t *testing.T, k *kmstest.KMS, root kms.Root, keyID string, secrets map[string][]byte, values map[string][]any) {
 	ctx := t.Context()
-	old := oldKeyring(t, "leaks", 1)
-	secrets["material of another system"] = derivedKey("leaks", legacy.NameID("test", "leaksa"))
-	source := nested(old.source)
-	m := k.Another(t, withSources(old.source))
+	old := kit.OldKeyring(t, "leaks", 1)
+	secrets["material of another system"] = kit.OldMaterial("leaks", legacy.NameID("test", "leaksa"))
+	source := nested(old.Source)
+	m := k.Another(t, kit.WithSources(old.Source))
 	in, err := m.CreateInstance(ctx, &kms.InstanceOptions{ID: "tenant-7", Name: "Tenant 7"})
 	require.NoError(t, err)
 	inner, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})
 	require.NoError(t, err)
-	require.NoError(t, only(m.Encrypt(ctx, inner.ID, secrets["plaintext"], nil)))
-	require.NoError(t, only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)))
-	_, err = m.MigrateLegacyKey(ctx, old.id, "tenant-7")
+	require.NoError(t, kit.Err(m.Encrypt(ctx, inner.ID, secrets["plaintext"], nil)))
+	require.NoError(t, kit.Err(m.Decrypt(ctx, old.Ciphertexts[0], old.EC)))
+	_, err = m.MigrateLegacyKey(ctx, old.ID, "tenant-7")
 	require.NoError(t, err)
-	require.NoError(t, only(m.Decrypt(ctx, old.ciphertexts[0], old.ec)))
+	require.NoError(t, kit.Err(m.Decrypt(ctx, old.Ciphertexts[0], old.EC)))
 	sealed := instanceKeyByHand(t, root, k, "tenant-7")
 	secrets["instance key of a tenant"] = sealed
 	plan, err := m.PlanDeletion(ctx, keyID)
@@ -152,15 +158,15 @@ func leakInstances(t *testing.T, k *kmstest.KMS, root kms.Root, keyID string, se
 
 // leakBackup adds what is told of backups.
 func leakBackup(t *testing.T, m *kms.Manager, values map[string][]any) {
-	recipient := newRoot(t, 7)
-	report := restore(t, m, backupOf(t, m, "tenant-7", recipient), recipient, nil)
+	recipient := kit.Root(t, 7)
+	report := kit.Restore(t, m, kit.Backup(t, m, "tenant-7", recipient), recipient, nil)
 	values["RestoreReport"], values["Tombstones"] = nested(report), nested(m.Tombstones(t.Context()))
 }
 
 // instanceKeyByHand opens the key of an instance as one with the root could.
 func instanceKeyByHand(t *testing.T, root kms.Root, k *kmstest.KMS, id string) []byte {
 	var rec struct{ Store, Root []byte }
-	require.NoError(t, json.Unmarshal(bodyByHand(t, value(t, k, "instance/"+id)), &rec))
+	require.NoError(t, json.Unmarshal(bodyByHand(t, kit.StoredValue(t, k, "instance/"+id)), &rec))
 	key, err := root.Decrypt(rec.Root, framedByHand("keyhold instance key v1", rec.Store, id))
 	require.NoError(t, err)
 	return key
@@ -220,19 +226,19 @@ func leakErrors(t *testing.T, k *kmstest.KMS, id string, plain, ciphertext []byt
 		errs[c.name] = c.make(t, kmstest.New(t))
 	}
 	long := append(slices.Clone(plain), make([]byte, kms.MaxPlaintext)...)
-	errs["too long"] = only(k.Encrypt(ctx, id, long, nil))
-	errs["another context"] = only(k.Decrypt(ctx, ciphertext, nil))
-	errs["a plaintext as ciphertext"] = only(k.Decrypt(ctx, plain, nil))
-	errs["a plaintext as key"] = only(k.Encrypt(ctx, string(plain), plain, nil))
+	errs["too long"] = kit.Err(k.Encrypt(ctx, id, long, nil))
+	errs["another context"] = kit.Err(k.Decrypt(ctx, ciphertext, nil))
+	errs["a plaintext as ciphertext"] = kit.Err(k.Decrypt(ctx, plain, nil))
+	errs["a plaintext as key"] = kit.Err(k.Encrypt(ctx, string(plain), plain, nil))
 	errs["a plaintext as alias"] = k.CreateAlias(ctx, "alias/"+string(plain), id)
-	errs["a plaintext as tag"] = only(k.SetTags(ctx, id, map[string]string{string(plain): string(plain)}))
+	errs["a plaintext as tag"] = kit.Err(k.SetTags(ctx, id, map[string]string{string(plain): string(plain)}))
 	// A context is no secret: Authorize sees it, and so it goes where nobody is asked.
 	unasked := k.Another(t, func(c *kms.Config) { c.Authorize = nil })
-	errs["a data key as context"] = only(unasked.Decrypt(ctx, ciphertext, kms.EncryptionContext{"k": string(dataKey.Plaintext())}))
-	errs["a data key as plaintext of nobody"] = only(k.Encrypt(ctx, "alias/nobody", dataKey.Plaintext(), nil))
-	errs["re-encryption to nobody"] = only(k.ReEncrypt(ctx, dataKey.Ciphertext, kms.EncryptionContext{"tenant": "7"}, "alias/nobody", nil))
+	errs["a data key as context"] = kit.Err(unasked.Decrypt(ctx, ciphertext, kms.EncryptionContext{"k": string(dataKey.Plaintext())}))
+	errs["a data key as plaintext of nobody"] = kit.Err(k.Encrypt(ctx, "alias/nobody", dataKey.Plaintext(), nil))
+	errs["re-encryption to nobody"] = kit.Err(k.ReEncrypt(ctx, dataKey.Ciphertext, kms.EncryptionContext{"tenant": "7"}, "alias/nobody", nil))
 	k.Store.FailNext("Put", true, errors.New("connection reset"))
-	errs["a write of which nobody knows "] = only(k.SetDescription(ctx, id, "new"))
+	errs["a write of which nobody knows "] = kit.Err(k.SetDescription(ctx, id, "new"))
 	for name, size := range map[string]int{"instance/default": 60, "key/" + id: 60} {
 		item, err := k.Store.Get(ctx, name)
 		require.NoError(t, err)
@@ -243,4 +249,96 @@ func leakErrors(t *testing.T, k *kmstest.KMS, id string, plain, ciphertext []byt
 		errs["a damaged instance: "+name[:3]] = err
 	}
 	return errs
+}
+
+// pattern is kit.Pattern.
+func pattern(n int) []byte { return kit.Pattern(n) }
+
+// leakRest adds what imports, rotations and keys that sign hand out, and the options of calls.
+func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) {
+	ctx, k := t.Context(), kmstest.New(t)
+	secrets["material of an owner"] = randomBytes(32)
+	id := kit.ExternalKey(t, k)
+	p, err := k.GetParametersForImport(ctx, id, &kms.ImportOptions{Algorithm: kms.WrapAESKeyWrap})
+	require.NoError(t, err)
+	wrapped, err := kms.WrapForImport(p, secrets["material of an owner"])
+	require.NoError(t, err)
+	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
+	err = kit.Err(k.ImportKeyMaterial(ctx, id, secrets["material of an owner"], p.Token, time.Time{}))
+	require.ErrorIs(t, err, kms.ErrMaterial)
+	_, errWrap := kms.WrapForImport(kms.ImportParameters{}, secrets["material of an owner"])
+	require.Error(t, errWrap)
+	values["ImportParameters"], values["errors of imports"] = nested(p), append(nested(err), nested(errWrap)...)
+	for _, spec := range []kms.Spec{kms.SpecECP256, kms.SpecMLDSA65} {
+		key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec})
+		if fips140.Enforced() && err != nil {
+			continue
+		}
+		require.NoError(t, err)
+		public, err := k.GetPublicKey(ctx, key.ID)
+		require.NoError(t, err)
+		signer, err := k.Signer(ctx, key.ID)
+		require.NoError(t, err)
+		values["PublicKey of "+string(spec)] = []any{public, &public, signer.Public()}
+	}
+	versions, err := k.KeyVersions(ctx, id)
+	require.NoError(t, err)
+	report, err := k.Rewrap(ctx, id, kit.Shelf{}.Items, kit.Shelf{}.Put, nil)
+	require.NoError(t, err)
+	values["KeyVersions"], values["RewrapReport"], values["Wrapped"] = nested(versions), nested(report), nested(kms.Wrapped{Ciphertext: wrapped})
+	receipt, err := k.DeletionReceipt(ctx, kit.PendingKey(t, k))
+	require.NoError(t, err)
+	require.NotEmpty(t, receipt.Reached)
+	values["DeletionReceipt"] = append(nested(receipt), nested(receipt.Reached[0])...)
+	values["more options"] = []any{
+		kms.DeletionLevel4,
+		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.RestoreOptions{}, kms.RewrapOptions{},
+		kms.Tombstone{KeyID: id}, kms.SkipReason(""), kms.MacHMACSHA256, kms.SignEd25519, kms.MLDSAPublicKey{},
+	}
+}
+
+// TestEveryTypeIsSwept: of each exported type of the root package the sweep prints a value, so
+// that a new type is swept, or it is said why not.
+func TestEveryTypeIsSwept(t *testing.T) {
+	_, values := leakCase(t)
+	swept, reached := map[string]bool{}, new(reach.Walker)
+	for _, vs := range values {
+		for _, v := range vs {
+			reached.Walk(v, func(v reflect.Value) { addType(v.Type(), swept) })
+		}
+	}
+	found := 0
+	for _, f := range librarySources(t) {
+		if f.folder != "." {
+			continue
+		}
+		for _, decl := range f.Decls {
+			types, ok := decl.(*ast.GenDecl)
+			if !ok {
+				continue
+			}
+			for _, spec := range types.Specs {
+				s, ok := spec.(*ast.TypeSpec)
+				if !ok || !s.Name.IsExported() || s.Assign.IsValid() { // an alias is another package's
+					continue
+				}
+				found++
+				if !swept["kms."+s.Name.Name] {
+					t.Errorf("%s: no value of %s is swept: add one to leakRest", f.path, s.Name.Name)
+				}
+			}
+		}
+	}
+	require.Greater(t, found, 40)
+}
+
+// addType adds a type, and those of what could be in a value of it.
+func addType(t reflect.Type, types map[string]bool) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		addType(t.Elem(), types)
+	}
+	if t.PkgPath() == houseModule {
+		types[path.Base(t.PkgPath())+"."+t.Name()] = true
+	}
 }

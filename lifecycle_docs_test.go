@@ -1,14 +1,18 @@
 package kms_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestLifecycleDocs prints the table and the diagram of the state machine and compares
 // them with doc.go and docs/lifecycle.md; -update writes them there.
@@ -45,7 +49,7 @@ func cells() [][]string {
 			next, asItsFacts, allowed := kms.Next(op, s)
 			switch {
 			case !allowed:
-				row = append(row, conditionsOf(kms.Refusal(op, s))[0])
+				row = append(row, kit.Conditions(kms.Refusal(op, s))[0])
 			case asItsFacts:
 				row = append(row, "as its facts say")
 			case next == s:
@@ -57,7 +61,7 @@ func cells() [][]string {
 		_, asItself, allowed := kms.Next(op, kms.Unavailable)
 		switch {
 		case !allowed:
-			row = append(row, conditionsOf(kms.RefusalWhileExpired(op, kms.Enabled))[0])
+			row = append(row, kit.Conditions(kms.RefusalWhileExpired(op, kms.Enabled))[0])
 		case asItself && kms.IsReading(op):
 			row = append(row, "ok")
 		default:

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -56,7 +57,7 @@ func importAgain(t *testing.T, k *kmstest.KMS, id string, material []byte) error
 	require.NoError(t, err)
 	wrapped, err := kms.WrapForImport(p, material)
 	require.NoError(t, err)
-	return only(k.ImportKeyMaterial(t.Context(), id, wrapped, p.Token, time.Time{}))
+	return kit.Err(k.ImportKeyMaterial(t.Context(), id, wrapped, p.Token, time.Time{}))
 }
 
 // TestImportPrivateKeys: an imported private key is the owner's own: both sign alike, before
@@ -83,18 +84,18 @@ func TestImportPrivateKeys(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, k.Verify(ctx, id, alg, []byte("x"), theirs))
 
-			require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
 			require.ErrorIs(t, k.Verify(ctx, id, alg, []byte("x"), theirs), kms.ErrPendingImport)
-			require.ErrorIs(t, only(k.GetPublicKey(ctx, id)), kms.ErrPendingImport)
-			require.Equal(t, []string{"ErrMaterial"}, conditionsOf(importAgain(t, k, id, marshalPKCS8(t, another(t, private)))))
+			require.ErrorIs(t, kit.Err(k.GetPublicKey(ctx, id)), kms.ErrPendingImport)
+			require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(importAgain(t, k, id, marshalPKCS8(t, another(t, private)))))
 			require.NoError(t, importAgain(t, k, id, withAttributes(t, der)), "another encoding")
 			require.NoError(t, k.Verify(ctx, id, alg, []byte("x"), theirs))
-			require.ErrorIs(t, only(k.RotateKey(ctx, id)), kms.ErrUnsupported)
+			require.ErrorIs(t, kit.Err(k.RotateKey(ctx, id)), kms.ErrUnsupported)
 
 			for other := range ownKeys() {
 				if other != spec {
 					_, err := importInto(t, k, other, "", der)
-					require.Equal(t, []string{"ErrMaterial"}, conditionsOf(err), "as %s", other)
+					require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(err), "as %s", other)
 				}
 			}
 		})
@@ -161,7 +162,7 @@ func TestImportMacKeys(t *testing.T) {
 		alg := map[kms.Spec]kms.MacAlgorithm{kms.SpecHMAC256: kms.MacHMACSHA256, kms.SpecHMAC384: kms.MacHMACSHA384, kms.SpecHMAC512: kms.MacHMACSHA512}[spec]
 		for _, bad := range []int{1, n - 1, n + 1, 2 * n} {
 			_, err := importInto(t, k, spec, "", bytes.Repeat([]byte{1}, bad))
-			require.Equal(t, []string{"ErrMaterial"}, conditionsOf(err))
+			require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(err))
 		}
 		var macs [2][]byte
 		for i := range macs {
@@ -169,7 +170,7 @@ func TestImportMacKeys(t *testing.T) {
 			require.NoError(t, err)
 			macs[i], err = k.GenerateMac(ctx, id, alg, []byte("x"))
 			require.NoError(t, err)
-			require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
 			require.NoError(t, importAgain(t, k, id, bytes.Repeat([]byte{1}, n)))
 			require.NoError(t, k.VerifyMac(ctx, id, alg, []byte("x"), macs[i]), "the same again restores")
 		}
@@ -189,7 +190,7 @@ func TestBadPrivateKeys(t *testing.T) {
 	}
 	k := kmstest.New(t)
 	_, err := importInto(t, k, kms.SpecRSA2048, "", badPrivateKeys(t)["RSA, partial"])
-	require.Equal(t, []string{"ErrMaterial"}, conditionsOf(err))
+	require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(err))
 	for spec, private := range ownKeys() {
 		require.True(t, kms.ReadMaterial(spec, marshalPKCS8(t, private)))
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -14,13 +15,13 @@ import (
 // receiptOf is a receipt, and that Explain and a second Manager agree with it.
 func receiptOf(t *testing.T, k *kmstest.KMS, id string, root kms.Root) kms.DeletionReceipt {
 	t.Helper()
-	stored := everything(t, k)
+	stored := kit.StoredItems(t, k)
 	d, err := k.DeletionReceipt(t.Context(), id)
 	require.NoError(t, err)
 	again, err := k.Another(t, func(c *kms.Config) { c.Root = root }).DeletionReceipt(t.Context(), id)
 	require.NoError(t, err)
 	require.Equal(t, d, again)
-	require.Equal(t, stored, everything(t, k), "it wrote")
+	require.Equal(t, stored, kit.StoredItems(t, k), "it wrote")
 	x, err := k.Explain(t.Context(), kms.OpDeletionReceipt, id)
 	require.NoError(t, err)
 	require.True(t, x.Allowed)
@@ -40,104 +41,103 @@ func receiptOf(t *testing.T, k *kmstest.KMS, id string, root kms.Root) kms.Delet
 // TestDeletionReceipt goes through the life and the deletion of a key: each level with its time,
 // what is missing for the next, and level 4 with its condition.
 func TestDeletionReceipt(t *testing.T) {
-	if onStores(t, TestDeletionReceipt) {
-		return
-	}
-	for _, instance := range shreddable {
-		t.Run(instance, func(t *testing.T) {
-			ctx := t.Context()
-			k := newKMS(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
-			if instance != kms.DefaultInstance {
-				require.NoError(t, only(k.CreateInstance(ctx, &kms.InstanceOptions{ID: instance})))
-			}
-			id, root := keyIn(t, k, instance), k.Root
-			is := func(level kms.DeletionLevel, missing string) kms.DeletionReceipt {
-				t.Helper()
-				d := receiptOf(t, k, id, root)
-				require.Equal(t, level, d.Level)
-				require.Equal(t, instance, d.Instance)
-				require.Contains(t, d.Missing, missing)
-				return d
-			}
-			is(kms.NotDeleted, "Enabled")
-			require.NoError(t, only(k.DisableKey(ctx, id)))
-			is(kms.NotDeleted, "Disabled")
-			require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
-			is(kms.DeletionLevel0, "2026-01-08")
-			k.Clock.AdvanceDays(7)
-			due := k.Clock.Now()
-			require.Equal(t, due, is(kms.DeletionLevel1, "not purged").Reached[1].Since)
-			maintain(t, k)
-			is(kms.DeletionLevel1, "not purged")
-			k.Clock.AdvanceDays(1)
-			purged := k.Clock.Now()
-			require.Equal(t, []string{id}, maintain(t, k).Purged)
-			d := is(kms.DeletionLevel3, "the instance key under which")
-			require.Equal(t, []time.Time{{}, due, purged, purged}, []time.Time{d.Reached[0].Since, d.Reached[1].Since, d.Reached[2].Since, d.Reached[3].Since})
+	kit.EachStore(t, func(t *testing.T) {
+		for _, instance := range shreddable {
+			t.Run(instance, func(t *testing.T) {
+				ctx := t.Context()
+				k := kit.New(t, func(c *kms.Config) { c.PurgeDelay = 24 * time.Hour })
+				if instance != kms.DefaultInstance {
+					require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: instance})))
+				}
+				id, root := kit.KeyIn(t, k, instance), k.Root
+				is := func(level kms.DeletionLevel, missing string) kms.DeletionReceipt {
+					t.Helper()
+					d := receiptOf(t, k, id, root)
+					require.Equal(t, level, d.Level)
+					require.Equal(t, instance, d.Instance)
+					require.Contains(t, d.Missing, missing)
+					return d
+				}
+				is(kms.NotDeleted, "Enabled")
+				require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+				is(kms.NotDeleted, "Disabled")
+				require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
+				is(kms.DeletionLevel0, "2026-01-08")
+				k.Clock.AdvanceDays(7)
+				due := k.Clock.Now()
+				require.Equal(t, due, is(kms.DeletionLevel1, "not purged").Reached[1].Since)
+				kit.Maintain(t, k)
+				is(kms.DeletionLevel1, "not purged")
+				k.Clock.AdvanceDays(1)
+				purged := k.Clock.Now()
+				require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
+				d := is(kms.DeletionLevel3, "the instance key under which")
+				require.Equal(t, []time.Time{{}, due, purged, purged}, []time.Time{d.Reached[0].Since, d.Reached[1].Since, d.Reached[2].Since, d.Reached[3].Since})
 
-			// Rotated too early: the present root has sealed the old instance key.
-			root = newRoot(t, 2)
-			require.NoError(t, k.RotateRoot(ctx, root))
-			require.Contains(t, is(kms.DeletionLevel3, "the instance key under which").Do, "Shred")
-			dieAt(k, 2, false)
-			require.Error(t, only(k.Shred(ctx, instance)))
-			k.Store.OnPut(nil)
-			is(kms.DeletionLevel3, "not finished")
-			root = newRoot(t, 3)
-			require.NoError(t, k.RotateRoot(ctx, root), "in the midst of it: it has sealed both")
-			is(kms.DeletionLevel3, "not finished")
-			k.Clock.AdvanceDays(1)
-			require.NoError(t, only(k.Shred(ctx, instance)))
-			require.Contains(t, is(kms.DeletionLevel3, "the present root opens").Do, "RotateRoot")
-			require.NoError(t, k.RotateRoot(ctx, root), "with the same root")
-			is(kms.DeletionLevel3, "the present root opens")
-			k.Clock.AdvanceDays(1)
-			rotated := k.Clock.Now()
-			root = newRoot(t, 4)
-			require.NoError(t, k.RotateRoot(ctx, root))
-			d = is(kms.DeletionLevel4, "")
-			require.Equal(t, rotated, d.Reached[4].Since)
-			require.Contains(t, d.Reached[4].If, "if every root that was in use before RotateRoot at "+rotated.Format(time.RFC3339)+" was destroyed")
-			in, err := k.DescribeInstance(ctx, instance)
-			require.NoError(t, err)
-			require.False(t, in.KeyedAt.Before(purged))
-			require.Equal(t, rotated, in.RootedAt)
-			require.Contains(t, d.Reached[4].If, "every backup from before "+in.KeyedAt.Format(time.RFC3339))
+				// Rotated too early: the present root has sealed the old instance key.
+				root = kit.Root(t, 2)
+				require.NoError(t, k.RotateRoot(ctx, root))
+				require.Contains(t, is(kms.DeletionLevel3, "the instance key under which").Do, "Shred")
+				dieAt(k, 2, false)
+				require.Error(t, kit.Err(k.Shred(ctx, instance)))
+				k.Store.OnPut(nil)
+				is(kms.DeletionLevel3, "not finished")
+				root = kit.Root(t, 3)
+				require.NoError(t, k.RotateRoot(ctx, root), "in the midst of it: it has sealed both")
+				is(kms.DeletionLevel3, "not finished")
+				k.Clock.AdvanceDays(1)
+				require.NoError(t, kit.Err(k.Shred(ctx, instance)))
+				require.Contains(t, is(kms.DeletionLevel3, "the present root opens").Do, "RotateRoot")
+				require.NoError(t, k.RotateRoot(ctx, root), "with the same root")
+				is(kms.DeletionLevel3, "the present root opens")
+				k.Clock.AdvanceDays(1)
+				rotated := k.Clock.Now()
+				root = kit.Root(t, 4)
+				require.NoError(t, k.RotateRoot(ctx, root))
+				d = is(kms.DeletionLevel4, "")
+				require.Equal(t, rotated, d.Reached[4].Since)
+				require.Contains(t, d.Reached[4].If, "if every root that was in use before RotateRoot at "+rotated.Format(time.RFC3339)+" was destroyed")
+				in, err := k.DescribeInstance(ctx, instance)
+				require.NoError(t, err)
+				require.False(t, in.KeyedAt.Before(purged))
+				require.Equal(t, rotated, in.RootedAt)
+				require.Contains(t, d.Reached[4].If, "every backup from before "+in.KeyedAt.Format(time.RFC3339))
 
-			// A key that is deleted later is not helped by what came before.
-			late := keyIn(t, k, instance)
-			require.NoError(t, only(k.DisableKey(ctx, late)))
-			require.NoError(t, only(k.ScheduleKeyDeletion(ctx, late, 7)))
-			k.Clock.AdvanceDays(7)
-			maintain(t, k)
-			k.Clock.AdvanceDays(1)
-			maintain(t, k)
-			require.Equal(t, kms.DeletionLevel3, receiptOf(t, k, late, root).Level)
-			require.Equal(t, kms.DeletionLevel4, receiptOf(t, k, id, root).Level)
-			if instance == kms.DefaultInstance {
-				return
-			}
-			// What a backup brings back may have the first instance key again.
-			backup := backupOf(t, k.Manager, instance, root)
-			require.NoError(t, only(k.ReleaseInstance(ctx, instance, nil)))
-			require.ErrorIs(t, only(k.DeletionReceipt(ctx, id)), kms.ErrNotFound)
-			x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
-			require.NoError(t, err)
-			require.False(t, x.Allowed)
-			restore(t, k.Manager, backup, root, nil)
-			require.Equal(t, kms.DeletionLevel3, receiptOf(t, k, id, root).Level)
-			root = newRoot(t, 5)
-			require.NoError(t, k.RotateRoot(ctx, root))
-			require.Equal(t, kms.DeletionLevel3, receiptOf(t, k, id, root).Level)
-		})
-	}
+				// A key that is deleted later is not helped by what came before.
+				late := kit.KeyIn(t, k, instance)
+				require.NoError(t, kit.Err(k.DisableKey(ctx, late)))
+				require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, late, 7)))
+				k.Clock.AdvanceDays(7)
+				kit.Maintain(t, k)
+				k.Clock.AdvanceDays(1)
+				kit.Maintain(t, k)
+				require.Equal(t, kms.DeletionLevel3, receiptOf(t, k, late, root).Level)
+				require.Equal(t, kms.DeletionLevel4, receiptOf(t, k, id, root).Level)
+				if instance == kms.DefaultInstance {
+					return
+				}
+				// What a backup brings back may have the first instance key again.
+				backup := kit.Backup(t, k.Manager, instance, root)
+				require.NoError(t, kit.Err(k.ReleaseInstance(ctx, instance, nil)))
+				require.ErrorIs(t, kit.Err(k.DeletionReceipt(ctx, id)), kms.ErrNotFound)
+				x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
+				require.NoError(t, err)
+				require.False(t, x.Allowed)
+				kit.Restore(t, k.Manager, backup, root, nil)
+				require.Equal(t, kms.DeletionLevel3, receiptOf(t, k, id, root).Level)
+				root = kit.Root(t, 5)
+				require.NoError(t, k.RotateRoot(ctx, root))
+				require.Equal(t, kms.DeletionLevel3, receiptOf(t, k, id, root).Level)
+			})
+		}
+	})
 }
 
 // TestDeletionReceiptHardware: what the hardware destroyed is on no old media.
 func TestDeletionReceiptHardware(t *testing.T) {
-	k := kmstest.New(t, inHardware)
-	id := hardwareKey(t, k)
-	purge(t, k, id)
+	k := kmstest.New(t, kit.InHardware)
+	id := kit.HardwareKey(t, k)
+	kit.Purge(t, k, id)
 	d := receiptOf(t, k, id, k.Root)
 	require.Equal(t, kms.DeletionLevel4, d.Level)
 	require.Contains(t, d.Reached[4].If, "hardware")

@@ -3,11 +3,15 @@ package kms_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -24,48 +28,48 @@ type refusalCase struct {
 // its type.
 var refusals = []refusalCase{
 	{"unknown key", kms.ErrNotFound, "Forbidden.KeyNotFound", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
+		return kit.Err(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
 	}, nil},
 	{"unknown alias", kms.ErrNotFound, "Forbidden.AliasNotFound", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.DescribeKey(t.Context(), "alias/nobody"))
+		return kit.Err(k.DescribeKey(t.Context(), "alias/nobody"))
 	}, nil},
 	{"deleted key", kms.ErrNotFound, "Forbidden.KeyNotFound", func(t *testing.T, k *kmstest.KMS) error {
-		id := pendingKey(t, k)
+		id := kit.PendingKey(t, k)
 		k.Clock.AdvanceDays(7)
-		return only(k.CancelKeyDeletion(t.Context(), id))
+		return kit.Err(k.CancelKeyDeletion(t.Context(), id))
 	}, nil},
 	{"use of a disabled key", kms.ErrDisabled, "Rejected.Disabled", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.Encrypt(t.Context(), disabledKey(t, k), nil, nil))
+		return kit.Err(k.Encrypt(t.Context(), kit.DisabledKey(t, k), nil, nil))
 	}, is[*kms.StateError]},
 	{"use of a key without material", kms.ErrPendingImport, "Rejected.PendingImport", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
 		require.NoError(t, kms.StripMaterial(t.Context(), k.Manager, id))
-		return only(k.Encrypt(t.Context(), id, nil, nil))
+		return kit.Err(k.Encrypt(t.Context(), id, nil, nil))
 	}, is[*kms.StateError]},
 	{"use of a key pending deletion", kms.ErrPendingDeletion, "Rejected.PendingDeletion", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.Encrypt(t.Context(), pendingKey(t, k), nil, nil))
+		return kit.Err(k.Encrypt(t.Context(), kit.PendingKey(t, k), nil, nil))
 	}, is[*kms.PendingDeletionError]},
 	{"enabling a key pending deletion", kms.ErrState, "Rejected.StateModifiedFailed", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.EnableKey(t.Context(), pendingKey(t, k)))
+		return kit.Err(k.EnableKey(t.Context(), kit.PendingKey(t, k)))
 	}, is[*kms.StateError]},
 	{"cancelling nothing", kms.ErrState, "Rejected.StateModifiedFailed", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.CancelKeyDeletion(t.Context(), disabledKey(t, k)))
+		return kit.Err(k.CancelKeyDeletion(t.Context(), kit.DisabledKey(t, k)))
 	}, is[*kms.StateError]},
 	{"scheduling a protected key", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
-		id := disabledKey(t, k)
-		require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "the audit needs it")))
-		return only(k.ScheduleKeyDeletion(t.Context(), id, 7))
+		id := kit.DisabledKey(t, k)
+		require.NoError(t, kit.Err(k.SetDeletionProtection(t.Context(), id, true, "the audit needs it")))
+		return kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7))
 	}, is[*kms.ProtectedError]},
 	{"scheduling a key in use", kms.ErrInUse, "Rejected.InUse", func(t *testing.T, k *kmstest.KMS) error {
-		id := disabledKey(t, k)
-		require.NoError(t, only(k.AddDependent(t.Context(), id, kms.Dependent{Name: "table invoices"})))
-		return only(k.ScheduleKeyDeletion(t.Context(), id, 7))
+		id := kit.DisabledKey(t, k)
+		require.NoError(t, kit.Err(k.AddDependent(t.Context(), id, kms.Dependent{Name: "table invoices"})))
+		return kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7))
 	}, is[*kms.InUseError]},
 	{"all blockers at once", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
-		require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "the audit needs it")))
-		require.NoError(t, only(k.AddDependent(t.Context(), id, kms.Dependent{Name: "table invoices"})))
-		err := only(k.ScheduleKeyDeletion(t.Context(), id, 7))
+		require.NoError(t, kit.Err(k.SetDeletionProtection(t.Context(), id, true, "the audit needs it")))
+		require.NoError(t, kit.Err(k.AddDependent(t.Context(), id, kms.Dependent{Name: "table invoices"})))
+		err := kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7))
 		require.ErrorIs(t, err, kms.ErrInUse)
 		require.ErrorIs(t, err, kms.ErrState)
 		require.True(t, is[*kms.ProtectedError](err) && is[*kms.InUseError](err) && is[*kms.StateError](err))
@@ -73,46 +77,46 @@ var refusals = []refusalCase{
 	}, is[*kms.BlockedError]},
 	{"one version too many", kms.ErrLimit, "Rejected.LimitExceeded", func(t *testing.T, k *kmstest.KMS) error {
 		m := k.Another(t, func(c *kms.Config) { c.MaxKeyVersions = 1 })
-		return only(m.RotateKey(t.Context(), k.MustCreateKey(t).ID))
+		return kit.Err(m.RotateKey(t.Context(), k.MustCreateKey(t).ID))
 	}, nil},
 	{"other material", kms.ErrMaterial, "InvalidKeyMaterial", func(t *testing.T, k *kmstest.KMS) error {
-		id, _, token := importedKey(t, k, ownMaterial)
-		return only(k.ImportKeyMaterial(t.Context(), id, []byte("noise"), token, time.Time{}))
+		id, _, token := kit.ImportedKey(t, k, kit.Material())
+		return kit.Err(k.ImportKeyMaterial(t.Context(), id, []byte("noise"), token, time.Time{}))
 	}, nil},
 	{"another key's import token", kms.ErrImportToken, "InvalidImportToken", func(t *testing.T, k *kmstest.KMS) error {
-		_, wrapped, token := importedKey(t, k, ownMaterial)
-		return only(k.ImportKeyMaterial(t.Context(), externalKey(t, k), wrapped, token, time.Time{}))
+		_, wrapped, token := kit.ImportedKey(t, k, kit.Material())
+		return kit.Err(k.ImportKeyMaterial(t.Context(), kit.ExternalKey(t, k), wrapped, token, time.Time{}))
 	}, nil},
 	{"a window of 6 days", kms.ErrWindow, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.ScheduleKeyDeletion(t.Context(), disabledKey(t, k), 6))
+		return kit.Err(k.ScheduleKeyDeletion(t.Context(), kit.DisabledKey(t, k), 6))
 	}, nil},
 	{"a ciphertext cut short", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
 		c, err := k.Encrypt(t.Context(), k.MustCreateKey(t).ID, []byte("x"), nil)
 		require.NoError(t, err)
-		return only(k.Decrypt(t.Context(), c[:len(c)-1], nil))
+		return kit.Err(k.Decrypt(t.Context(), c[:len(c)-1], nil))
 	}, nil},
 	{"another encryption context", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
 		c, err := k.Encrypt(t.Context(), k.MustCreateKey(t).ID, []byte("x"), nil)
 		require.NoError(t, err)
-		return only(k.Decrypt(t.Context(), c, kms.EncryptionContext{"a": "b"}))
+		return kit.Err(k.Decrypt(t.Context(), c, kms.EncryptionContext{"a": "b"}))
 	}, nil},
 	{"no signature", kms.ErrSignature, "InvalidSignature", func(t *testing.T, k *kmstest.KMS) error {
-		return k.Verify(t.Context(), newKey(t, k, kms.SpecEd25519, ""), kms.SignEd25519, []byte("x"), nil)
+		return k.Verify(t.Context(), kit.Key(t, k, kms.SpecEd25519, ""), kms.SignEd25519, []byte("x"), nil)
 	}, nil},
 	{"no MAC", kms.ErrSignature, "InvalidSignature", func(t *testing.T, k *kmstest.KMS) error {
-		return k.VerifyMac(t.Context(), newKey(t, k, kms.SpecHMAC256, ""), kms.MacHMACSHA256, []byte("x"), make([]byte, 32))
+		return k.VerifyMac(t.Context(), kit.Key(t, k, kms.SpecHMAC256, ""), kms.MacHMACSHA256, []byte("x"), make([]byte, 32))
 	}, nil},
 	{"encrypting with a key that signs", kms.ErrUnsupported, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.Encrypt(t.Context(), newKey(t, k, kms.SpecEd25519, ""), nil, nil))
+		return kit.Err(k.Encrypt(t.Context(), kit.Key(t, k, kms.SpecEd25519, ""), nil, nil))
 	}, nil},
 	{"inspecting noise", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
-		return only(kms.Inspect([]byte("noise")))
+		return kit.Err(kms.Inspect([]byte("noise")))
 	}, nil},
 	{"too long a plaintext", kms.ErrInvalid, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.Encrypt(t.Context(), k.MustCreateKey(t).ID, make([]byte, 6145), nil))
+		return kit.Err(k.Encrypt(t.Context(), k.MustCreateKey(t).ID, make([]byte, 6145), nil))
 	}, nil},
 	{"a name that is none", kms.ErrInvalid, "InvalidParameter", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.DescribeKey(t.Context(), "invoices"))
+		return kit.Err(k.DescribeKey(t.Context(), "invoices"))
 	}, nil},
 	{"an alias taken", kms.ErrExists, "AliasAlreadyExists", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
@@ -120,72 +124,72 @@ var refusals = []refusalCase{
 		return k.CreateAlias(t.Context(), "alias/a", id)
 	}, nil},
 	{"a level that is not offered", kms.ErrUnsupported, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: kms.ProtectionHSM}))
+		return kit.Err(k.CreateKey(t.Context(), &kms.CreateKeyOptions{Protection: kms.ProtectionHSM}))
 	}, nil},
 	{"changing the key of a service", kms.ErrReadOnly, "Rejected.UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
 		key, err := k.Service("ecs").Key(t.Context())
 		require.NoError(t, err)
-		return only(k.DisableKey(t.Context(), key.ID))
+		return kit.Err(k.DisableKey(t.Context(), key.ID))
 	}, is[*kms.ReadOnlyError]},
 	{"a brown-out", kms.ErrBrownout, "Rejected.Brownout", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
-		require.NoError(t, only(k.SetBrownout(t.Context(), id, 1, k.Clock.Now().Add(1))))
-		return only(k.Encrypt(t.Context(), id, nil, nil))
+		require.NoError(t, kit.Err(k.SetBrownout(t.Context(), id, 1, k.Clock.Now().Add(1))))
+		return kit.Err(k.Encrypt(t.Context(), id, nil, nil))
 	}, is[*kms.BrownoutError]},
 	{"a key whose instance has expired", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
-		id := tenant(t, k, "tenant-7", 1)
+		id := kit.Tenant(t, k, "tenant-7", 1)
 		k.Clock.AdvanceDays(1)
-		return only(k.Encrypt(t.Context(), id, nil, nil))
+		return kit.Err(k.Encrypt(t.Context(), id, nil, nil))
 	}, is[*kms.UnavailableError]},
 	{"no such instance", kms.ErrNotFound, "Forbidden.DKMSInstanceNotFound", func(t *testing.T, k *kmstest.KMS) error {
-		return only(k.DescribeInstance(t.Context(), "nobody"))
+		return kit.Err(k.DescribeInstance(t.Context(), "nobody"))
 	}, nil},
 	{"a release without a backup", kms.ErrNoBackup, "Forbidden.NoBackup", func(t *testing.T, k *kmstest.KMS) error {
-		tenant(t, k, "tenant-7", 0)
-		return only(k.ReleaseInstance(t.Context(), "tenant-7", nil))
+		kit.Tenant(t, k, "tenant-7", 0)
+		return kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", nil))
 	}, nil},
 	{"an instance under protection", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
-		tenant(t, k, "tenant-7", 0)
-		require.NoError(t, only(k.SetInstanceDeletionProtection(t.Context(), "tenant-7", true, "why")))
-		return only(k.ReleaseInstance(t.Context(), "tenant-7", nil))
+		kit.Tenant(t, k, "tenant-7", 0)
+		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(t.Context(), "tenant-7", true, "why")))
+		return kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", nil))
 	}, is[*kms.ProtectedError]},
 	{"not authorized", kms.ErrDenied, "Forbidden.NoPermission", func(t *testing.T, k *kmstest.KMS) error {
 		why := errors.New("not you")
 		m := k.Another(t, func(c *kms.Config) { c.Authorize = func(context.Context, kms.Request) error { return why } })
-		err := only(m.CreateKey(t.Context(), nil))
+		err := kit.Err(m.CreateKey(t.Context(), nil))
 		require.ErrorIs(t, err, why)
 		return err
 	}, nil},
 	{"a store out of reach", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
 		down := errors.New("connection refused")
 		k.Store.OnGet(func(string) error { return down })
-		err := only(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
+		err := kit.Err(k.DescribeKey(t.Context(), "01890000-0000-7000-8000-000000000000"))
 		require.ErrorIs(t, err, down)
 		return err
 	}, is[*kms.UnavailableError]},
 	{"a write of which nobody knows", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
 		k.Store.OnPut(func(string) (bool, error) { return true, errors.New("connection reset") })
-		err := only(k.DisableKey(t.Context(), id))
+		err := kit.Err(k.DisableKey(t.Context(), id))
 		var u *kms.UnavailableError
 		require.True(t, errors.As(err, &u) && u.Unknown && u.KeyID == id)
 		return err
 	}, is[*kms.UnavailableError]},
 	{"a backup cut short", kms.ErrBackup, "InvalidBackup", func(t *testing.T, k *kmstest.KMS) error {
-		b := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
-		return only(k.Restore(t.Context(), bytes.NewReader(b[:len(b)-1]), k.Root, nil))
+		b := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
+		return kit.Err(k.Restore(t.Context(), bytes.NewReader(b[:len(b)-1]), k.Root, nil))
 	}, nil},
 	{"a backup for another", kms.ErrBackup, "InvalidBackup", func(t *testing.T, k *kmstest.KMS) error {
-		b := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
-		return only(kms.VerifyBackup(t.Context(), bytes.NewReader(b), newRoot(t, 2)))
+		b := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
+		return kit.Err(kms.VerifyBackup(t.Context(), bytes.NewReader(b), kit.Root(t, 2)))
 	}, nil},
 	{"a record that was edited", kms.ErrTampered, "InternalFailure.Tampered", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
-		edit(t, k, "key/"+id, func(value []byte) []byte { value[len(value)-1] ^= 1; return value })
-		return only(k.DescribeKey(t.Context(), id))
+		kit.EditItem(t, k, "key/"+id, func(value []byte) []byte { value[len(value)-1] ^= 1; return value })
+		return kit.Err(k.DescribeKey(t.Context(), id))
 	}, nil},
 	{"another root", kms.ErrRoot, "InternalFailure.Root", func(t *testing.T, k *kmstest.KMS) error {
-		return only(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Root = newRoot(t, 2) })))
+		return kit.Err(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Root = kit.Root(t, 2) })))
 	}, nil},
 }
 
@@ -194,25 +198,51 @@ func is[T error](err error) bool {
 	return errors.As(err, &target)
 }
 
-// disabledKey and pendingKey make a key and take it there.
-func disabledKey(t *testing.T, k *kmstest.KMS) string {
-	id := k.MustCreateKey(t).ID
-	require.NoError(t, only(k.DisableKey(t.Context(), id)))
-	return id
+// TestCreateKeyOptions: what no key can be is refused before anything is written.
+func TestCreateKeyOptions(t *testing.T) {
+	k := kmstest.New(t)
+	kit.Tenant(t, k, "acme", 0)
+	before := kit.StoredItems(t, k)
+	for name, row := range map[string]struct {
+		opts kms.CreateKeyOptions
+		want string
+	}{
+		"a spec that there is not":      {kms.CreateKeyOptions{Spec: "AES_512"}, "ErrUnsupported"},
+		"a usage that there is not":     {kms.CreateKeyOptions{Usage: "LOOK_AT"}, "ErrUnsupported"},
+		"an origin that there is not":   {kms.CreateKeyOptions{Origin: "Mars"}, "ErrUnsupported"},
+		"hardware that there is not":    {kms.CreateKeyOptions{Protection: kms.ProtectionHSM}, "ErrUnsupported"},
+		"hardware in software's place":  {kms.CreateKeyOptions{Instance: "acme", Protection: kms.ProtectionHSM}, "ErrUnsupported"},
+		"an instance that there is not": {kms.CreateKeyOptions{Instance: "nobody"}, "ErrNotFound"},
+		"an instance that cannot be":    {kms.CreateKeyOptions{Instance: "No Body"}, "ErrInvalid"},
+	} {
+		require.Equal(t, []string{row.want}, kit.Conditions(kit.Err(k.CreateKey(t.Context(), &row.opts))), name)
+	}
+	require.Equal(t, before, kit.StoredItems(t, k))
 }
 
-func pendingKey(t *testing.T, k *kmstest.KMS) string {
-	id := disabledKey(t, k)
-	key, err := k.ScheduleKeyDeletion(t.Context(), id, 7)
+// TestWrapTooMuch: material that does not fit into the wrapping is refused, and not a byte of it told.
+func TestWrapTooMuch(t *testing.T) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	require.Equal(t, k.Clock.Now().Add(7*24*time.Hour), key.DeletionDate)
-	return id
+	der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	require.NoError(t, err)
+	p := kms.ImportParameters{Algorithm: kms.WrapOAEP, PublicKey: der}
+	const most = 2048/8 - 2*32 - 2 // RFC 8017, section 7.1.1
+	for size, want := range map[int][]string{32: nil, most: nil, most + 1: {"ErrInvalid"}} {
+		wrapped, err := kms.WrapForImport(p, bytes.Repeat([]byte("s"), size))
+		require.Equal(t, want, kit.Conditions(err), size)
+		require.Equal(t, err != nil, wrapped == nil)
+		if err != nil {
+			require.NotContains(t, err.Error(), "ss")
+		}
+	}
 }
 
-// edit changes an item as one who can write to the store would.
-func edit(t *testing.T, k *kmstest.KMS, name string, change func([]byte) []byte) {
-	item, err := k.Store.Get(t.Context(), name)
-	require.NoError(t, err)
-	_, err = k.Store.Put(t.Context(), name, item.Version, change(item.Value))
-	require.NoError(t, err)
+// TestMLDSAPublicKeysCompare: a key equals itself and no other, of its kind or of another.
+func TestMLDSAPublicKeysCompare(t *testing.T) {
+	one, same, other := kms.MLDSAPublicKey("one"), kms.MLDSAPublicKey("one"), kms.MLDSAPublicKey("other")
+	require.True(t, one.Equal(same))
+	require.False(t, one.Equal(other))
+	require.False(t, one.Equal([]byte("one")))
+	require.False(t, one.Equal(nil))
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
-	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -35,13 +35,13 @@ func newHistory(t *testing.T, seed uint64) *history {
 		material: map[string][2][]byte{}, texts: map[string][][]byte{}}
 	if seed%4 != 0 {
 		h.instance = "acme"
-		require.NoError(t, only(h.k.CreateInstance(t.Context(), &kms.InstanceOptions{ID: h.instance})))
+		require.NoError(t, kit.Err(h.k.CreateInstance(t.Context(), &kms.InstanceOptions{ID: h.instance})))
 	}
 	for range 2 + h.rand.IntN(3) {
 		h.create()
 	}
 	if seed%100 == 0 { // an RSA key is made for each
-		id, wrapped, token := importedKeyIn(t, h.k, h.instance, ownMaterial)
+		id, wrapped, token := kit.ImportedKeyIn(t, h.k, h.instance, kit.Material())
 		h.keys, h.material[id] = append(h.keys, id), [2][]byte{wrapped, token}
 	}
 	return h
@@ -50,7 +50,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 // smallCache is for Managers of which there are thousands.
 func smallCache(c *kms.Config) { c.CacheKeys = 16 }
 
-func (h *history) create() { h.keys = append(h.keys, keyIn(h.t, h.k, h.instance)) }
+func (h *history) create() { h.keys = append(h.keys, kit.KeyIn(h.t, h.k, h.instance)) }
 
 // live does n random things. That some are refused is life.
 func (h *history) live(n int) {
@@ -87,7 +87,7 @@ func (h *history) live(n int) {
 		case 12:
 			k.Clock.AdvanceDays(1 + r.IntN(4))
 			if r.IntN(2) == 0 {
-				require.NoError(h.t, only(k.Maintain(ctx)))
+				require.NoError(h.t, kit.Err(k.Maintain(ctx)))
 			}
 		case 13:
 			h.reimport(ctx, id)
@@ -174,38 +174,38 @@ func TestRestoreHistories(t *testing.T) {
 	t.Parallel()
 	runs := campaign.Size(1000, 20_000)
 	var keys, deleted, opened int
-	recipient := newRoot(t, 7)
+	recipient := kit.Root(t, 7)
 	for seed := range uint64(runs) {
 		h := newHistory(t, seed)
 		h.live(h.rand.IntN(30))
-		older, olderStore := h.look(h.k.Manager), copyOf(t, h.k.Store)
+		older, olderStore := h.look(h.k.Manager), kit.CopyStore(t, h.k.Store)
 		h.live(h.rand.IntN(30))
-		backup := backupOf(t, h.k.Manager, h.instance, recipient)
+		backup := kit.Backup(t, h.k.Manager, h.instance, recipient)
 		then := h.look(h.k.Manager)
 		old, texts := slices.Clone(h.keys), maps.Clone(h.texts)
 		h.live(h.rand.IntN(30))
-		before, now, graves := h.look(h.k.Manager), h.k.Clock.Now(), tombstones(t, h.k.Manager)
+		before, now, graves := h.look(h.k.Manager), h.k.Clock.Now(), kit.Tombstones(t, h.k.Manager)
 
 		what := fmt.Sprintf("seed %d", seed)
 		m := h.k.Manager
 		switch kind := seed % 5; {
 		case kind == 0: // where it lives
-			restore(t, m, backup, recipient, nil)
+			kit.Restore(t, m, backup, recipient, nil)
 		case kind == 1: // after its release, if it can be
 			if h.instance != kms.DefaultInstance {
-				require.NoError(t, only(m.ReleaseInstance(t.Context(), h.instance, &kms.ReleaseOptions{Force: true})))
+				require.NoError(t, kit.Err(m.ReleaseInstance(t.Context(), h.instance, &kms.ReleaseOptions{Force: true})))
 			}
-			restore(t, m, backup, recipient, nil)
+			kit.Restore(t, m, backup, recipient, nil)
 		case kind == 2: // over an older copy of the store
 			m = h.k.Another(t, func(c *kms.Config) { c.Store = olderStore })
-			restore(t, m, backup, recipient, nil)
+			kit.Restore(t, m, backup, recipient, nil)
 			before = older
 		case kind == 3: // into a new one that is told of the tombstones
-			m = fresh(t, h.k, smallCache).Manager
-			restore(t, m, backup, recipient, &kms.RestoreOptions{Tombstones: graves})
+			m = kit.NewService(t, h.k, smallCache).Manager
+			kit.Restore(t, m, backup, recipient, &kms.RestoreOptions{Tombstones: graves})
 		default: // into a new one that is not
-			m = fresh(t, h.k, smallCache).Manager
-			report := restore(t, m, backup, recipient, nil)
+			m = kit.NewService(t, h.k, smallCache).Manager
+			report := kit.Restore(t, m, backup, recipient, nil)
 			require.Equal(t, report.Backup.At, report.UnknownSince)
 		}
 		after := h.look(m)
@@ -246,11 +246,4 @@ func TestRestoreHistories(t *testing.T) {
 	require.Positive(t, deleted)
 	require.Positive(t, opened)
 	t.Logf("%d histories with %d keys: %d were deleted and none is back; none is weaker; %d ciphertexts were opened", runs, keys, deleted, opened)
-}
-
-// copyOf is a copy of a store.
-func copyOf(t testing.TB, s keystore.Store) *keystore.Memory {
-	to := new(keystore.Memory)
-	require.NoError(t, copyItems(t.Context(), to, s))
-	return to
 }

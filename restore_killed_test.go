@@ -7,37 +7,18 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore/keystoretest"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
-
-// endOf is what a store came to, as callers see it: keys, tombstones, aliases, instances.
-func endOf(t *testing.T, m *kms.Manager) (end []any) {
-	for key, err := range m.Keys(t.Context(), nil) {
-		require.NoError(t, err)
-		end = append(end, key)
-	}
-	for _, tomb := range tombstones(t, m) {
-		end = append(end, tomb)
-	}
-	for alias, err := range m.Aliases(t.Context(), "") {
-		require.NoError(t, err)
-		end = append(end, alias)
-	}
-	for in, err := range m.Instances(t.Context()) {
-		require.NoError(t, err)
-		end = append(end, in)
-	}
-	return end
-}
 
 // TestRestoreKilled: a Restore whose k-th write fails, or whose answer is lost, is repeated, and
 // ends as one that nothing happened to: after a release, into a new store, and over keys that
 // lived on.
 func TestRestoreKilled(t *testing.T) {
 	ctx := t.Context()
-	recipient, lost := newRoot(t, 7), errors.New("connection reset")
+	recipient, lost := kit.Root(t, 7), errors.New("connection reset")
 	type scene struct {
 		k      *kmstest.KMS
 		h      *household
@@ -45,23 +26,23 @@ func TestRestoreKilled(t *testing.T) {
 	}
 	begin := func(t *testing.T) scene {
 		k := kmstest.New(t)
-		tenant(t, k, "acme", 0)
+		kit.Tenant(t, k, "acme", 0)
 		h := newHousehold(t, k, "acme")
-		return scene{k, h, backupOf(t, k.Manager, "acme", recipient)}
+		return scene{k, h, kit.Backup(t, k.Manager, "acme", recipient)}
 	}
 	for name, into := range map[string]func(*testing.T, scene) *kmstest.KMS{
 		"released": func(t *testing.T, s scene) *kmstest.KMS {
-			require.NoError(t, only(s.k.ReleaseInstance(ctx, "acme", nil)))
+			require.NoError(t, kit.Err(s.k.ReleaseInstance(ctx, "acme", nil)))
 			return s.k
 		},
-		"fresh": func(t *testing.T, s scene) *kmstest.KMS { return fresh(t, s.k) },
+		"fresh": func(t *testing.T, s scene) *kmstest.KMS { return kit.NewService(t, s.k) },
 		"merged": func(t *testing.T, s scene) *kmstest.KMS {
-			to := fresh(t, s.k)
-			restore(t, to.Manager, s.backup, recipient, nil)
-			require.NoError(t, only(s.k.DisableKey(ctx, s.h.sealed)))
-			require.NoError(t, only(s.k.RotateKey(ctx, s.h.turned)))
-			require.NoError(t, only(s.k.AddDependent(ctx, s.h.signer, kms.Dependent{Name: "d"})))
-			keyIn(t, s.k, "acme")
+			to := kit.NewService(t, s.k)
+			kit.Restore(t, to.Manager, s.backup, recipient, nil)
+			require.NoError(t, kit.Err(s.k.DisableKey(ctx, s.h.sealed)))
+			require.NoError(t, kit.Err(s.k.RotateKey(ctx, s.h.turned)))
+			require.NoError(t, kit.Err(s.k.AddDependent(ctx, s.h.signer, kms.Dependent{Name: "d"})))
+			kit.KeyIn(t, s.k, "acme")
 			return to
 		},
 	} {
@@ -70,18 +51,18 @@ func TestRestoreKilled(t *testing.T) {
 			s := begin(t)
 			first := into(t, s)
 			if name == "merged" {
-				s.backup = backupOf(t, s.k.Manager, "acme", recipient)
+				s.backup = kit.Backup(t, s.k.Manager, "acme", recipient)
 			}
-			before := copyOf(t, first.Store)
+			before := kit.CopyStore(t, first.Store)
 			var puts atomic.Int32
 			first.Store.OnPut(func(string) (bool, error) { puts.Add(1); return true, nil })
-			restore(t, first.Manager, s.backup, recipient, nil)
+			kit.Restore(t, first.Manager, s.backup, recipient, nil)
 			first.Store.OnPut(nil)
-			end, n := endOf(t, first.Another(t)), puts.Load()
+			end, n := kit.Outcome(t, first.Another(t)), puts.Load()
 			require.Positive(t, n)
 			for failing := range n {
 				for _, applied := range []bool{false, true} {
-					store := keystoretest.NewFlaky(copyOf(t, before))
+					store := keystoretest.NewFlaky(kit.CopyStore(t, before))
 					open := func() *kms.Manager {
 						return first.Another(t, func(c *kms.Config) { c.Store = store })
 					}
@@ -98,9 +79,9 @@ func TestRestoreKilled(t *testing.T) {
 					require.ErrorIs(t, err, lost)
 					require.ErrorIs(t, err, kms.ErrUnavailable)
 					store.OnPut(nil)
-					restore(t, m, s.backup, recipient, nil)
+					kit.Restore(t, m, s.backup, recipient, nil)
 					for _, m := range []*kms.Manager{m, open()} {
-						require.Equal(t, end, endOf(t, m), "write %d of %d, applied: %v", failing+1, n, applied)
+						require.Equal(t, end, kit.Outcome(t, m), "write %d of %d, applied: %v", failing+1, n, applied)
 					}
 				}
 			}

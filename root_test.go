@@ -1,40 +1,32 @@
 package kms_test
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
 )
 
-func newRoot(t *testing.T, n byte) kms.Root {
-	key := bytes.Repeat([]byte{n}, 32)
-	key[0] ^= 0xff
-	root, err := software.NewRoot(key)
-	require.NoError(t, err)
-	return root
-}
-
 // TestRotateRoot: afterwards the new root opens the store and everything in it, the old one
 // nothing, and Managers that were open go on.
 func TestRotateRoot(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	next := newRoot(t, 2)
+	next := kit.Root(t, 2)
 	running := k.Another(t)
 	id := k.MustCreateKey(t).ID
 	c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 	require.NoError(t, err)
 
 	require.NoError(t, k.RotateRoot(ctx, next))
-	require.ErrorIs(t, only(kms.Open(ctx, k.ConfigWith())), kms.ErrRoot)
+	require.ErrorIs(t, kit.Err(kms.Open(ctx, k.ConfigWith())), kms.ErrRoot)
 	anew := k.Another(t, func(c *kms.Config) { c.Root = next })
 	for _, m := range []*kms.Manager{k.Manager, running, anew} {
 		plain, err := m.Decrypt(ctx, c, nil)
@@ -43,9 +35,9 @@ func TestRotateRoot(t *testing.T) {
 	}
 	require.NoError(t, k.RotateRoot(ctx, next), "repeated")
 	require.NoError(t, running.RotateRoot(ctx, next), "repeated by one that knows the old root only")
-	third := newRoot(t, 3)
+	third := kit.Root(t, 3)
 	require.NoError(t, anew.RotateRoot(ctx, third))
-	require.NoError(t, only(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = third }))))
+	require.NoError(t, kit.Err(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = third }))))
 	require.ErrorIs(t, running.RotateRoot(ctx, next), kms.ErrRoot, "neither root opens it")
 	require.ErrorIs(t, k.RotateRoot(ctx, nil), kms.ErrInvalid)
 }
@@ -56,7 +48,7 @@ func TestRotateRootKilled(t *testing.T) {
 	for _, applied := range []bool{false, true} {
 		ctx := t.Context()
 		k := kmstest.New(t)
-		next := newRoot(t, 2)
+		next := kit.Root(t, 2)
 		id := k.MustCreateKey(t).ID
 		c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 		require.NoError(t, err)
@@ -105,22 +97,22 @@ func TestBadRoot(t *testing.T) {
 	ctx := t.Context()
 	outage := errors.New("the vault is sealed")
 	for name, bad := range map[string]badRoot{
-		"cannot encrypt": {Root: newRoot(t, 2), encrypt: outage},
-		"cannot decrypt": {Root: newRoot(t, 2), decrypt: outage},
-		"gives too few":  {Root: newRoot(t, 2), wrong: true},
+		"cannot encrypt": {Root: kit.Root(t, 2), encrypt: outage},
+		"cannot decrypt": {Root: kit.Root(t, 2), decrypt: outage},
+		"gives too few":  {Root: kit.Root(t, 2), wrong: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := kmstest.New(t)
 			k.MustCreateKey(t)
-			before := value(t, k, "instance/default")
+			before := kit.StoredValue(t, k, "instance/default")
 			require.ErrorIs(t, k.RotateRoot(ctx, bad), kms.ErrRoot)
-			require.Equal(t, before, value(t, k, "instance/default"))
-			require.NoError(t, only(kms.Open(ctx, k.ConfigWith())))
+			require.Equal(t, before, kit.StoredValue(t, k, "instance/default"))
+			require.NoError(t, kit.Err(kms.Open(ctx, k.ConfigWith())))
 
 			fresh := new(keystore.Memory)
 			_, err := kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root, c.Store = bad, fresh }))
 			require.ErrorIs(t, err, kms.ErrRoot)
-			require.ErrorIs(t, only(fresh.Get(ctx, "instance/default")), keystore.ErrNotFound)
+			require.ErrorIs(t, kit.Err(fresh.Get(ctx, "instance/default")), keystore.ErrNotFound)
 		})
 	}
 }
@@ -143,7 +135,7 @@ func TestOpenConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := kmstest.New(t)
-			require.ErrorIs(t, only(kms.Open(t.Context(), k.ConfigWith(change))), kms.ErrInvalid)
+			require.ErrorIs(t, kit.Err(kms.Open(t.Context(), k.ConfigWith(change))), kms.ErrInvalid)
 		})
 	}
 }
@@ -155,9 +147,9 @@ func TestNilRoot(t *testing.T) {
 	for name, none := range map[string]kms.Root{"nil": nil, "a nil pointer": (*software.Root)(nil)} {
 		for what, err := range map[string]error{
 			"RotateRoot":     k.RotateRoot(ctx, none),
-			"BackupInstance": only(k.BackupInstance(ctx, kms.DefaultInstance, io.Discard, none, nil)),
-			"VerifyBackup":   only(kms.VerifyBackup(ctx, strings.NewReader("a backup"), none)),
-			"Restore":        only(k.Restore(ctx, strings.NewReader("a backup"), none, nil)),
+			"BackupInstance": kit.Err(k.BackupInstance(ctx, kms.DefaultInstance, io.Discard, none, nil)),
+			"VerifyBackup":   kit.Err(kms.VerifyBackup(ctx, strings.NewReader("a backup"), none)),
+			"Restore":        kit.Err(k.Restore(ctx, strings.NewReader("a backup"), none, nil)),
 		} {
 			require.ErrorIs(t, err, kms.ErrInvalid, "%s, %s", what, name)
 		}
@@ -183,6 +175,6 @@ func TestOpenTogether(t *testing.T) {
 	require.NoError(t, err)
 	for range cap(managers) - 1 {
 		m := <-managers
-		require.NoError(t, only(m.Decrypt(t.Context(), c, nil)))
+		require.NoError(t, kit.Err(m.Decrypt(t.Context(), c, nil)))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -13,30 +14,30 @@ import (
 // ErrTampered to all who need that, and to them alone.
 func TestSealsThatDoNotOpen(t *testing.T) {
 	ctx := t.Context()
-	old := oldKeyring(t, "invoices", 1)
-	k := kmstest.New(t, withSources(old.source))
-	require.NoError(t, only(k.MigrateLegacyKey(ctx, old.id, "")))
-	fresh, err := k.Encrypt(ctx, old.id, nil, nil)
+	old := kit.OldKeyring(t, "invoices", 1)
+	k := kmstest.New(t, kit.WithSources(old.Source))
+	require.NoError(t, kit.Err(k.MigrateLegacyKey(ctx, old.ID, "")))
+	fresh, err := k.Encrypt(ctx, old.ID, nil, nil)
 	require.NoError(t, err)
-	imported, wrapped, token := importedKeyIn(t, k, kms.DefaultInstance, ownMaterial)
-	backup := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
-	require.NoError(t, only(kms.VerifyBackup(ctx, bytes.NewReader(backup), k.Root)))
-	for _, id := range []string{old.id, imported} {
+	imported, wrapped, token := kit.ImportedKeyIn(t, k, kms.DefaultInstance, kit.Material())
+	backup := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
+	require.NoError(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(backup), k.Root)))
+	for _, id := range []string{old.ID, imported} {
 		require.NoError(t, kms.BreakSeals(ctx, k.Manager, id))
 	}
-	before := everything(t, k)
+	before := kit.StoredItems(t, k)
 	for name, err := range map[string]error{
-		"Decrypt":           only(k.Decrypt(ctx, fresh, nil)),
-		"Decrypt old":       only(k.Decrypt(ctx, old.ciphertexts[0], old.ec)),
-		"Encrypt":           only(k.Encrypt(ctx, imported, nil, nil)),
-		"ImportKeyMaterial": only(k.ImportKeyMaterial(ctx, imported, wrapped, token, k.Clock.Now().AddDate(0, 0, 1))),
+		"Decrypt":           kit.Err(k.Decrypt(ctx, fresh, nil)),
+		"Decrypt old":       kit.Err(k.Decrypt(ctx, old.Ciphertexts[0], old.EC)),
+		"Encrypt":           kit.Err(k.Encrypt(ctx, imported, nil, nil)),
+		"ImportKeyMaterial": kit.Err(k.ImportKeyMaterial(ctx, imported, wrapped, token, k.Clock.Now().AddDate(0, 0, 1))),
 	} {
-		require.Equal(t, []string{"ErrTampered"}, conditionsOf(err), "%s: %v", name, err)
+		require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err), "%s: %v", name, err)
 	}
-	require.Equal(t, before, everything(t, k))
-	require.NoError(t, only(k.DescribeKey(ctx, old.id)))
-	unsound := backupOf(t, k.Manager, kms.DefaultInstance, k.Root)
-	require.ErrorIs(t, only(kms.VerifyBackup(ctx, bytes.NewReader(unsound), k.Root)), kms.ErrBackup)
+	require.Equal(t, before, kit.StoredItems(t, k))
+	require.NoError(t, kit.Err(k.DescribeKey(ctx, old.ID)))
+	unsound := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
+	require.ErrorIs(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(unsound), k.Root)), kms.ErrBackup)
 }
 
 // TestPurgeOfWhatDoesNotOpen: a key whose material does not open, and so cannot be given to the
@@ -44,18 +45,18 @@ func TestSealsThatDoNotOpen(t *testing.T) {
 func TestPurgeOfWhatDoesNotOpen(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	broken, sound := disabledKey(t, k), disabledKey(t, k)
+	broken, sound := kit.DisabledKey(t, k), kit.DisabledKey(t, k)
 	require.NoError(t, kms.BreakSeals(ctx, k.Manager, broken))
 	for _, id := range []string{broken, sound} {
-		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	}
 	k.Clock.AdvanceDays(7)
 	for pass, purged := range [][]string{{sound}, nil, nil} {
 		report, err := k.Maintain(ctx)
-		require.Equal(t, []string{"ErrTampered"}, conditionsOf(err), "pass %d", pass)
+		require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err), "pass %d", pass)
 		require.Equal(t, []string{broken}, report.Waiting)
 		require.Equal(t, purged, report.Purged)
-		require.Equal(t, kms.Deleted, stateOf(t, k.Manager, broken))
+		require.Equal(t, kms.Deleted, kit.StateOf(t, k.Manager, broken))
 	}
 }
 
@@ -64,16 +65,16 @@ func TestPurgeOfWhatDoesNotOpen(t *testing.T) {
 func TestShredOfWhatDoesNotOpen(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	sound := tenant(t, k, "acme", 0)
+	sound := kit.Tenant(t, k, "acme", 0)
 	c, err := k.Encrypt(ctx, sound, []byte("x"), nil)
 	require.NoError(t, err)
-	broken := keyIn(t, k, "acme")
-	imported, _, _ := importedKeyIn(t, k, "acme", ownMaterial)
+	broken := kit.KeyIn(t, k, "acme")
+	imported, _, _ := kit.ImportedKeyIn(t, k, "acme", kit.Material())
 	for _, id := range []string{broken, imported} {
 		require.NoError(t, kms.BreakSeals(ctx, k.Manager, id))
 	}
 	_, err = k.Shred(ctx, "acme")
-	require.Equal(t, []string{"ErrTampered"}, conditionsOf(err))
+	require.Equal(t, []string{"ErrTampered"}, kit.Conditions(err))
 	require.ErrorContains(t, err, broken)
 	require.ErrorContains(t, err, imported)
 	require.NotContains(t, err.Error(), sound)

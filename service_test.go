@@ -8,19 +8,20 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
 
 // serviceSubject is the key of a service as everyCall wants it.
-func serviceSubject(t *testing.T) *subject {
-	s := newSubject(t, kms.OriginKMS, kms.Enabled)
+func serviceSubject(t *testing.T) *kit.Subject {
+	s := kit.NewSubject(t, kms.OriginKMS, kms.Enabled)
 	key, err := s.Service("ecs").Key(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, kms.OwnerService, key.Owner)
 	require.Equal(t, "ecs", key.Service)
-	s.id, s.alias = key.ID, "alias/acs/ecs"
-	s.ciphertext, err = s.Encrypt(t.Context(), s.alias, []byte("x"), nil)
+	s.ID, s.Alias = key.ID, "alias/acs/ecs"
+	s.Ciphertext, err = s.Encrypt(t.Context(), s.Alias, []byte("x"), nil)
 	require.NoError(t, err)
 	return s
 }
@@ -45,8 +46,8 @@ var changesNoKey = map[string]bool{
 // refuses the key of a service, and nothing is written.
 func TestServiceKeysAreReadOnly(t *testing.T) {
 	s := serviceSubject(t)
-	before := everything(t, s.KMS)
-	calls := everyCall(t.Context(), s, s.Manager)
+	before := kit.StoredItems(t, s.KMS)
+	calls := kit.EveryCall(t.Context(), s, s.Manager)
 	refused := 0
 	of := reflect.TypeFor[*kms.Manager]()
 	for i := range of.NumMethod() {
@@ -60,15 +61,15 @@ func TestServiceKeysAreReadOnly(t *testing.T) {
 			require.ErrorIs(t, err, kms.ErrInvalid, "the name is reserved")
 			continue
 		}
-		require.Equal(t, []string{"ErrReadOnly"}, conditionsOf(err), name)
+		require.Equal(t, []string{"ErrReadOnly"}, kit.Conditions(err), name)
 		require.Equal(t, "Rejected.UnsupportedOperation", kms.Code(err))
 		var ro *kms.ReadOnlyError
 		require.ErrorAs(t, err, &ro)
-		require.Equal(t, kms.ReadOnlyError{KeyID: s.id, Owner: kms.OwnerService, Service: "ecs"}, kms.ReadOnlyError{KeyID: ro.KeyID, Owner: ro.Owner, Service: ro.Service})
+		require.Equal(t, kms.ReadOnlyError{KeyID: s.ID, Owner: kms.OwnerService, Service: "ecs"}, kms.ReadOnlyError{KeyID: ro.KeyID, Owner: ro.Owner, Service: ro.Service})
 	}
 	require.Greater(t, refused, 14)
-	require.Equal(t, before, everything(t, s.KMS))
-	plain, err := s.Decrypt(t.Context(), s.ciphertext, nil)
+	require.Equal(t, before, kit.StoredItems(t, s.KMS))
+	plain, err := s.Decrypt(t.Context(), s.Ciphertext, nil)
 	require.NoError(t, err)
 	require.Equal(t, "x", string(plain))
 }
@@ -91,29 +92,29 @@ func TestServiceKeys(t *testing.T) {
 
 	c, err := k.Encrypt(ctx, ecs.Alias(), []byte("x"), nil)
 	require.NoError(t, err)
-	require.NoError(t, only(ecs.RotateKey(ctx)))
-	require.NoError(t, only(ecs.UpdateRotationPolicy(ctx, 30)))
+	require.NoError(t, kit.Err(ecs.RotateKey(ctx)))
+	require.NoError(t, kit.Err(ecs.UpdateRotationPolicy(ctx, 30)))
 	disabled, err := ecs.DisableKey(ctx)
 	require.NoError(t, err)
 	require.Equal(t, kms.Disabled, disabled.State)
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrDisabled)
-	require.ErrorIs(t, only(k.EnableKey(ctx, key.ID)), kms.ErrReadOnly)
-	require.NoError(t, only(ecs.EnableKey(ctx)))
-	require.NoError(t, only(ecs.DisableKey(ctx)))
-	require.ErrorIs(t, only(ecs.ScheduleKeyDeletion(ctx, 6)), kms.ErrWindow)
-	require.NoError(t, only(ecs.ScheduleKeyDeletion(ctx, 7)))
-	require.ErrorIs(t, only(k.CancelKeyDeletion(ctx, key.ID)), kms.ErrReadOnly)
-	require.NoError(t, only(ecs.CancelKeyDeletion(ctx)))
-	require.NoError(t, only(ecs.ScheduleKeyDeletion(ctx, 7)))
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrDisabled)
+	require.ErrorIs(t, kit.Err(k.EnableKey(ctx, key.ID)), kms.ErrReadOnly)
+	require.NoError(t, kit.Err(ecs.EnableKey(ctx)))
+	require.NoError(t, kit.Err(ecs.DisableKey(ctx)))
+	require.ErrorIs(t, kit.Err(ecs.ScheduleKeyDeletion(ctx, 6)), kms.ErrWindow)
+	require.NoError(t, kit.Err(ecs.ScheduleKeyDeletion(ctx, 7)))
+	require.ErrorIs(t, kit.Err(k.CancelKeyDeletion(ctx, key.ID)), kms.ErrReadOnly)
+	require.NoError(t, kit.Err(ecs.CancelKeyDeletion(ctx)))
+	require.NoError(t, kit.Err(ecs.ScheduleKeyDeletion(ctx, 7)))
 	k.Clock.AdvanceDays(7)
 	fresh, err := ecs.Key(ctx)
 	require.NoError(t, err)
 	require.NotEqual(t, key.ID, fresh.ID, "the old one was deleted")
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
 
 	for _, code := range []string{"", "a/b", "ecs ", strings.Repeat("x", 65), "ü"} {
-		require.ErrorIs(t, only(k.Service(code).Key(ctx)), kms.ErrInvalid)
-		require.ErrorIs(t, only(k.Service(code).DisableKey(ctx)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.Service(code).Key(ctx)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.Service(code).DisableKey(ctx)), kms.ErrInvalid)
 	}
 	listed := map[string]kms.Owner{}
 	for key, err := range k.Keys(ctx, &kms.ListOptions{Owners: []kms.Owner{kms.OwnerService}}) {
@@ -127,7 +128,7 @@ func TestServiceKeys(t *testing.T) {
 func TestServiceKeysAreAuthorized(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	require.NoError(t, only(k.Service("ecs").Key(ctx)))
+	require.NoError(t, kit.Err(k.Service("ecs").Key(ctx)))
 	no := errors.New("no")
 	var asked []kms.Request
 	var told []kms.Event
@@ -139,15 +140,15 @@ func TestServiceKeysAreAuthorized(t *testing.T) {
 	of := reflect.TypeOf(s)
 	calls := map[string]func() error{
 		"Alias":      nil,
-		"Key":        func() error { return only(s.Key(ctx)) },
-		"EnableKey":  func() error { return only(s.EnableKey(ctx)) },
-		"DisableKey": func() error { return only(s.DisableKey(ctx)) },
-		"RotateKey":  func() error { return only(s.RotateKey(ctx)) },
+		"Key":        func() error { return kit.Err(s.Key(ctx)) },
+		"EnableKey":  func() error { return kit.Err(s.EnableKey(ctx)) },
+		"DisableKey": func() error { return kit.Err(s.DisableKey(ctx)) },
+		"RotateKey":  func() error { return kit.Err(s.RotateKey(ctx)) },
 		"UpdateRotationPolicy": func() error {
-			return only(s.UpdateRotationPolicy(ctx, 30))
+			return kit.Err(s.UpdateRotationPolicy(ctx, 30))
 		},
-		"ScheduleKeyDeletion": func() error { return only(s.ScheduleKeyDeletion(ctx, 7)) },
-		"CancelKeyDeletion":   func() error { return only(s.CancelKeyDeletion(ctx)) },
+		"ScheduleKeyDeletion": func() error { return kit.Err(s.ScheduleKeyDeletion(ctx, 7)) },
+		"CancelKeyDeletion":   func() error { return kit.Err(s.CancelKeyDeletion(ctx)) },
 	}
 	require.Equal(t, of.NumMethod(), len(calls))
 	for name, call := range calls {
@@ -162,8 +163,8 @@ func TestServiceKeysAreAuthorized(t *testing.T) {
 		require.Len(t, told, 1, name)
 		require.Equal(t, "ecs", told[0].Service, name)
 	}
-	require.ErrorIs(t, only(m.Service("new").Key(ctx)), kms.ErrDenied)
-	require.ErrorIs(t, only(k.DescribeKey(ctx, "alias/acs/new")), kms.ErrNotFound, "a key was made that nobody was allowed to")
+	require.ErrorIs(t, kit.Err(m.Service("new").Key(ctx)), kms.ErrDenied)
+	require.ErrorIs(t, kit.Err(k.DescribeKey(ctx, "alias/acs/new")), kms.ErrNotFound, "a key was made that nobody was allowed to")
 }
 
 // TestServiceKeyKilled kills the making of a service's key at each of its writes: it ends with
@@ -180,9 +181,9 @@ func TestServiceKeyKilled(t *testing.T) {
 				}
 				return true, nil
 			})
-			require.ErrorIs(t, only(k.Service("ecs").Key(t.Context())), killed)
+			require.ErrorIs(t, kit.Err(k.Service("ecs").Key(t.Context())), killed)
 			k.Store.OnPut(nil)
-			require.NoError(t, only(k.Another(t).Service("ecs").Key(t.Context())))
+			require.NoError(t, kit.Err(k.Another(t).Service("ecs").Key(t.Context())))
 			n := 0
 			for _, err := range k.Keys(t.Context(), nil) {
 				require.NoError(t, err)

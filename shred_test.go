@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
@@ -23,33 +24,33 @@ import (
 func TestOwnerAfterDeletion(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
-	id, wrapped, token := importedKey(t, k, ownMaterial)
+	id, wrapped, token := kit.ImportedKey(t, k, kit.Material())
 	c, err := k.Encrypt(ctx, id, []byte("secret"), nil)
 	require.NoError(t, err)
 	living, err := kms.ShredSecret(ctx, k.Manager, id)
 	require.NoError(t, err)
-	plain, ok := openAsOwner(t, c, ownMaterial, living)
+	plain, ok := openAsOwner(t, c, kit.Material(), living)
 	require.True(t, ok, "the attack does not work where it should")
 	require.Equal(t, "secret", string(plain))
 
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	k.Clock.AdvanceDays(7)
-	require.Equal(t, []string{id}, maintain(t, k).Purged)
+	require.Equal(t, []string{id}, kit.Maintain(t, k).Purged)
 
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
-	require.ErrorIs(t, only(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})), kms.ErrNotFound)
-	tombstone := string(value(t, k, "key/"+id))
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})), kms.ErrNotFound)
+	tombstone := string(kit.StoredValue(t, k, "key/"+id))
 	for _, gone := range []string{"shred", "fingerprint", "sealed"} {
 		require.NotContains(t, tombstone, gone)
 	}
 	// The owner imports the material into a new key and tries that.
-	again, _, _ := importedKey(t, k, ownMaterial)
+	again, _, _ := kit.ImportedKey(t, k, kit.Material())
 	theirs, err := k.Encrypt(ctx, again, nil, nil)
 	require.NoError(t, err)
-	require.ErrorIs(t, only(k.Decrypt(ctx, append(bytes.Clone(theirs[:23]), c[23:]...), nil)), kms.ErrCiphertext)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, append(bytes.Clone(theirs[:23]), c[23:]...), nil)), kms.ErrCiphertext)
 	// The owner derives by hand, with whatever 32 bytes the store still shows.
-	shreds := [][]byte{make([]byte, 32), nil, ownMaterial}
+	shreds := [][]byte{make([]byte, 32), nil, kit.Material()}
 	fresh, err := kms.ShredSecret(ctx, k.Manager, again)
 	require.NoError(t, err)
 	shreds = append(shreds, fresh)
@@ -60,7 +61,7 @@ func TestOwnerAfterDeletion(t *testing.T) {
 		}
 	}
 	for _, shred := range shreds {
-		_, ok := openAsOwner(t, c, ownMaterial, shred)
+		_, ok := openAsOwner(t, c, kit.Material(), shred)
 		require.False(t, ok)
 	}
 }

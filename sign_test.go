@@ -2,11 +2,17 @@ package kms_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -21,7 +27,7 @@ func TestSignVerify(t *testing.T) {
 		t.Run(string(spec), func(t *testing.T) {
 			t.Parallel()
 			k := kmstest.New(t)
-			id := newKey(t, k, spec, "")
+			id := kit.Key(t, k, spec, "")
 			tried := 0
 			for _, alg := range kms.Algorithms() {
 				if slices.Contains(kms.SpecsOf(alg), spec) {
@@ -29,8 +35,8 @@ func TestSignVerify(t *testing.T) {
 					signAndVerify(t, k, id, alg)
 					continue
 				}
-				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.Sign(t.Context(), id, alg, nil))), alg)
-				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(k.Verify(t.Context(), id, alg, nil, nil)), alg)
+				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(kit.Err(k.Sign(t.Context(), id, alg, nil))), alg)
+				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(k.Verify(t.Context(), id, alg, nil, nil)), alg)
 			}
 			require.NotZero(t, tried)
 		})
@@ -46,7 +52,7 @@ func signAndVerify(t *testing.T, k *kmstest.KMS, id string, alg kms.SigningAlgor
 		require.ErrorIs(t, k.Verify(ctx, id, alg, append([]byte("y"), message...), made), kms.ErrSignature)
 		hash, _ := alg.Hash()
 		if hash == 0 {
-			require.ErrorIs(t, only(k.SignDigest(ctx, id, alg, message)), kms.ErrInvalid)
+			require.ErrorIs(t, kit.Err(k.SignDigest(ctx, id, alg, message)), kms.ErrInvalid)
 			continue
 		}
 		h := hash.New()
@@ -56,7 +62,7 @@ func signAndVerify(t *testing.T, k *kmstest.KMS, id string, alg kms.SigningAlgor
 		made, err = k.SignDigest(ctx, id, alg, digest)
 		require.NoError(t, err)
 		require.NoError(t, k.Verify(ctx, id, alg, message, made))
-		require.ErrorIs(t, only(k.SignDigest(ctx, id, alg, digest[1:])), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.SignDigest(ctx, id, alg, digest[1:])), kms.ErrInvalid)
 	}
 	made, err := k.Sign(ctx, id, alg, []byte("x"))
 	require.NoError(t, err)
@@ -68,7 +74,7 @@ func signAndVerify(t *testing.T, k *kmstest.KMS, id string, alg kms.SigningAlgor
 	}
 	for i, bad := range bad {
 		err := k.Verify(ctx, id, alg, []byte("x"), bad)
-		require.Equal(t, []string{"ErrSignature"}, conditionsOf(err), "%s, bad signature %d", alg, i)
+		require.Equal(t, []string{"ErrSignature"}, kit.Conditions(err), "%s, bad signature %d", alg, i)
 	}
 }
 
@@ -79,20 +85,20 @@ func TestSignBounds(t *testing.T) {
 	const id = "01890000-0000-7000-8000-000000000000"
 	long := make([]byte, kms.MaxMessage+1)
 	for _, err := range []error{
-		only(k.Sign(ctx, id, "", nil)), only(k.Sign(ctx, id, "RSA_PSS_SHA_1", nil)),
-		only(k.Sign(ctx, id, kms.SignEd25519, long)), only(k.Sign(ctx, id, kms.SignMLDSA65, long)),
+		kit.Err(k.Sign(ctx, id, "", nil)), kit.Err(k.Sign(ctx, id, "RSA_PSS_SHA_1", nil)),
+		kit.Err(k.Sign(ctx, id, kms.SignEd25519, long)), kit.Err(k.Sign(ctx, id, kms.SignMLDSA65, long)),
 		k.Verify(ctx, id, "", nil, nil), k.Verify(ctx, id, kms.SignEd25519, long, nil),
-		only(k.SignDigest(ctx, id, "", nil)), only(k.SignDigest(ctx, id, kms.SignECDSASHA256, make([]byte, 31))),
+		kit.Err(k.SignDigest(ctx, id, "", nil)), kit.Err(k.SignDigest(ctx, id, kms.SignECDSASHA256, make([]byte, 31))),
 		k.VerifyDigest(ctx, id, kms.SignECDSASHA256, nil, nil),
-		only(k.GenerateMac(ctx, id, "", nil)), only(k.GenerateMac(ctx, id, kms.MacHMACSHA256, long)),
+		kit.Err(k.GenerateMac(ctx, id, "", nil)), kit.Err(k.GenerateMac(ctx, id, kms.MacHMACSHA256, long)),
 		k.VerifyMac(ctx, id, "HMAC_SHA_1", nil, nil),
 	} {
-		require.Equal(t, []string{"ErrInvalid"}, conditionsOf(err))
+		require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(err))
 	}
 	require.Equal(t, calls, k.Store.Calls())
-	ed := newKey(t, k, kms.SpecEd25519, "")
-	require.NoError(t, only(k.Sign(ctx, ed, kms.SignEd25519, long[1:])))
-	require.NoError(t, only(k.Sign(ctx, newKey(t, k, kms.SpecECP256, ""), kms.SignECDSASHA256, long)))
+	ed := kit.Key(t, k, kms.SpecEd25519, "")
+	require.NoError(t, kit.Err(k.Sign(ctx, ed, kms.SignEd25519, long[1:])))
+	require.NoError(t, kit.Err(k.Sign(ctx, kit.Key(t, k, kms.SpecECP256, ""), kms.SignECDSASHA256, long)))
 }
 
 // TestMac: every spec, with what is wrong with a MAC.
@@ -101,7 +107,7 @@ func TestMac(t *testing.T) {
 	of := map[kms.MacAlgorithm]kms.Spec{kms.MacHMACSHA256: kms.SpecHMAC256, kms.MacHMACSHA384: kms.SpecHMAC384, kms.MacHMACSHA512: kms.SpecHMAC512}
 	size := map[kms.MacAlgorithm]int{kms.MacHMACSHA256: 32, kms.MacHMACSHA384: 48, kms.MacHMACSHA512: 64}
 	for alg, spec := range of {
-		id := newKey(t, k, spec, kms.UsageGenerateVerifyMac)
+		id := kit.Key(t, k, spec, kms.UsageGenerateVerifyMac)
 		for _, message := range [][]byte{nil, []byte("x"), make([]byte, kms.MaxMessage)} {
 			mac, err := k.GenerateMac(ctx, id, alg, message)
 			require.NoError(t, err)
@@ -114,14 +120,14 @@ func TestMac(t *testing.T) {
 				flipped := bytes.Clone(mac)
 				flipped[n] ^= 1
 				for _, bad := range [][]byte{mac[:n], mac[n+1:], flipped, append(bytes.Clone(mac), 0), nil} {
-					require.Equal(t, []string{"ErrSignature"}, conditionsOf(k.VerifyMac(ctx, id, alg, message, bad)))
+					require.Equal(t, []string{"ErrSignature"}, kit.Conditions(k.VerifyMac(ctx, id, alg, message, bad)))
 				}
 			}
-			require.ErrorIs(t, k.VerifyMac(ctx, newKey(t, k, spec, ""), alg, message, mac), kms.ErrSignature)
+			require.ErrorIs(t, k.VerifyMac(ctx, kit.Key(t, k, spec, ""), alg, message, mac), kms.ErrSignature)
 		}
 		for other, otherSpec := range of {
 			if otherSpec != spec {
-				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(only(k.GenerateMac(ctx, id, other, nil))))
+				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(kit.Err(k.GenerateMac(ctx, id, other, nil))))
 			}
 		}
 	}
@@ -145,7 +151,7 @@ func TestUsages(t *testing.T) {
 			o := &kms.CreateKeyOptions{Spec: spec, Usage: usage, Origin: kms.OriginExternal} // which makes no key
 			key, err := k.CreateKey(ctx, o)
 			if spec == kms.SpecMLDSA65 || spec == kms.SpecAES192 || spec == kms.SpecAES128 || !slices.Contains(allowed, usage) {
-				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), fmt.Sprint(spec, usage))
+				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), fmt.Sprint(spec, usage))
 				continue
 			}
 			require.NoError(t, err)
@@ -153,10 +159,73 @@ func TestUsages(t *testing.T) {
 			require.Equal(t, spec, key.Spec)
 		}
 	}
-	require.ErrorIs(t, only(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: "EC_P521"})), kms.ErrUnsupported)
+	require.ErrorIs(t, kit.Err(k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: "EC_P521"})), kms.ErrUnsupported)
 	for _, spec := range []kms.Spec{kms.SpecECP256, kms.SpecHMAC512} {
 		key, err := k.CreateKey(ctx, &kms.CreateKeyOptions{Spec: spec})
 		require.NoError(t, err)
 		require.Equal(t, want[spec][0], key.Usage)
+	}
+}
+
+// TestAsymmetricEncrypt: round trips at the bounds, with whoever has the public key, and what
+// is wrong with a ciphertext.
+func TestAsymmetricEncrypt(t *testing.T) {
+	for spec, most := range map[kms.Spec]int{kms.SpecRSA2048: 190, kms.SpecRSA3072: 318, kms.SpecRSA4096: 446} {
+		t.Run(string(spec), func(t *testing.T) {
+			t.Parallel()
+			ctx, k := t.Context(), kmstest.New(t)
+			id := kit.Key(t, k, spec, kms.UsageEncryptDecrypt)
+			for _, n := range []int{0, 1, 32, most} {
+				plain := bytes.Repeat([]byte{7}, n)
+				c, err := k.AsymmetricEncrypt(ctx, id, plain)
+				require.NoError(t, err)
+				got, err := k.Another(t).AsymmetricDecrypt(ctx, id, c)
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(plain, got))
+			}
+			require.Equal(t, []string{"ErrInvalid"}, kit.Conditions(kit.Err(k.AsymmetricEncrypt(ctx, id, make([]byte, most+1)))))
+		})
+	}
+}
+
+func TestAsymmetricDecrypt(t *testing.T) {
+	ctx, k := t.Context(), kmstest.New(t)
+	id := kit.Key(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
+	p, err := k.GetPublicKey(ctx, id)
+	require.NoError(t, err)
+	public := p.Key().(*rsa.PublicKey)
+	c, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, []byte("theirs"), nil)
+	require.NoError(t, err)
+	got, err := k.AsymmetricDecrypt(ctx, id, c)
+	require.NoError(t, err)
+	require.Equal(t, "theirs", string(got))
+
+	d, err := k.Decrypter(ctx, id)
+	require.NoError(t, err)
+	require.True(t, public.Equal(d.Public()))
+	got, err = d.Decrypt(nil, c, &rsa.OAEPOptions{Hash: crypto.SHA256})
+	require.NoError(t, err)
+	require.Equal(t, "theirs", string(got))
+	for _, o := range []crypto.DecrypterOpts{nil, &rsa.OAEPOptions{}, &rsa.OAEPOptions{Hash: crypto.SHA512}, "RSAES_PKCS1_V1_5",
+		&rsa.OAEPOptions{Hash: crypto.SHA256, MGFHash: crypto.SHA512}, &rsa.OAEPOptions{Hash: crypto.SHA256, Label: []byte("x")}} {
+		require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(kit.Err(d.Decrypt(nil, c, o))))
+	}
+
+	labelled, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, []byte("theirs"), []byte("label"))
+	require.NoError(t, err)
+	other, err := rsa.EncryptOAEP(sha512.New(), rand.Reader, public, []byte("theirs"), nil)
+	require.NoError(t, err)
+	bad := [][]byte{nil, {}, {0}, labelled, other, c[1:], c[:255], append(bytes.Clone(c), 0), bytes.Repeat([]byte{255}, 256), make([]byte, 256)}
+	for at := range c {
+		flipped := bytes.Clone(c)
+		flipped[at] ^= 1
+		bad = append(bad, flipped)
+	}
+	text := k.AsymmetricDecrypt
+	want := kit.Err(text(ctx, id, nil)).Error()
+	for _, bad := range bad {
+		err := kit.Err(text(ctx, id, bad))
+		require.Equal(t, []string{"ErrCiphertext"}, kit.Conditions(err))
+		require.Equal(t, want, err.Error(), "the text tells why")
 	}
 }

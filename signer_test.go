@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -43,7 +44,7 @@ func TestSignerTLS(t *testing.T) {
 		t.Run(string(spec), func(t *testing.T) {
 			t.Parallel()
 			k := kmstest.New(t)
-			s, err := k.Signer(t.Context(), newKey(t, k, spec, ""))
+			s, err := k.Signer(t.Context(), kit.Key(t, k, spec, ""))
 			require.NoError(t, err)
 			cert := selfSigned(t, s)
 			require.NoError(t, cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature))
@@ -85,7 +86,7 @@ func TestSignerOptions(t *testing.T) {
 			pss(crypto.SHA384, rsa.PSSSaltLengthEqualsHash), pss(crypto.SHA512, 64)},
 			[]crypto.SignerOpts{nil, crypto.SHA1, pss(crypto.SHA256, 20), pss(crypto.SHA1, -1), pss(0, 0)}},
 	} {
-		s, err := k.Signer(ctx, newKey(t, k, c.spec, ""))
+		s, err := k.Signer(ctx, kit.Key(t, k, c.spec, ""))
 		require.NoError(t, err)
 		message := []byte("message")
 		for _, o := range c.good {
@@ -110,47 +111,47 @@ func TestSignerOptions(t *testing.T) {
 			}
 		}
 		for _, o := range c.bad {
-			for _, err := range []error{only(s.Sign(nil, make([]byte, 32), o)), only(s.(crypto.MessageSigner).SignMessage(nil, message, o))} {
-				require.Equal(t, []string{"ErrUnsupported"}, conditionsOf(err), "%s %v", c.spec, o)
+			for _, err := range []error{kit.Err(s.Sign(nil, make([]byte, 32), o)), kit.Err(s.(crypto.MessageSigner).SignMessage(nil, message, o))} {
+				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), "%s %v", c.spec, o)
 			}
 		}
 	}
 	for _, spec := range []kms.Spec{kms.SpecAES256, kms.SpecHMAC256} {
-		require.ErrorIs(t, only(k.Signer(ctx, newKey(t, k, spec, ""))), kms.ErrUnsupported)
-		require.ErrorIs(t, only(k.GetPublicKey(ctx, newKey(t, k, spec, ""))), kms.ErrUnsupported)
+		require.ErrorIs(t, kit.Err(k.Signer(ctx, kit.Key(t, k, spec, ""))), kms.ErrUnsupported)
+		require.ErrorIs(t, kit.Err(k.GetPublicKey(ctx, kit.Key(t, k, spec, ""))), kms.ErrUnsupported)
 	}
-	decrypts := newKey(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
-	require.ErrorIs(t, only(k.Signer(ctx, decrypts)), kms.ErrUnsupported)
-	require.ErrorIs(t, only(k.Decrypter(ctx, newKey(t, k, kms.SpecEd25519, ""))), kms.ErrUnsupported)
+	decrypts := kit.Key(t, k, kms.SpecRSA2048, kms.UsageEncryptDecrypt)
+	require.ErrorIs(t, kit.Err(k.Signer(ctx, decrypts)), kms.ErrUnsupported)
+	require.ErrorIs(t, kit.Err(k.Decrypter(ctx, kit.Key(t, k, kms.SpecEd25519, ""))), kms.ErrUnsupported)
 }
 
 // TestSignerObeys: a signer holds on to its key, whose life it obeys, and to its context.
 func TestSignerObeys(t *testing.T) {
 	k := kmstest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	id := newKey(t, k, kms.SpecECP256, "")
+	id := kit.Key(t, k, kms.SpecECP256, "")
 	require.NoError(t, k.CreateAlias(ctx, "alias/s", id))
 	s, err := k.Signer(ctx, "alias/s")
 	require.NoError(t, err)
-	require.NoError(t, k.UpdateAlias(ctx, "alias/s", newKey(t, k, kms.SpecEd25519, "")))
+	require.NoError(t, k.UpdateAlias(ctx, "alias/s", kit.Key(t, k, kms.SpecEd25519, "")))
 	digest := sha256.Sum256(nil)
-	sign := func() error { return only(s.Sign(nil, digest[:], crypto.SHA256)) }
+	sign := func() error { return kit.Err(s.Sign(nil, digest[:], crypto.SHA256)) }
 	require.NoError(t, sign())
-	require.NoError(t, only(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
 	require.ErrorIs(t, sign(), kms.ErrDisabled)
-	require.NoError(t, only(k.GetPublicKey(ctx, id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.GetPublicKey(ctx, id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	require.ErrorIs(t, sign(), kms.ErrPendingDeletion)
-	require.ErrorIs(t, only(k.GetPublicKey(ctx, id)), kms.ErrPendingDeletion)
-	require.NoError(t, only(k.CancelKeyDeletion(ctx, id)))
-	require.NoError(t, only(k.EnableKey(ctx, id)))
+	require.ErrorIs(t, kit.Err(k.GetPublicKey(ctx, id)), kms.ErrPendingDeletion)
+	require.NoError(t, kit.Err(k.CancelKeyDeletion(ctx, id)))
+	require.NoError(t, kit.Err(k.EnableKey(ctx, id)))
 	require.NoError(t, sign())
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	k.Clock.AdvanceDays(7)
 	require.ErrorIs(t, sign(), kms.ErrNotFound)
 
-	id = newKey(t, k, kms.SpecECP256, "")
+	id = kit.Key(t, k, kms.SpecECP256, "")
 	s, err = k.Another(t).Signer(ctx, id)
 	require.NoError(t, err)
 	cancel()

@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/software"
+	"github.com/stretchr/testify/require"
 )
 
 // TestStanding: what counts as allowed at any time is allowed at every time, also by a record that
@@ -54,7 +54,7 @@ func TestClockReadings(t *testing.T) {
 	ctx := t.Context()
 	var readings atomic.Int64
 	begin := time.Unix(1e9, 0)
-	m, err := kms.Open(ctx, kms.Config{Store: new(keystore.Memory), Root: newRoot(t, 1), Software: software.New(),
+	m, err := kms.Open(ctx, kms.Config{Store: new(keystore.Memory), Root: kit.Root(t, 1), Software: software.New(),
 		Now: func() time.Time { readings.Add(1); return begin }})
 	require.NoError(t, err)
 	plain, err := m.CreateKey(ctx, nil)
@@ -82,7 +82,7 @@ func TestUsesAreDated(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	maintained := make(chan struct{}, 10)
-	m, err := kms.Open(ctx, kms.Config{Store: new(keystore.Memory), Root: newRoot(t, 1), Software: software.New(),
+	m, err := kms.Open(ctx, kms.Config{Store: new(keystore.Memory), Root: kit.Root(t, 1), Software: software.New(),
 		Observe: func(_ context.Context, e kms.Event) {
 			if e.Op == kms.OpMaintain {
 				maintained <- struct{}{}

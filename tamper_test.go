@@ -2,16 +2,15 @@ package kms_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
-	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
 )
@@ -30,11 +29,11 @@ var attacks = []struct {
 	{"raise the sequence", swap(`"seq":`, `"seq":9`)},
 	{"add a field", swap(`{"id"`, `{"x":1,"id"`)},
 	{"the other key's record", func(t *testing.T, k *kmstest.KMS, victim, other string) {
-		edit(t, k, "key/"+victim, func([]byte) []byte { return value(t, k, "key/"+other) })
+		kit.EditItem(t, k, "key/"+victim, func([]byte) []byte { return kit.StoredValue(t, k, "key/"+other) })
 	}},
 	{"an alias's record", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		require.NoError(t, k.CreateAlias(t.Context(), "alias/a", other))
-		edit(t, k, "key/"+victim, func([]byte) []byte { return value(t, k, "alias/a") })
+		kit.EditItem(t, k, "key/"+victim, func([]byte) []byte { return kit.StoredValue(t, k, "alias/a") })
 	}},
 	{"the other key's material", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		sealed := func(b []byte) []byte {
@@ -42,52 +41,46 @@ var attacks = []struct {
 			s, _, _ := bytes.Cut(rest, []byte(`"`))
 			return s
 		}
-		theirs := sealed(value(t, k, "key/"+other))
-		edit(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, sealed(v), theirs, 1) })
+		theirs := sealed(kit.StoredValue(t, k, "key/"+other))
+		kit.EditItem(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, sealed(v), theirs, 1) })
 	}},
 	{"a key of another store", func(t *testing.T, k *kmstest.KMS, victim, other string) {
 		elsewhere := kmstest.New(t)
-		edit(t, k, "key/"+victim, func([]byte) []byte { return value(t, elsewhere, "key/"+elsewhere.MustCreateKey(t).ID) })
+		kit.EditItem(t, k, "key/"+victim, func([]byte) []byte { return kit.StoredValue(t, elsewhere, "key/"+elsewhere.MustCreateKey(t).ID) })
 	}},
 	{"empty", func(t *testing.T, k *kmstest.KMS, victim, other string) {
-		edit(t, k, "key/"+victim, func([]byte) []byte { return nil })
+		kit.EditItem(t, k, "key/"+victim, func([]byte) []byte { return nil })
 	}},
 	{"another instance", func(t *testing.T, k *kmstest.KMS, victim, other string) {
-		edit(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, []byte("\x07default"), []byte("\x07defaulx"), 1) })
+		kit.EditItem(t, k, "key/"+victim, func(v []byte) []byte { return bytes.Replace(v, []byte("\x07default"), []byte("\x07defaulx"), 1) })
 	}},
 	{"an instance whose name ends nowhere", func(t *testing.T, k *kmstest.KMS, victim, other string) {
-		edit(t, k, "key/"+victim, func(v []byte) []byte { return append([]byte{1, 255}, bytes.Repeat(v, 2)...) })
+		kit.EditItem(t, k, "key/"+victim, func(v []byte) []byte { return append([]byte{1, 255}, bytes.Repeat(v, 2)...) })
 	}},
 	{"another format", func(t *testing.T, k *kmstest.KMS, victim, other string) {
-		edit(t, k, "key/"+victim, func(v []byte) []byte { v[0] = 2; return v })
+		kit.EditItem(t, k, "key/"+victim, func(v []byte) []byte { v[0] = 2; return v })
 	}},
 	{"something behind it", func(t *testing.T, k *kmstest.KMS, victim, other string) {
-		edit(t, k, "key/"+victim, func(v []byte) []byte { return append(v, ' ') })
+		kit.EditItem(t, k, "key/"+victim, func(v []byte) []byte { return append(v, ' ') })
 	}},
 }
 
 // swap replaces a text in the victim's record, and fails where it is not there.
 func swap(old, new string) func(*testing.T, *kmstest.KMS, string, string) {
 	return func(t *testing.T, k *kmstest.KMS, victim, _ string) {
-		edit(t, k, "key/"+victim, func(v []byte) []byte {
+		kit.EditItem(t, k, "key/"+victim, func(v []byte) []byte {
 			require.Contains(t, string(v), old)
 			return bytes.Replace(v, []byte(old), []byte(new), 1)
 		})
 	}
 }
 
-func value(t *testing.T, k *kmstest.KMS, name string) []byte {
-	item, err := k.Store.Get(t.Context(), name)
-	require.NoError(t, err)
-	return item.Value
-}
-
 // victim is a key with every fact that an attacker might want to change.
 func victim(t *testing.T, k *kmstest.KMS) string {
-	id := disabledKey(t, k)
-	require.NoError(t, only(k.ScheduleKeyDeletion(t.Context(), id, 7)))
-	require.NoError(t, only(k.CancelKeyDeletion(t.Context(), id)))
-	require.NoError(t, only(k.SetDeletionProtection(t.Context(), id, true, "why")))
+	id := kit.DisabledKey(t, k)
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7)))
+	require.NoError(t, kit.Err(k.CancelKeyDeletion(t.Context(), id)))
+	require.NoError(t, kit.Err(k.SetDeletionProtection(t.Context(), id, true, "why")))
 	require.NoError(t, kms.Change(t.Context(), k.Manager, id, k.Clock.Now().Add(1e15)))
 	return id
 }
@@ -102,13 +95,13 @@ func TestTamperedRecord(t *testing.T) {
 			k := kmstest.New(t)
 			other := k.MustCreateKey(t).ID
 			id := victim(t, k)
-			require.NoError(t, only(k.DescribeKey(ctx, id)))
+			require.NoError(t, kit.Err(k.DescribeKey(ctx, id)))
 			attack.on(t, k, id, other)
 			for _, m := range []*kms.Manager{k.Manager, k.Another(t)} {
-				require.ErrorIs(t, only(m.DescribeKey(ctx, id)), kms.ErrTampered)
-				require.ErrorIs(t, only(m.Encrypt(ctx, id, nil, nil)), kms.ErrTampered)
-				require.ErrorIs(t, only(m.EnableKey(ctx, id)), kms.ErrTampered)
-				require.NoError(t, only(m.Encrypt(ctx, other, nil, nil)))
+				require.ErrorIs(t, kit.Err(m.DescribeKey(ctx, id)), kms.ErrTampered)
+				require.ErrorIs(t, kit.Err(m.Encrypt(ctx, id, nil, nil)), kms.ErrTampered)
+				require.ErrorIs(t, kit.Err(m.EnableKey(ctx, id)), kms.ErrTampered)
+				require.NoError(t, kit.Err(m.Encrypt(ctx, other, nil, nil)))
 				listed := map[string]bool{}
 				for key, err := range m.Keys(ctx, nil) {
 					listed[key.ID] = err == nil
@@ -128,10 +121,10 @@ func TestTamperedEveryBit(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
-	good := value(t, k, "key/"+id)
+	good := kit.StoredValue(t, k, "key/"+id)
 	check := func(bad []byte) {
-		edit(t, k, "key/"+id, func([]byte) []byte { return bad })
-		require.ErrorIs(t, only(k.DescribeKey(ctx, id)), kms.ErrTampered)
+		kit.EditItem(t, k, "key/"+id, func([]byte) []byte { return bad })
+		require.ErrorIs(t, kit.Err(k.DescribeKey(ctx, id)), kms.ErrTampered)
 	}
 	for bit := range len(good) * 8 {
 		bad := bytes.Clone(good)
@@ -141,8 +134,8 @@ func TestTamperedEveryBit(t *testing.T) {
 	for n := range good {
 		check(good[:n])
 	}
-	edit(t, k, "key/"+id, func([]byte) []byte { return good })
-	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+	kit.EditItem(t, k, "key/"+id, func([]byte) []byte { return good })
+	require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
 }
 
 // TestTamperedAlias: an alias that was pointed at another key is refused, not followed.
@@ -151,9 +144,9 @@ func TestTamperedAlias(t *testing.T) {
 	k := kmstest.New(t)
 	require.NoError(t, k.CreateAlias(ctx, "alias/a", k.MustCreateKey(t).ID))
 	require.NoError(t, k.CreateAlias(ctx, "alias/b", k.MustCreateKey(t).ID))
-	edit(t, k, "alias/a", func([]byte) []byte { return value(t, k, "alias/b") })
-	require.ErrorIs(t, only(k.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrTampered)
-	require.NoError(t, only(k.Encrypt(ctx, "alias/b", nil, nil)))
+	kit.EditItem(t, k, "alias/a", func([]byte) []byte { return kit.StoredValue(t, k, "alias/b") })
+	require.ErrorIs(t, kit.Err(k.Encrypt(ctx, "alias/a", nil, nil)), kms.ErrTampered)
+	require.NoError(t, kit.Err(k.Encrypt(ctx, "alias/b", nil, nil)))
 	seen := map[string]bool{}
 	for a, err := range k.Aliases(ctx, "") {
 		seen[a.Name] = err == nil
@@ -165,15 +158,15 @@ func TestTamperedAlias(t *testing.T) {
 func TestTamperedInstance(t *testing.T) {
 	k := kmstest.New(t)
 	k.MustCreateKey(t)
-	good := value(t, k, "instance/default")
+	good := kit.StoredValue(t, k, "instance/default")
 	open := func(bad []byte) error {
-		edit(t, k, "instance/default", func([]byte) []byte { return bad })
-		return only(kms.Open(t.Context(), k.ConfigWith()))
+		kit.EditItem(t, k, "instance/default", func([]byte) []byte { return bad })
+		return kit.Err(kms.Open(t.Context(), k.ConfigWith()))
 	}
 	for at := range good {
 		bad := bytes.Clone(good)
 		bad[at] ^= 4
-		conditions := conditionsOf(open(bad))
+		conditions := kit.Conditions(open(bad))
 		require.Len(t, conditions, 1, "byte %d", at)
 		require.Subset(t, []string{"ErrTampered", "ErrRoot"}, conditions)
 		require.Error(t, open(good[:at]))
@@ -183,18 +176,18 @@ func TestTamperedInstance(t *testing.T) {
 	gone := new(keystore.Memory) // the keys without their instance
 	for item, err := range k.Store.List(t.Context(), "key/", "") {
 		require.NoError(t, err)
-		require.NoError(t, only(gone.Put(t.Context(), item.Name, "", item.Value)))
+		require.NoError(t, kit.Err(gone.Put(t.Context(), item.Name, "", item.Value)))
 	}
-	err := only(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = gone })))
+	err := kit.Err(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Store = gone })))
 	require.ErrorIs(t, err, kms.ErrTampered)
 }
 
 // TestStoreIsNoise: neither the material of a key nor what it encrypted is in the store.
 func TestStoreIsNoise(t *testing.T) {
-	spy := &spy{Provider: software.New()}
+	spy := &kit.Spy{Provider: software.New()}
 	k := kmstest.New(t, func(c *kms.Config) { c.Software = spy })
 	plain := bytes.Repeat([]byte("plaintext-canary"), 4)
-	require.NoError(t, only(k.Encrypt(t.Context(), k.MustCreateKey(t).ID, plain, nil)))
+	require.NoError(t, kit.Err(k.Encrypt(t.Context(), k.MustCreateKey(t).ID, plain, nil)))
 	items, sealed := 0, regexp.MustCompile(`"sealed":"([^"]+)"`)
 	for item, err := range k.Store.List(t.Context(), "", "") {
 		require.NoError(t, err)
@@ -206,7 +199,7 @@ func TestStoreIsNoise(t *testing.T) {
 			noise = append(noise, bytes)
 		}
 		require.Equal(t, strings.HasPrefix(item.Name, "key/"), len(noise) == 2, "where is the sealed material?")
-		for _, secret := range append(spy.materials, plain) {
+		for _, secret := range append(spy.Materials, plain) {
 			for i := 0; i+16 <= len(secret); i++ {
 				for _, b := range noise {
 					require.NotContains(t, string(b), string(secret[i:i+16]))
@@ -215,23 +208,6 @@ func TestStoreIsNoise(t *testing.T) {
 		}
 	}
 	require.Equal(t, 2, items)
-	require.Len(t, spy.materials, 1)
-	require.Greater(t, len(spy.materials[0]), 32)
-}
-
-// A spy is a provider that remembers the material it made.
-type spy struct {
-	provider.Provider
-	materials [][]byte
-}
-
-func (s *spy) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
-	return s.Provider.(provider.Importer).Import(ctx, id, spec, use, key)
-}
-
-func (s *spy) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
-	material, err := s.Provider.Generate(ctx, id, spec, use)
-	_, secret, _ := bytes.Cut(material, []byte(id)) // the name before it is no secret
-	s.materials = append(s.materials, bytes.Clone(secret))
-	return material, err
+	require.Len(t, spy.Materials, 1)
+	require.Greater(t, len(spy.Materials[0]), 32)
 }

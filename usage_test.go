@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy/transit"
 	"github.com/stretchr/testify/require"
@@ -31,15 +32,15 @@ func TestKeyUsage(t *testing.T) {
 	first := k.Clock.Now()
 	c, err := k.Encrypt(ctx, id, nil, nil)
 	require.NoError(t, err)
-	require.Error(t, only(k.Decrypt(ctx, c, kms.EncryptionContext{"a": "b"})), "what fails is no use")
-	require.NoError(t, only(k.DescribeKey(ctx, id)), "and nor is what reads")
-	require.NoError(t, only(k.RotateKey(ctx, id)))
+	require.Error(t, kit.Err(k.Decrypt(ctx, c, kms.EncryptionContext{"a": "b"})), "what fails is no use")
+	require.NoError(t, kit.Err(k.DescribeKey(ctx, id)), "and nor is what reads")
+	require.NoError(t, kit.Err(k.RotateKey(ctx, id)))
 	k.Clock.Advance(time.Hour)
 	other := k.Another(t)
-	require.NoError(t, only(other.GenerateDataKey(ctx, id, nil)))
-	require.NoError(t, only(other.GenerateDataKey(ctx, id, nil)))
+	require.NoError(t, kit.Err(other.GenerateDataKey(ctx, id, nil)))
+	require.NoError(t, kit.Err(other.GenerateDataKey(ctx, id, nil)))
 	k.Clock.Advance(time.Hour)
-	require.NoError(t, only(other.Decrypt(ctx, c, nil)))
+	require.NoError(t, kit.Err(other.Decrypt(ctx, c, nil)))
 
 	mine := []kms.VersionUsage{{Version: 1, Uses: 1, Last: first, LastOp: kms.OpEncrypt}}
 	require.Equal(t, mine, keyUsage(t, k.Manager, id).Versions)
@@ -49,18 +50,18 @@ func TestKeyUsage(t *testing.T) {
 	}
 	require.NoError(t, k.Close(ctx))
 	require.Equal(t, both, keyUsage(t, other, id).Versions)
-	require.NoError(t, only(other.Maintain(ctx)))
+	require.NoError(t, kit.Err(other.Maintain(ctx)))
 	for _, m := range []*kms.Manager{k.Manager, other, k.Another(t)} {
 		u := keyUsage(t, m, id)
 		require.Equal(t, both, u.Versions)
 		require.EqualValues(t, 4, u.Uses())
 		require.Equal(t, both[0], u.Last())
 	}
-	before := everything(t, k)
+	before := kit.StoredItems(t, k)
 	require.NoError(t, other.Close(ctx))
-	maintain(t, k)
-	require.Equal(t, before, everything(t, k), "nothing was counted, and something was written")
-	require.NoError(t, only(other.Decrypt(ctx, c, nil)), "a use after it was put away")
+	kit.Maintain(t, k)
+	require.Equal(t, before, kit.StoredItems(t, k), "nothing was counted, and something was written")
+	require.NoError(t, kit.Err(other.Decrypt(ctx, c, nil)), "a use after it was put away")
 	require.EqualValues(t, 5, keyUsage(t, other, id).Uses())
 	require.NoError(t, other.Close(ctx))
 	require.EqualValues(t, 5, keyUsage(t, k.Manager, id).Uses())
@@ -82,23 +83,23 @@ func TestRefusedUses(t *testing.T) {
 	id := k.MustCreateKey(t).ID
 	c, err := k.Encrypt(ctx, id, nil, nil)
 	require.NoError(t, err)
-	require.NoError(t, only(k.DisableKey(ctx, id)))
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrDisabled)
-	require.ErrorIs(t, only(k.RotateKey(ctx, id)), kms.ErrDisabled, "which is no use")
-	require.ErrorIs(t, only(k.Sign(ctx, id, kms.SignEd25519, nil)), kms.ErrUnsupported, "nor is what the key never does")
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrDisabled)
+	require.ErrorIs(t, kit.Err(k.RotateKey(ctx, id)), kms.ErrDisabled, "which is no use")
+	require.ErrorIs(t, kit.Err(k.Sign(ctx, id, kms.SignEd25519, nil)), kms.ErrUnsupported, "nor is what the key never does")
 	u := keyUsage(t, k.Manager, id)
 	require.EqualValues(t, 1, u.Refused)
 	require.Equal(t, kms.Attempt{At: k.Clock.Now(), Op: kms.OpDecrypt, Code: "Rejected.Disabled"}, u.LastRefused)
 	require.Empty(t, u.Attempts)
 	require.Empty(t, alarms)
 
-	require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+	require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 	for i := range 12 {
 		k.Clock.Advance(time.Second)
 		if i%2 == 0 {
-			require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrPendingDeletion)
+			require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrPendingDeletion)
 		} else {
-			require.ErrorIs(t, only(k.Encrypt(ctx, id, nil, nil)), kms.ErrPendingDeletion)
+			require.ErrorIs(t, kit.Err(k.Encrypt(ctx, id, nil, nil)), kms.ErrPendingDeletion)
 		}
 		if i == 5 {
 			require.NoError(t, k.Close(ctx))
@@ -108,7 +109,7 @@ func TestRefusedUses(t *testing.T) {
 	require.Equal(t, kms.NoticeUsedPendingDeletion, alarms[11].Notice)
 	require.Equal(t, id, alarms[11].KeyID)
 	require.ErrorIs(t, alarms[11].Err, kms.ErrPendingDeletion)
-	maintain(t, k)
+	kit.Maintain(t, k)
 	u = keyUsage(t, k.Another(t), id)
 	require.EqualValues(t, 13, u.Refused)
 	require.Len(t, u.Attempts, 10)
@@ -117,8 +118,8 @@ func TestRefusedUses(t *testing.T) {
 	require.Equal(t, k.Clock.Now().Add(-9*time.Second), u.Attempts[0].At)
 
 	k.Clock.AdvanceDays(7)
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
-	require.ErrorIs(t, only(k.KeyUsage(ctx, id)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrNotFound)
+	require.ErrorIs(t, kit.Err(k.KeyUsage(ctx, id)), kms.ErrNotFound)
 }
 
 // TestRefusalsOfOthers: a key store that does not answer refuses nothing because of what a key
@@ -129,17 +130,17 @@ func TestRefusalsOfOthers(t *testing.T) {
 	source, err := transit.New(transitExport("first", 1), transitExport("second", 1))
 	require.NoError(t, err)
 	var last kms.Event
-	k := kmstest.New(t, withSources(source), func(c *kms.Config) { c.Observe = func(_ context.Context, e kms.Event) { last = e } })
-	id := tenant(t, k, "tenant-7", 30)
+	k := kmstest.New(t, kit.WithSources(source), func(c *kms.Config) { c.Observe = func(_ context.Context, e kms.Event) { last = e } })
+	id := kit.Tenant(t, k, "tenant-7", 30)
 	c, err := k.Encrypt(ctx, id, nil, nil)
 	require.NoError(t, err)
-	require.NoError(t, only(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
+	require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
 	k.Store.OnGet(func(string) error { return errors.New("connection refused") })
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
 	k.Store.OnGet(nil)
 	require.Zero(t, keyUsage(t, k.Manager, id).Refused)
 	k.Clock.AdvanceDays(30)
-	require.ErrorIs(t, only(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
 	require.EqualValues(t, 1, keyUsage(t, k.Manager, id).Refused)
 
 	var ids []string
@@ -149,11 +150,11 @@ func TestRefusalsOfOthers(t *testing.T) {
 	}
 	require.Len(t, ids, 2)
 	for i, id := range ids {
-		require.NoError(t, only(k.MigrateLegacyKey(ctx, id, "")))
-		require.NoError(t, only(k.DisableKey(ctx, id)))
-		require.NoError(t, only(k.ScheduleKeyDeletion(ctx, id, 7)))
+		require.NoError(t, kit.Err(k.MigrateLegacyKey(ctx, id, "")))
+		require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)))
 		nobodys := transitCiphertext(t, "third", "1")
-		require.ErrorIs(t, only(k.Decrypt(ctx, nobodys, nil)), kms.ErrPendingDeletion)
+		require.ErrorIs(t, kit.Err(k.Decrypt(ctx, nobodys, nil)), kms.ErrPendingDeletion)
 		require.Equal(t, ids[0], last.KeyID)
 		require.Equal(t, kms.NoticeUsedPendingDeletion, last.Notice)
 		require.Contains(t, last.Err.Error(), ids[0])
@@ -169,10 +170,10 @@ func TestUsageIsNotLost(t *testing.T) {
 	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
 	down := errors.New("connection refused")
-	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
 	k.Store.OnPut(func(name string) (bool, error) { return !strings.HasPrefix(name, "usage/"), down })
 	require.ErrorIs(t, k.Close(ctx), down)
-	require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+	require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
 	_, err := k.Maintain(ctx)
 	require.ErrorIs(t, err, down)
 	k.Store.OnPut(nil)
@@ -217,13 +218,13 @@ func TestTamperedUsage(t *testing.T) {
 	k := kmstest.New(t)
 	id, other := k.MustCreateKey(t).ID, k.MustCreateKey(t).ID
 	for _, id := range []string{id, other} {
-		require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
 	}
 	require.NoError(t, k.Close(ctx))
-	for _, bad := range [][]byte{nil, []byte("x"), value(t, k, "usage/"+other), value(t, k, "key/"+id)} {
-		edit(t, k, "usage/"+id, func([]byte) []byte { return bad })
+	for _, bad := range [][]byte{nil, []byte("x"), kit.StoredValue(t, k, "usage/"+other), kit.StoredValue(t, k, "key/"+id)} {
+		kit.EditItem(t, k, "usage/"+id, func([]byte) []byte { return bad })
 		require.Equal(t, kms.KeyUsage{KeyID: id}, keyUsage(t, k.Manager, id))
-		require.NoError(t, only(k.Encrypt(ctx, id, nil, nil)))
+		require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
 		require.NoError(t, k.Close(ctx))
 		require.EqualValues(t, 1, keyUsage(t, k.Manager, id).Uses())
 	}
@@ -240,15 +241,15 @@ func TestBrownout(t *testing.T) {
 		share float64
 		until time.Time
 	}{{-0.1, until}, {1.1, until}, {nan(), until}, {0.5, k.Clock.Now()}, {1, time.Time{}}} {
-		require.ErrorIs(t, only(k.SetBrownout(ctx, id, bad.share, bad.until)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.SetBrownout(ctx, id, bad.share, bad.until)), kms.ErrInvalid)
 	}
 	refusedOf := func(m *kms.Manager, n int) (refused int) {
 		for range n {
-			err := only(m.Encrypt(ctx, id, nil, nil))
+			err := kit.Err(m.Encrypt(ctx, id, nil, nil))
 			if err == nil {
 				continue
 			}
-			require.Equal(t, []string{"ErrBrownout"}, conditionsOf(err))
+			require.Equal(t, []string{"ErrBrownout"}, kit.Conditions(err))
 			require.Equal(t, "Rejected.Brownout", kms.Code(err))
 			var b *kms.BrownoutError
 			require.ErrorAs(t, err, &b)
@@ -265,13 +266,13 @@ func TestBrownout(t *testing.T) {
 	other := k.Another(t)
 	require.Equal(t, 20, refusedOf(k.Manager, 20))
 	require.Equal(t, 20, refusedOf(other, 20))
-	require.NoError(t, only(k.DescribeKey(ctx, id)))
-	require.NoError(t, only(k.SetTags(ctx, id, nil)))
+	require.NoError(t, kit.Err(k.DescribeKey(ctx, id)))
+	require.NoError(t, kit.Err(k.SetTags(ctx, id, nil)))
 	x, err := k.Explain(ctx, kms.OpEncrypt, id)
 	require.NoError(t, err)
-	require.Equal(t, []string{"ErrBrownout"}, conditionsOf(x.Reasons[0]))
+	require.Equal(t, []string{"ErrBrownout"}, kit.Conditions(x.Reasons[0]))
 
-	require.NoError(t, only(k.SetBrownout(ctx, id, 0.25, until)))
+	require.NoError(t, kit.Err(k.SetBrownout(ctx, id, 0.25, until)))
 	require.InDelta(t, 1000, refusedOf(k.Manager, 4000), 250, "a share of a quarter, nine standard deviations around it")
 	x, err = k.Explain(ctx, kms.OpEncrypt, id)
 	require.NoError(t, err)
@@ -281,7 +282,7 @@ func TestBrownout(t *testing.T) {
 	require.EqualValues(t, 20+4000, u.Uses()+u.Refused, "every use is recorded")
 	require.Equal(t, "Rejected.Brownout", u.LastRefused.Code)
 
-	require.NoError(t, only(k.SetBrownout(ctx, id, 1, until)))
+	require.NoError(t, kit.Err(k.SetBrownout(ctx, id, 1, until)))
 	k.Clock.Set(until.Add(-1))
 	require.Equal(t, 1, refusedOf(k.Manager, 1))
 	k.Clock.Set(until)
@@ -292,10 +293,10 @@ func TestBrownout(t *testing.T) {
 	require.Zero(t, key.Brownout)
 
 	until = until.Add(time.Hour)
-	require.NoError(t, only(k.SetBrownout(ctx, id, 1, until)))
-	require.NoError(t, only(k.SetBrownout(ctx, id, 0, time.Time{})))
+	require.NoError(t, kit.Err(k.SetBrownout(ctx, id, 1, until)))
+	require.NoError(t, kit.Err(k.SetBrownout(ctx, id, 0, time.Time{})))
 	require.Zero(t, refusedOf(k.Manager, 20), "it was ended")
-	require.NoError(t, only(k.SetBrownout(ctx, id, 1e-9, until)))
+	require.NoError(t, kit.Err(k.SetBrownout(ctx, id, 1e-9, until)))
 	key, err = k.DescribeKey(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, 1e-6, key.Brownout.Share, "the smallest share is not none")

@@ -1,0 +1,26 @@
+// Package kit has what many tests of the service share: services on each kind of store, keys in
+// each state, material to import, and ways to look at a store and to change it. It uses package
+// testing alone. What goes wrong in it fails the test that called it.
+//
+// A test binary that uses OnStores, Everywhere, Database or OpenToken begins with
+//
+//	func TestMain(m *testing.M) { os.Exit(kit.Main(m)) }
+package kit
+
+import (
+	"testing"
+
+	"github.com/keyhold/kms/internal/pgtest"
+)
+
+// Main runs the tests of a package, stops the database server that they shared, and reports what
+// was not run. It returns the code for os.Exit.
+func Main(m *testing.M) int { return pgtest.Main(m) }
+
+// must fails the test if what it was doing failed.
+func must(t testing.TB, doing string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("kit: %s: %v", doing, err)
+	}
+}

@@ -1,0 +1,95 @@
+package model_test
+
+import (
+	"slices"
+	"time"
+)
+
+// A modelReport is what a pass of Maintain did, by names in the order of the alphabet.
+type modelReport struct {
+	noted, waiting, purged, expired, rotated []string // keys
+	over, holding, released                  []string // instances
+	limits                                   int      // keys that could not be rotated
+}
+
+// maintain is what time asks for, done once.
+func (m *model) maintain() (r modelReport) {
+	for _, i := range m.instances {
+		m.maintainInstance(i, &r)
+	}
+	for _, k := range m.keys {
+		if k.home.released.IsZero() && !k.purged {
+			m.maintainKey(k, &r)
+		}
+	}
+	for _, list := range []*[]string{&r.noted, &r.waiting, &r.purged, &r.expired, &r.rotated, &r.over, &r.holding, &r.released} {
+		slices.Sort(*list)
+	}
+	return r
+}
+
+// waits tells what is to be done about a date that has passed and was seen to at seen: noted
+// first; then, when the delay is over, the end. A note from the future is none.
+func (m *model) waits(seen time.Time) (note, wait bool) {
+	if m.delay <= 0 {
+		return false, false
+	}
+	note = seen.IsZero() || seen.After(m.now)
+	return note, !note && m.now.Before(seen.Add(m.delay))
+}
+
+func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
+	if !i.released.IsZero() {
+		return
+	}
+	if !m.passed(m.ends(i)) {
+		i.seen = time.Time{}
+		return
+	}
+	switch note, wait := m.waits(i.seen); {
+	case note:
+		i.seen = m.now
+		r.over = append(r.over, i.name)
+	case wait:
+		r.holding = append(r.holding, i.name)
+	default:
+		i.released = m.now
+		r.released = append(r.released, i.name)
+	}
+}
+
+func (m *model) maintainKey(k *modelKey, r *modelReport) {
+	if k.rest {
+		k.rest = false
+		r.expired = append(r.expired, k.name)
+		return
+	}
+	if m.passed(k.deleteAt) {
+		switch note, wait := m.waits(k.seen); {
+		case note:
+			k.seen = m.now
+			r.noted = append(r.noted, k.name)
+		case wait:
+			r.waiting = append(r.waiting, k.name)
+		default:
+			k.purged = true
+			r.purged = append(r.purged, k.name)
+		}
+		return
+	}
+	last := func() time.Time { return k.material[len(k.material)-1] }
+	switch {
+	case !k.seen.IsZero(): // one step in each pass
+		k.seen = time.Time{}
+	case len(k.material) > 0 && m.passed(k.until):
+		k.material, k.until = nil, time.Time{}
+		r.expired = append(r.expired, k.name)
+	case k.days > 0 && m.state(k) == "Enabled" && m.passed(last().Add(time.Duration(k.days)*24*time.Hour)):
+		if len(k.material) == m.maxVersions {
+			r.limits++
+			return
+		}
+		k.material = append(k.material, m.now)
+		r.rotated = append(r.rotated, k.name)
+	}
+}
