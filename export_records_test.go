@@ -1,27 +1,17 @@
 package kms
 
 import (
+	"bytes"
 	"context"
+	"crypto/rsa"
+	"crypto/x509"
 	"slices"
 
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
-	"github.com/keyhold/kms/internal/wire"
 )
 
 // What the fuzz targets, the frozen vectors and the sweep for leaks may see and do.
-
-// Reassemble parses a ciphertext and writes what it found again.
-func Reassemble(ciphertext []byte) ([]byte, bool) {
-	h, payload, ok := wire.Parse(ciphertext)
-	return append(h.Append(nil), payload...), ok
-}
-
-// CanonicalContext is the one encoding of an encryption context, and HashContext what
-// stands for it in the associated data.
-func CanonicalContext(ec EncryptionContext) []byte { return wire.AppendContext(nil, ec) }
-
-func HashContext(ec EncryptionContext) []byte { return wire.Bind(nil, ec).Data }
 
 // Authenticate makes an item of any content, as the Manager itself would write it.
 func Authenticate(m *Manager, name string, body []byte) []byte {
@@ -37,9 +27,6 @@ func RewriteRecord(m *Manager, id string, value []byte) ([]byte, error) {
 	}
 	return m.home.Load().keys.Encode(keyItem(id), r)
 }
-
-// IsErrRecord tells whether err is what the parsers of records say.
-func IsErrRecord(err error) bool { return err == sealing.ErrItem }
 
 // AddVersion gives a key a new version that encrypts from now on.
 func AddVersion(ctx context.Context, m *Manager, id string) error {
@@ -69,4 +56,41 @@ func Insides(m *Manager, id string) map[string]any {
 		"instance": m.home.Load(), "entry": e, "record": e.record, "provider.Key": *e.primary.Load(),
 		"call": m.begin(OpDecrypt),
 	}
+}
+
+// BreakSeals damages all that is sealed in the record of a key, and writes that as a bug would: it
+// is authentic, and does not open.
+func BreakSeals(ctx context.Context, m *Manager, id string) error {
+	_, err := m.update(ctx, OpSetTags, id, nil, func(_ *call, r *record) error {
+		broken := func(sealed []byte) []byte {
+			if sealed = bytes.Clone(sealed); len(sealed) > 0 {
+				sealed[len(sealed)-1] ^= 1
+			}
+			return sealed
+		}
+		r.Versions, r.Old, r.Shred = slices.Clone(r.Versions), slices.Clone(r.Old), broken(r.Shred)
+		for i := range r.Versions {
+			r.Versions[i].Sealed = broken(r.Versions[i].Sealed)
+		}
+		for i := range r.Old {
+			r.Old[i].Sealed = broken(r.Old[i].Sealed)
+		}
+		return nil
+	})
+	return err
+}
+
+// ParametersOf is GetParametersForImport with a wrapping key that is given: to make one takes
+// longer than all that a test does with it.
+func ParametersOf(ctx context.Context, m *Manager, ref string, private *rsa.PrivateKey) (ImportParameters, error) {
+	c := m.begin(OpGetParametersForImport)
+	e, err := m.lookup(ctx, c, ref, nil)
+	if err != nil {
+		return ImportParameters{}, err
+	}
+	p := ImportParameters{KeyID: e.record.id(), Spec: WrapRSA2048, Algorithm: WrapOAEP, ExpiresAt: c.now().Add(ImportTokenLife)}
+	if p.PublicKey, err = x509.MarshalPKIXPublicKey(&private.PublicKey); err == nil {
+		p.Token, err = e.record.sealToken(p, private)
+	}
+	return p, err
 }
