@@ -3,8 +3,12 @@ package kms
 import (
 	"context"
 	"iter"
+	"strings"
+	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/keystore"
 )
 
 // Alias is a name of a key.
@@ -53,15 +57,15 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 	if _, err := m.allow(ctx, c, e.record); err != nil {
 		return err
 	}
-	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
 		if err := c.authorize(ctx, Request{KeyID: current.text, Alias: alias}); err != nil {
-			return keyID{}, err
+			return keyid.ID{}, err
 		}
 		switch {
 		case op == OpCreateAlias && alive:
-			return keyID{}, refuse(op, "", ErrExists)
+			return keyid.ID{}, refuse(op, "", ErrExists)
 		case op == OpUpdateAlias && !alive:
-			return keyID{}, aliasNotFound(op)
+			return keyid.ID{}, aliasNotFound(op)
 		default:
 			return id, nil
 		}
@@ -75,15 +79,15 @@ func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 	if err := c.checkAlias(alias); err != nil {
 		return err
 	}
-	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyID, error) {
+	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
 		c.keyID = current.text
 		if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias}); err != nil {
-			return keyID{}, err
+			return keyid.ID{}, err
 		}
 		if !alive {
-			return keyID{}, aliasNotFound(c.op)
+			return keyid.ID{}, aliasNotFound(c.op)
 		}
-		return keyID{}, nil
+		return keyid.ID{}, nil
 	})
 }
 
@@ -96,7 +100,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 		var err error
 		c := m.begin(OpListAliases)
 		defer c.end(ctx, &err)
-		var of keyID
+		var of keyid.ID
 		if ref == "" {
 			err = c.authorize(ctx, Request{})
 		} else if of, err = m.resolve(ctx, c, ref); err == nil {
@@ -111,7 +115,7 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 		}
 		for item, failed := range m.store.List(ctx, aliasSegment, "") {
 			if failed != nil {
-				err = unavailable(c.op, "", "the key store", failed)
+				err = c.storeFailed("", failed)
 				yield(Alias{}, err)
 				return
 			}
@@ -139,8 +143,8 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 
 // changeAlias reads an alias, lets decide say which key it is to name (the zero ID: none),
 // and writes that, from the start again if somebody else was quicker.
-func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyID, error)) error {
-	for {
+func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyid.ID, error)) error {
+	return c.retry(ctx, "", func() error {
 		current, err := m.loadAlias(ctx, c, alias)
 		if err != nil {
 			return err
@@ -153,12 +157,134 @@ func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide
 		if err != nil {
 			return err
 		}
-		err = m.writeAlias(ctx, c, alias, current, id)
-		if !errors.Is(err, errStale) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
+		return m.writeAlias(ctx, c, alias, current, id)
+	})
+}
+
+// validAlias tells whether a name could be an alias.
+func validAlias(s string) bool {
+	name, ok := strings.CutPrefix(s, aliasSegment)
+	return ok && name != "" && len(s) <= MaxAlias && only(name, alphanumeric+"/_-")
+}
+
+// checkAlias refuses what could be no alias, and what callers may not name.
+func (c *call) checkAlias(alias string) error {
+	switch {
+	case !validAlias(alias):
+		return invalid(c.op, "the alias")
+	case strings.HasPrefix(alias, reservedAliases):
+		return invalid(c.op, "the alias begins with alias/acs, which is reserved for service keys")
+	}
+	return nil
+}
+
+// aliasNotFound is ErrNotFound with the code for aliases.
+func aliasNotFound(op Op) error {
+	return &aliasError{refusal{op: op, cond: ErrNotFound, text: "no such alias"}}
+}
+
+type aliasError struct{ refusal }
+
+func (*aliasError) code() string { return "Forbidden.AliasNotFound" }
+
+// aliasRecord is the item of an alias. A deleted alias has the zero Key.
+type aliasRecord struct {
+	Key keyid.ID `json:"key"`
+	Seq uint64   `json:"seq"`
+}
+
+// An aliasEntry is an alias as it was read. The zero id: there is no such alias.
+type aliasEntry struct {
+	id      keyid.ID
+	text    string
+	seq     uint64
+	version keystore.Version
+	readAt  time.Time
+}
+
+func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyid.ID) error {
+	known := m.latestAliases.Before(alias)
+	_, err := m.putHome(ctx, c, alias, current.version, aliasRecord{Key: id, Seq: current.seq + 1})
+	if err == nil {
+		m.latestAliases.Saw(alias, current.seq+1, known)
+	}
+	m.aliases.Drop(alias)
+	return written(c.op, "", err)
+}
+
+// alive tells whether the key of an alias is still there.
+func (m *Manager) alive(ctx context.Context, c *call, id keyid.ID) (bool, error) {
+	if id == (keyid.ID{}) {
+		return false, nil
+	}
+	probe := *c
+	e, err := m.fetch(ctx, &probe, id)
+	switch {
+	case refusedAs(err, ErrUnavailable):
+		return false, err
+	case err != nil:
+		return !refusedAs(err, ErrNotFound), nil // a record that was changed is there
+	}
+	ie, err := m.instanceOf(ctx, &probe, e.record.keys.ID())
+	if err != nil {
+		return false, err
+	}
+	return e.record.state(ie, c.now()) != Deleted, nil
+}
+
+// aliasTarget is what an alias names, from memory where that is fresh enough.
+func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	if err := m.aliasChanges.Follow(ctx, &c.moment); err != nil {
+		return aliasEntry{}, c.storeFailed("", err)
+	}
+	a, ok := m.aliases.Get(alias)
+	if ok && m.aliasChanges.Holds(&a.readAt, &c.moment) {
+		return a, nil
+	}
+	mark := m.aliases.Mark(alias)
+	a, err := m.loadAlias(ctx, c, alias)
+	if err == nil && a.id != (keyid.ID{}) {
+		m.aliases.Put(alias, a, mark)
+	}
+	return a, err
+}
+
+// loadAlias reads an alias from the store.
+func (m *Manager) loadAlias(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+	sent, known := m.clock(), m.latestAliases.Before(alias)
+	item, err := m.store.Get(ctx, alias)
+	var a aliasEntry
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+	case err != nil:
+		return aliasEntry{}, c.storeFailed("", err)
+	default:
+		item.Name = alias
+		if a, err = m.readAlias(ctx, c, item); err != nil {
+			return aliasEntry{}, err
 		}
 	}
+	older, err := m.latestAliases.Older(ctx, a.seq, known)
+	if err != nil {
+		return aliasEntry{}, c.storeFailed("", err)
+	}
+	if older {
+		return aliasEntry{}, refuseBecause(c.op, "", ErrTampered, "the record of an alias: "+putBack, nil)
+	}
+	m.latestAliases.Saw(alias, a.seq, known)
+	a.readAt = sent
+	return a, nil
+}
+
+func (m *Manager) readAlias(ctx context.Context, c *call, item keystore.Item) (aliasEntry, error) {
+	var rec aliasRecord
+	tampered := refuseBecause(c.op, "", ErrTampered, "the record of an alias", nil)
+	if err := m.readHome(ctx, c, item.Name, item.Value, &rec, tampered); err != nil {
+		return aliasEntry{}, err
+	}
+	a := aliasEntry{id: rec.Key, seq: rec.Seq, version: item.Version}
+	if rec.Key != (keyid.ID{}) {
+		a.text = rec.Key.String()
+	}
+	return a, nil
 }

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -19,12 +21,14 @@ const MaxHSMUses = 1 << 31
 // processes. What a process was given and did not use is lost when it ends, so that the number is
 // never too low.
 type allowanceRecord struct {
-	Key      keyID             `json:"key"`
+	Key      keyid.ID          `json:"key"`
 	Seq      uint64            `json:"seq"`
 	Versions map[uint32]uint64 `json:"versions"`
 }
 
 const allowanceSegment = "allowance/"
+
+func allowanceItem(id keyid.ID) string { return allowanceSegment + id.String() }
 
 // The first block that a process takes for a key version, and the largest. Each is twice the one
 // before: a process that ends loses about what it used, and a busy one seldom asks.
@@ -56,10 +60,10 @@ func (a *allowances) of(v tallied) *allowance {
 
 // spend takes one encryption of the primary version from its allowance, if it has one.
 func (m *Manager) spend(ctx context.Context, c *call, e *entry) error {
-	if e.header.suite != suiteHSM {
+	if e.header.Suite != wire.HSM {
 		return nil
 	}
-	v := tallied{e.header.id, e.header.version}
+	v := tallied{e.header.ID, e.header.Version}
 	a := m.allowances.of(v)
 	for a.left.Add(-1) < 0 {
 		if err := m.takeBlock(ctx, c, v, a); err != nil {
@@ -91,43 +95,41 @@ func (m *Manager) takeBlock(ctx context.Context, c *call, v tallied, a *allowanc
 
 // reserve hands out up to n encryptions of a key version: it is written down before any is done.
 func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (uint64, error) {
-	name := allowanceSegment + v.id.String()
-	for {
-		rec, version, err := m.loadAllowance(ctx, c, name, v.id)
+	err := c.retry(ctx, c.keyID, func() error {
+		rec, version, err := m.loadAllowance(ctx, c, v.id)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		given := rec.Versions[v.version]
 		if given >= m.allowances.most {
-			return 0, &refusal{op: c.op, keyID: c.keyID, cond: ErrLimit, text: "this version of it has encrypted as often as a hardware key may",
+			return &refusal{op: c.op, keyID: c.keyID, cond: ErrLimit, text: "this version of it has encrypted as often as a hardware key may",
 				hint: "Rotate the key with RotateKey: its next version encrypts as often again. Where it has imported material, move on to a new key with ReEncrypt."}
 		}
 		n = min(n, m.allowances.most-given)
 		rec.Versions[v.version] = given + n
-		rec.Seq++
-		in := m.home.Load().in
-		value, err := in.encodeItem(name, rec)
-		if err != nil {
-			return 0, errors.NewAssertionErrorWithWrappedErrf(err, "kms: encoding an allowance")
+		if err := m.putAllowance(ctx, c, rec, version); err != nil && !errors.Is(err, keystore.ErrConflict) {
+			return c.storeFailed(c.keyID, err)
+		} else if err != nil {
+			return errStale
 		}
-		if _, err = m.putHome(ctx, c, in, name, version, value); err == nil {
-			return n, nil
-		}
-		if !errors.Is(err, keystore.ErrConflict) {
-			return 0, unavailable(c.op, c.keyID, "the key store", err)
-		}
-		if ctx.Err() != nil {
-			return 0, unavailable(c.op, c.keyID, "", context.Cause(ctx))
-		}
-	}
+		return nil
+	})
+	return n, err
+}
+
+// putAllowance writes what was handed out of a key. Its errors are those of putHome.
+func (m *Manager) putAllowance(ctx context.Context, c *call, rec *allowanceRecord, version keystore.Version) error {
+	rec.Seq++
+	_, err := m.putHome(ctx, c, allowanceItem(rec.Key), version, rec)
+	return err
 }
 
 // loadAllowance reads what was handed out of a key. What somebody else wrote there is ErrTampered:
 // without the number nothing more is handed out.
-func (m *Manager) loadAllowance(ctx context.Context, c *call, name string, id keyID) (*allowanceRecord, keystore.Version, error) {
+func (m *Manager) loadAllowance(ctx context.Context, c *call, id keyid.ID) (*allowanceRecord, keystore.Version, error) {
 	rec := new(allowanceRecord)
 	tampered := refuseBecause(c.op, c.keyID, ErrTampered, "the count of its encryptions", nil)
-	version, err := m.getHome(ctx, c, name, c.keyID, rec, tampered)
+	version, err := m.getHome(ctx, c, allowanceItem(id), c.keyID, rec, tampered)
 	switch {
 	case err != nil:
 		return nil, "", err

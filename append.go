@@ -3,11 +3,13 @@ package kms
 import (
 	"context"
 	"unsafe"
+
+	"github.com/keyhold/kms/internal/wire"
 )
 
 // Room is how many bytes AppendEncrypt and AppendDataKey add to what they encrypt, at most.
 // AppendDecrypt takes as much as the ciphertext is long while it works.
-const Room = headerSize + overhead
+const Room = wire.HeaderSize + wire.Overhead
 
 // AppendEncrypt is Encrypt into a buffer of the caller: it appends the ciphertext to dst and
 // returns the extended slice. Where dst has room for Room bytes more than the plaintext, and

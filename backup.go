@@ -6,9 +6,14 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/frames"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/keystore"
 )
 
 // BackupOptions may be nil.
@@ -58,19 +63,19 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 		return BackupInfo{}, err
 	}
 	defer clear(key)
-	in, err := rec.open(c.op, *m.root.Load())
+	keys, err := rec.open(c.op, *m.root.Load())
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	header, sealer, err := newBackupHeader(c.op, in, c.now(), recipient)
+	header, sealer, err := newBackupHeader(c.op, keys, c.now(), recipient)
 	if err != nil {
 		return BackupInfo{}, err
 	}
 	if _, err := w.Write(header.encode()); err != nil {
 		return BackupInfo{}, unwritten(c, err)
 	}
-	b := &backupWriter{m: m, c: c, in: in, frames: newFrameWriter(w, sealer, header), sum: newDigest(), progress: progress(opts)}
-	defer b.frames.wipe()
+	b := &backupWriter{m: m, c: c, keys: keys, frames: frames.NewWriter(w, sealer, header.hash()), sum: newDigest(), progress: progress(opts)}
+	defer b.frames.Wipe()
 	b.info = BackupInfo{Instance: rec.ID, Name: rec.Name, At: header.At}
 	if err := b.write(ctx, rec, key); err != nil {
 		return BackupInfo{}, err
@@ -89,8 +94,8 @@ func progress(opts *BackupOptions) func(int) {
 type backupWriter struct {
 	m        *Manager
 	c        *call
-	in       *instance
-	frames   *frameWriter
+	keys     *sealing.Keys
+	frames   *frames.Writer
 	sum      digest
 	info     BackupInfo
 	progress func(int)
@@ -132,17 +137,17 @@ func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byt
 	return nil
 }
 
-func (b *backupWriter) writeAliases(ctx context.Context, keys []keyID) error {
+func (b *backupWriter) writeAliases(ctx context.Context, keys []keyid.ID) error {
 	for item, err := range b.m.store.List(ctx, aliasSegment, "") {
 		if err != nil {
-			return unavailable(b.c.op, "", "the key store", err)
+			return b.c.storeFailed("", err)
 		}
 		a, err := b.m.readAlias(ctx, b.c, item)
 		if err != nil {
 			b.info.Tampered++
 			continue
 		}
-		if _, ours := slices.BinarySearchFunc(keys, a.id, keyID.compare); !ours {
+		if _, ours := slices.BinarySearchFunc(keys, a.id, keyid.ID.Compare); !ours {
 			continue
 		}
 		if err := b.item(backupAlias, []byte(a.text), []byte(item.Name)); err != nil {
@@ -165,7 +170,7 @@ func unwritten(c *call, err error) error { return unavailable(c.op, "", "writing
 // markBackup notes in the record of an instance that it was backed up. Where the instance was
 // released meanwhile there is nothing left to be noted.
 func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backupMark) error {
-	for {
+	return c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil {
 			return err
@@ -174,13 +179,8 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 			return nil
 		}
 		rec.Backup = &mark
-		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return m.writeInstance(ctx, c, rec, version)
+	})
 }
 
 // VerifyBackup reads a backup to its end, opens everything that is sealed in it, and tells what
@@ -192,7 +192,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 	if r == nil || absent(recipient) {
 		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
 	}
-	buffered := bufio.NewReaderSize(r, frameSize)
+	buffered := bufio.NewReaderSize(r, frames.Size)
 	h, err := readBackupHeader(op, buffered)
 	if err != nil {
 		return BackupInfo{}, err
@@ -210,4 +210,121 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 		return BackupInfo{}, err
 	}
 	return info, nil
+}
+
+// writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending.
+func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err error) {
+	for s, err := range b.m.recordsOf(ctx, b.c, b.keys) {
+		switch {
+		case s == nil:
+			return nil, err
+		case err != nil:
+			b.info.Tampered++
+			continue
+		}
+		value, err := b.value(s)
+		if err != nil {
+			return nil, err
+		}
+		if err := b.item(backupKey, []byte(s.text), value); err != nil {
+			return nil, err
+		}
+		b.sum.add(s.text, value)
+		b.info.count(s.record)
+		if s.record.facts().state(b.c.now()) != Deleted {
+			alive = append(alive, s.record.ID)
+		}
+		if b.info.Keys%1000 == 0 {
+			b.progress(b.info.Keys)
+		}
+	}
+	return alive, nil
+}
+
+// value is the record of a key as it stands, or while the instance is shredded as it would
+// under the instance key that is in this backup.
+func (b *backupWriter) value(s *scanned) ([]byte, error) {
+	name := keyItem(s.text)
+	if _, ok := b.keys.Wrote(name, s.value); ok {
+		return s.value, nil
+	}
+	r, err := s.record.moveTo(b.keys)
+	if err != nil {
+		return nil, err
+	}
+	return b.keys.Encode(name, r)
+}
+
+// A hardware key encrypts so often and no more (MaxHSMUses), wherever it is restored to: a
+// backup brings along how often it did. Two key stores that go on from there exceed that by
+// what one may do, at most.
+
+// writeCounts writes the counts of the keys of the instance.
+func (b *backupWriter) writeCounts(ctx context.Context) error {
+	for item, err := range b.m.store.List(ctx, allowanceSegment, "") {
+		if err != nil {
+			return b.c.storeFailed("", err)
+		}
+		text := strings.TrimPrefix(item.Name, allowanceSegment)
+		key, err := b.m.store.Get(ctx, keyItem(text))
+		switch {
+		case errors.Is(err, keystore.ErrNotFound):
+			continue
+		case err != nil:
+			return b.c.storeFailed("", err)
+		}
+		if named, ok := instanceNamed(key.Value); !ok || named != b.keys.ID() {
+			continue
+		}
+		count := new(allowanceRecord)
+		switch err := b.m.readHome(ctx, b.c, item.Name, item.Value, count, sealing.ErrItem); {
+		case errors.Is(err, sealing.ErrItem), err == nil && count.Key.String() != text:
+			b.info.Tampered++
+			continue
+		case err != nil:
+			return err
+		}
+		body, err := json.Marshal(count)
+		if err != nil {
+			return errors.NewAssertionErrorWithWrappedErrf(err, "kms: the count of a key")
+		}
+		if err := b.item(backupCount, body, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count reads the count of a key.
+func (b *backupReader) count(body []byte) (*allowanceRecord, error) {
+	count := new(allowanceRecord)
+	if sealing.Strictly(body, count) != nil || count.Key == (keyid.ID{}) || count.Versions == nil {
+		return nil, b.bad("the count of a key")
+	}
+	return count, nil
+}
+
+// restoreCount sees that no version of a key is counted lower than in the backup. It comes
+// before the key does.
+func (rs *restoring) restoreCount(ctx context.Context, was *allowanceRecord) error {
+	m, c := rs.m, rs.c
+	return c.retry(ctx, "", func() error {
+		rec, version, err := m.loadAllowance(ctx, c, was.Key)
+		if refusedAs(err, ErrTampered) {
+			return nil // the key encrypts nothing here
+		}
+		if err != nil {
+			return err
+		}
+		higher := false
+		for v, n := range was.Versions {
+			if n > rec.Versions[v] {
+				rec.Versions[v], higher = n, true
+			}
+		}
+		if !higher {
+			return nil
+		}
+		return written(c.op, was.Key.String(), m.putAllowance(ctx, c, rec, version))
+	})
 }

@@ -56,41 +56,6 @@ func unchanging(t *testing.T, k *kmstest.KMS, recipient kms.Root) *refusing {
 	return &refusing{to: to, recipient: recipient}
 }
 
-// TestFrames: frames of equal content are told from each other by their place, by whether they
-// are the last, and by their header, under one key.
-func TestFrames(t *testing.T) {
-	f := kms.NewFrames("acme")
-	for _, n := range []int{1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 3 * 64 << 10, 3*64<<10 + 5} {
-		stream := make([]byte, n)
-		sealed := f.Seal(stream)
-		require.Len(t, sealed, n+40*((n+64<<10-1)/(64<<10)))
-		opened, err := f.Open(sealed)
-		require.NoError(t, err)
-		require.True(t, bytes.Equal(stream, opened))
-	}
-	all := slices.Collect(slices.Chunk(f.Seal(make([]byte, 4*64<<10)), sealedFrame))
-	require.Len(t, all, 4)
-	refused := func(what string, frames ...[]byte) {
-		t.Helper()
-		_, err := f.Open(slices.Concat(frames...))
-		require.True(t, kms.IsErrFrame(err), "%s: %v", what, err)
-	}
-	refused("none")
-	refused("the second first", all[1], all[0], all[2], all[3])
-	refused("one left out", all[0], all[2], all[3])
-	refused("one twice", all[0], all[0], all[1], all[2], all[3])
-	refused("the last left out", all[0], all[1], all[2])
-	refused("the last twice", all[0], all[1], all[2], all[3], all[3])
-	refused("the last first", all[3])
-	refused("the last cut", all[0], all[1], all[2], all[3][:len(all[3])-1])
-	refused("a byte more", all[0], all[1], all[2], all[3], []byte{0})
-	refused("empty", f.Seal(nil))
-	_, err := f.Under("emca").Open(slices.Concat(all...))
-	require.True(t, kms.IsErrFrame(err))
-	_, err = kms.NewFrames("acme").Open(slices.Concat(all...))
-	require.True(t, kms.IsErrFrame(err))
-}
-
 // TestBackupDamaged: whatever was done to a backup of one frame, byte by byte, is refused, and
 // nothing is written.
 func TestBackupDamaged(t *testing.T) {

@@ -3,6 +3,9 @@ package kms
 import (
 	"context"
 	"time"
+
+	"github.com/keyhold/kms/internal/fresh"
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // Request is what Config.Authorize decides on.
@@ -34,7 +37,7 @@ type Event struct {
 type call struct {
 	m        *Manager
 	op       Op
-	clock    time.Time // as it was read, with its monotonic reading; zero: it was not yet
+	moment   fresh.Moment // when it is
 	keyID    string
 	version  uint32
 	instance string
@@ -45,31 +48,27 @@ type call struct {
 
 // begin begins a call. It is small enough to be inlined, so that a call takes no memory of its own
 // (TestAppendAllocates).
-func (m *Manager) begin(op Op) *call { return &call{m: m, op: op} }
+func (m *Manager) begin(op Op) *call {
+	return &call{m: m, op: op, moment: fresh.Moment{Clock: m.clock}}
+}
 
 // also is another operation that is thought of within a call, at the same time.
 func (c *call) also(op Op) *call {
-	return &call{m: c.m, op: op, clock: c.began()}
+	return &call{m: c.m, op: op, moment: fresh.Moment{Clock: c.m.clock, At: c.began()}}
 }
 
-// began is when the call began, for ages. The clock is read when it is first asked for: a use of
-// a key on which no date bears does without.
-func (c *call) began() time.Time {
-	if c.clock.IsZero() {
-		c.again()
-	}
-	return c.clock
-}
+// began is when the call began, for ages.
+func (c *call) began() time.Time { return c.moment.Began() }
 
 // now is the time that the call goes by: when it began; for a change, when it decides.
 func (c *call) now() time.Time { return recorded(c.began()) }
 
-// again reads the clock again.
-func (c *call) again() { c.clock = c.m.clock() }
+// reread reads the clock again.
+func (c *call) reread() { c.moment.Reread() }
 
 // second is now as uses are dated, in seconds since 1970.
 func (c *call) second() int64 {
-	if c.clock.IsZero() {
+	if c.moment.At.IsZero() {
 		if tick := c.m.tick.Load(); tick != 0 {
 			return tick
 		}
@@ -82,7 +81,7 @@ func (c *call) end(ctx context.Context, err *error) {
 	switch {
 	case *err == nil && c.tally != nil:
 		if c.tally.count(c.op, c.second()) {
-			id, _ := parseKeyID(c.keyID)
+			id, _ := keyid.Parse(c.keyID)
 			c.m.usage.wake(c.tally, id, c.version)
 		}
 	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():

@@ -12,6 +12,7 @@ import (
 	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/internal/collision"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/provider"
 	"github.com/keyhold/kms/software"
@@ -53,7 +54,7 @@ func TestCollisionsOnEveryPath(t *testing.T) {
 					}
 					keys[0], keys[1] = collision.MessageKey(t, material, sound[23:35]), collision.MessageKey(t, theirs, sound[23:35])
 				}
-				ad := append(bytes.Clone(sound[:23]), kms.HashContext(ec)...)
+				ad := append(bytes.Clone(sound[:23]), wire.Bind(nil, ec).Data...)
 				iv, plain := randomBytes(12), append(make([]byte, 32), randomBytes(48)...)
 				for mine, key := range map[bool][]byte{true: keys[0], false: keys[1]} {
 					body := bytes.Clone(plain)

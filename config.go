@@ -115,5 +115,5 @@ func (c Config) check() error {
 // absent tells whether there is nothing, or the nil pointer that a constructor returns beside an error.
 func absent(v any) bool {
 	r := reflect.ValueOf(v)
-	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
+	return !r.IsValid() || (r.Kind() == reflect.Pointer && r.IsNil())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // DefaultKey is the alias of the default key, of which a key store has at most one. Where
@@ -29,7 +30,7 @@ func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec Encryp
 		making.end(ctx, &err)
 		return nil, err
 	}
-	var gone keyID // of this ID there was a key
+	var gone keyid.ID // of this ID there was a key
 	for ctx.Err() == nil {
 		alias, err := m.loadAlias(ctx, &making, name)
 		if err != nil {
@@ -44,7 +45,7 @@ func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec Encryp
 				gone = alias.id // unless it was made just now, as the next look shows
 			}
 		case state == stateNone || state == Deleted:
-			err = m.writeAlias(ctx, &making, name, alias, m.ids.next(c.now()))
+			err = m.writeAlias(ctx, &making, name, alias, m.ids.Next(c.now()))
 		default:
 			c.keyID = alias.text
 			if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: name, EncryptionContext: ec}); err != nil {
@@ -62,7 +63,7 @@ func (m *Manager) makeNamed(ctx context.Context, c *call, name string, ec Encryp
 // targetState is the state of the key of an alias; none where there is no key, or none any
 // more that could be read.
 func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (State, error) {
-	if alias.id == (keyID{}) {
+	if alias.id == (keyid.ID{}) {
 		return stateNone, nil
 	}
 	e, err := m.load(ctx, c, alias.id)
@@ -72,7 +73,7 @@ func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (S
 	if err != nil {
 		return stateNone, err
 	}
-	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	ie, err := m.instanceOf(ctx, c, e.record.keys.ID())
 	if err != nil {
 		return stateNone, err
 	}
@@ -81,7 +82,7 @@ func (m *Manager) targetState(ctx context.Context, c *call, alias aliasEntry) (S
 
 // createAs makes a key with every default under an ID that was chosen before. It is told as
 // CreateKey, unless somebody else was quicker: that is errStale.
-func (m *Manager) createAs(ctx context.Context, c *call, id keyID, n namedKey) error {
+func (m *Manager) createAs(ctx context.Context, c *call, id keyid.ID, n namedKey) error {
 	r, err := m.newRecord(c, CreateKeyOptions{Description: n.description})
 	if err == nil {
 		r.ID, r.Owner, r.Service = id, n.owner, n.service

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -50,22 +51,22 @@ func (r *record) next() time.Time {
 
 // earliest is the earlier of two times, of which zero is none.
 func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
 		return b
 	}
 	return a
 }
 
-func dueItem(at time.Time, id keyID) string {
+func dueItem(at time.Time, id keyid.ID) string {
 	return dueSegment + at.UTC().Format(dueMinute) + "/" + id.String()
 }
 
 // parseDue reads what dueItem wrote, and nothing else.
-func parseDue(name string) (at time.Time, id keyID, ok bool) {
+func parseDue(name string) (at time.Time, id keyid.ID, ok bool) {
 	minute, text, _ := strings.Cut(strings.TrimPrefix(name, dueSegment), "/")
 	at, err := time.Parse(dueMinute, minute)
-	if id, ok = parseKeyID(text); !ok || err != nil || dueItem(at, id) != name {
-		return time.Time{}, keyID{}, false
+	if id, ok = keyid.Parse(text); !ok || err != nil || dueItem(at, id) != name {
+		return time.Time{}, keyid.ID{}, false
 	}
 	return at, id, true
 }
@@ -81,13 +82,13 @@ func (m *Manager) noteDue(ctx context.Context, c *call, r *record) error {
 }
 
 // putDue has Maintain look at a key at a time, or now where that is past.
-func (m *Manager) putDue(ctx context.Context, c *call, at time.Time, id keyID) error {
+func (m *Manager) putDue(ctx context.Context, c *call, at time.Time, id keyid.ID) error {
 	if now := m.now(); at.Before(now) {
 		at = now
 	}
 	_, err := m.store.Put(ctx, dueItem(at, id), "", nil)
 	if err != nil && !errors.Is(err, keystore.ErrConflict) { // it stands there
-		return unavailable(c.op, id.String(), "the key store", err)
+		return c.storeFailed(id.String(), err)
 	}
 	return nil
 }

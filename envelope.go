@@ -2,9 +2,113 @@ package kms
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/wire"
+	"github.com/keyhold/kms/provider"
 )
+
+// Sizes of data keys, in bytes.
+const (
+	DataKeySize    = 32
+	MaxDataKeySize = 1024
+)
+
+// DataKey is a key for the caller's own encryption: plain, to encrypt with now, and
+// encrypted under a master key, to be kept beside the data. The plain key is held so
+// that no printer shows it.
+type DataKey struct {
+	KeyID      string // of the master key
+	KeyVersion int
+	Ciphertext []byte // what Decrypt turns into the plain key again
+	plaintext  func() []byte
+}
+
+// Plaintext returns the plain key, or nil if there is none. It is the key itself, not a
+// copy. Encrypt with it, then Wipe it; keep only the Ciphertext.
+func (k DataKey) Plaintext() []byte {
+	if k.plaintext == nil {
+		return nil
+	}
+	return k.plaintext()
+}
+
+// Wipe overwrites the plain key with zeros, also for copies of this DataKey. It is a best
+// effort: Go gives no guarantee that no other copy is in memory.
+func (k DataKey) Wipe() { clear(k.Plaintext()) }
+
+// GenerateDataKey makes a data key of 32 random bytes under a master key, bound to an
+// encryption context. The service keeps nothing of it.
+func (m *Manager) GenerateDataKey(ctx context.Context, ref string, ec EncryptionContext) (DataKey, error) {
+	return m.GenerateDataKeyN(ctx, ref, DataKeySize, ec)
+}
+
+// GenerateDataKeyN is GenerateDataKey for a key of n bytes, 1 to 1024.
+func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
+	c := m.begin(OpGenerateDataKey)
+	defer c.end(ctx, &err)
+	if err := checkDataKey(c.op, n); err != nil {
+		return DataKey{}, err
+	}
+	plaintext := make([]byte, n)
+	ciphertext, err := m.makeDataKey(ctx, c, nil, ref, plaintext, ec)
+	if err != nil {
+		return DataKey{}, err
+	}
+	return DataKey{c.keyID, int(c.version), ciphertext, func() []byte { return plaintext }}, nil
+}
+
+// GenerateDataKeyWithoutPlaintext makes a data key of n bytes, 1 to 1024, and returns it
+// encrypted only: for one who hands out keys and never needs to see them.
+func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
+	c := m.begin(OpGenerateDataKeyWithoutPlaintext)
+	defer c.end(ctx, &err)
+	if err := checkDataKey(c.op, n); err != nil {
+		return DataKey{}, err
+	}
+	plaintext := make([]byte, n)
+	defer clear(plaintext)
+	ciphertext, err := m.makeDataKey(ctx, c, nil, ref, plaintext, ec)
+	if err != nil {
+		return DataKey{}, err
+	}
+	return DataKey{KeyID: c.keyID, KeyVersion: int(c.version), Ciphertext: ciphertext}, nil
+}
+
+func checkDataKey(op Op, n int) error {
+	if n < 1 || n > MaxDataKeySize {
+		return invalid(op, "the data key is not 1 to 1024 bytes long")
+	}
+	return nil
+}
+
+// makeDataKey fills plaintext with a data key, once its size is found good, and appends what is
+// kept of it to dst. What it could not encrypt it wipes.
+func (m *Manager) makeDataKey(ctx context.Context, c *call, dst []byte, ref string, plaintext []byte, ec EncryptionContext) ([]byte, error) {
+	e, err := m.encryptor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	key, err := m.sealingKey(ctx, c, e)
+	if err != nil {
+		return nil, err
+	}
+	out := e.begin(dst, len(plaintext))
+	bound := wire.Bind(out[len(dst):], ec)
+	if maker, ok := key.Key.(provider.DataKeyGenerator); ok {
+		out, err = maker.GenerateDataKey(ctx, out, plaintext, bound.Data)
+	} else {
+		rand.Read(plaintext)
+		out, err = key.Encrypt(ctx, out, plaintext, bound.Data)
+	}
+	bound.Free()
+	if out, err = sealed(c, len(dst), out, err); err != nil {
+		clear(plaintext)
+	}
+	return out, err
+}
 
 // MaxPlaintext is the most that Encrypt takes, in bytes: 6 KiB. What is larger is
 // encrypted under a data key.
@@ -93,9 +197,9 @@ func (m *Manager) seal(ctx context.Context, c *call, e *entry, dst, plaintext []
 		return nil, err
 	}
 	out := e.begin(dst, len(plaintext))
-	bound := bind(out[len(dst):], ec)
-	out, err = key.Encrypt(ctx, out, plaintext, bound.data)
-	bound.free()
+	bound := wire.Bind(out[len(dst):], ec)
+	out, err = key.Encrypt(ctx, out, plaintext, bound.Data)
+	bound.Free()
 	return sealed(c, len(dst), out, err)
 }
 
@@ -111,10 +215,10 @@ func (m *Manager) sealingKey(ctx context.Context, c *call, e *entry) (*openKey, 
 
 // begin appends the header of a ciphertext of size bytes to dst, with room for all of it.
 func (e *entry) begin(dst []byte, size int) []byte {
-	if room := headerSize + overhead + size; cap(dst)-len(dst) < room {
+	if room := wire.HeaderSize + wire.Overhead + size; cap(dst)-len(dst) < room {
 		dst = append(make([]byte, 0, len(dst)+room), dst...)
 	}
-	return e.header.append(dst)
+	return e.header.Append(dst)
 }
 
 // sealed is a ciphertext, behind n bytes of something else, as the provider answered it.
@@ -134,55 +238,44 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 	if err := ec.check(c.op); err != nil {
 		return nil, err
 	}
-	h, payload, ok := parseHeader(ciphertext)
-	if !ok {
-		plaintext, err := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
-		if err != nil {
-			return nil, err
-		}
-		return moved(dst, plaintext), nil
+	h, payload, ours := wire.Parse(ciphertext)
+	var e *entry
+	var err error
+	if ours {
+		e, err = m.decryptor(ctx, c, h.ID, ec)
 	}
-	if m.ask != nil {
-		c.keyID = h.id.String()
-		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
-			return nil, err
-		}
+	if !ours || refusedAs(err, ErrNotFound) {
+		return m.decryptLegacy(ctx, c, dst, ciphertext, ec, err)
 	}
-	e, err := m.find(ctx, c, h.id)
 	if err != nil {
-		if refusedAs(err, ErrNotFound) {
-			// Another system's ciphertext may look like one that names a key that is not here.
-			if plaintext, old := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec); old == nil {
-				return moved(dst, plaintext), nil
-			}
-			c.keyID = h.id.String()
-		}
 		return nil, err
 	}
-	if h.suite != e.header.suite {
+	if h.Suite != e.header.Suite {
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}
-	key, err := m.open(ctx, c, e, h.version)
+	key, err := m.open(ctx, c, e, h.Version)
 	if err != nil {
 		if errors.Is(err, errNoVersion) {
 			return nil, refuse(c.op, c.keyID, ErrCiphertext)
 		}
 		return nil, err
 	}
-	bound := bind(ciphertext[:headerSize], ec)
-	plaintext, err := key.Decrypt(ctx, dst, payload, bound.data)
-	bound.free()
+	bound := wire.Bind(ciphertext[:wire.HeaderSize], ec)
+	plaintext, err := key.Decrypt(ctx, dst, payload, bound.Data)
+	bound.Free()
 	if err != nil {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
 	return plaintext, nil
 }
 
-// moved appends a plaintext to dst and wipes it, unless it can be had as it is.
-func moved(dst, plaintext []byte) []byte {
-	if dst == nil {
-		return plaintext
+// decryptor finds the key to decrypt with.
+func (m *Manager) decryptor(ctx context.Context, c *call, id keyid.ID, ec EncryptionContext) (*entry, error) {
+	if m.ask != nil {
+		c.keyID = id.String()
+		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
+			return nil, err
+		}
 	}
-	defer clear(plaintext)
-	return append(dst, plaintext...)
+	return m.find(ctx, c, id)
 }

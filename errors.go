@@ -125,13 +125,6 @@ var (
 		"Give the root that this key store was made with, or the new one if its rotation was finished."}
 )
 
-// errRecord is what the parsers of records say; whoever reads a record turns it into
-// ErrTampered.
-var errRecord = errors.New("kms: malformed record")
-
-// errTooLarge is what the encoder says of more than a record holds.
-var errTooLarge = errors.New("kms: the record is too large")
-
 // Code returns the code of err, such as "Rejected.Disabled", under which the cloud
 // services know it, or "" if err is not of this package. Rejected.DeletionProtected, InUse and
 // Brownout, InstanceAlreadyExists, InvalidCiphertext, InvalidSignature, InvalidBackup and

@@ -117,7 +117,7 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	case err != nil:
 		return err
 	}
-	ie, err := m.instanceOf(ctx, asked, e.record.in.id)
+	ie, err := m.instanceOf(ctx, asked, e.record.keys.ID())
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 	case OpCreateKey:
 		id = cmp.Or(id, DefaultInstance)
 	case OpCreateInstance:
-		id = cmp.Or(id, m.ids.next(c.now()).String())
+		id = cmp.Or(id, m.ids.Next(c.now()).String())
 	}
 	x.Instance = id
 	if err := c.nameInstance(ctx, id); err != nil {

@@ -8,7 +8,8 @@ import (
 	"maps"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/internal/xaes"
+	"github.com/keyhold/kms/internal/frames"
+	"github.com/keyhold/kms/internal/sealing"
 )
 
 // What the tests of backups may see and do: they take one apart and make others, as one could
@@ -31,10 +32,10 @@ func BackupItems(backup []byte, recipient Root) (all []BackupItem, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &backupReader{op: opInspect, header: h, frames: newFrameReader(r, key, h)}
+	b := &backupReader{op: opInspect, header: h, frames: frames.NewReader(r, key, h.hash())}
 	for {
 		kind, body, err := b.next()
-		if errors.Is(err, io.EOF) || err != nil && b.frames.last {
+		if errors.Is(err, io.EOF) || err != nil && b.frames.Last() {
 			return all, nil
 		}
 		if err != nil {
@@ -66,7 +67,7 @@ func SealBackup(backup []byte, recipient Root, stream []byte) ([]byte, error) {
 		return nil, err
 	}
 	made := bytes.NewBuffer(h.encode())
-	w := newFrameWriter(made, key, h)
+	w := frames.NewWriter(made, key, h.hash())
 	if _, err := w.Write(stream); err != nil {
 		return nil, err
 	}
@@ -87,20 +88,21 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 	if err := json.Unmarshal(items[0].Body[32:], &rec); err != nil {
 		return nil, err
 	}
-	in, err := deriveInstance(rec.ID, rec.Store, 0, bytes.Clone(items[0].Body[:32]))
+	keys, err := sealing.Derive(rec.ID, rec.Store, 0, bytes.Clone(items[0].Body[:32]))
 	if err != nil {
 		return nil, err
 	}
 	text, value := string(items[1].Body[:keyIDSize]), items[1].Body[keyIDSize:]
 	fields, more := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	if err := json.Unmarshal(value[len(in.prefix())+macSize:], &fields); err != nil {
+	body, _ := sealing.Peek(rec.ID, value)
+	if err := json.Unmarshal(body, &fields); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(change, &more); err != nil {
 		return nil, err
 	}
 	maps.Copy(fields, more)
-	if value, err = in.encodeItem(keyItem(text), fields); err != nil {
+	if value, err = keys.Encode(keyItem(text), fields); err != nil {
 		return nil, err
 	}
 	items[1].Body = append([]byte(text), value...)
@@ -122,40 +124,3 @@ func Reclose(items []BackupItem) []BackupItem {
 	items[len(items)-1].Body, _ = json.Marshal(backupClosing{Keys: info.Keys, Aliases: info.Aliases, Digest: sum.Sum(nil)})
 	return items
 }
-
-// Frames seal and open frames under one backup key.
-type Frames struct {
-	key    *xaes.Key
-	header *backupHeader
-}
-
-// NewFrames are those of a header with a new key.
-func NewFrames(instance string) Frames {
-	key, err := xaes.New(randomBytes(xaes.KeySize))
-	if err != nil {
-		panic(err)
-	}
-	return Frames{key, &backupHeader{facts: []byte(instance)}}
-}
-
-// Under are frames of the same key under another header.
-func (f Frames) Under(instance string) Frames {
-	return Frames{f.key, &backupHeader{facts: []byte(instance)}}
-}
-
-// Seal makes frames of a stream.
-func (f Frames) Seal(stream []byte) []byte {
-	var b bytes.Buffer
-	w := newFrameWriter(&b, f.key, f.header)
-	_, _ = w.Write(stream)
-	_ = w.Close()
-	return b.Bytes()
-}
-
-// Open reads frames to their end.
-func (f Frames) Open(frames []byte) ([]byte, error) {
-	return io.ReadAll(newFrameReader(bufio.NewReader(bytes.NewReader(frames)), f.key, f.header))
-}
-
-// IsErrFrame tells whether err is what a reader of frames says.
-func IsErrFrame(err error) bool { return errors.Is(err, errFrame) }

@@ -5,8 +5,14 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
+
+	"github.com/keyhold/kms/internal/fresh"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/internal/wire"
 )
 
 // What the tests may see of the table, and do to a record, that callers may not.
@@ -63,14 +69,14 @@ func Algorithms() []SigningAlgorithm { return slices.Sorted(maps.Keys(signingSpe
 
 // Readdress makes a ciphertext name another key.
 func Readdress(ciphertext []byte, keyID string) []byte {
-	h, payload, _ := parseHeader(ciphertext)
-	h.id, _ = parseKeyID(keyID)
-	return append(h.append(nil), payload...)
+	h, payload, _ := wire.Parse(ciphertext)
+	h.ID, _ = keyid.Parse(keyID)
+	return append(h.Append(nil), payload...)
 }
 
 // ReadMaterial takes a private key of a spec as an import does.
 func ReadMaterial(spec Spec, material []byte) bool {
-	_, _, ok := specs[spec].material.read(material)
+	_, _, ok := specs[spec].material.Read(material)
 	return ok
 }
 
@@ -124,7 +130,7 @@ func RefusalWhileExpired(op Op, s State) error {
 }
 
 func refusalNow(r *record, op Op, now time.Time, ie *instanceEntry) error {
-	c := &call{op: op, clock: now}
+	c := &call{op: op, moment: fresh.Moment{At: now}}
 	if found := r.obstacles(c, ie); found != 0 {
 		return r.refuseFor(c, ie, found)
 	}
@@ -155,24 +161,17 @@ func Change(ctx context.Context, m *Manager, id string, deleteAt time.Time) erro
 }
 
 // Cached counts the keys that a Manager keeps.
-func Cached(m *Manager) (n int) {
-	for i := range m.keys.slots {
-		if m.keys.slots[i].Load() != nil {
-			n++
-		}
-	}
-	return n
-}
+func Cached(m *Manager) int { return m.keys.Len() }
 
 // ShredSecret opens the shred secret of an imported key, as one with the root could.
 func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
-	key, _ := parseKeyID(id)
+	c := &call{m: m, op: OpDescribeKey, moment: fresh.Moment{At: m.now()}}
+	key, _ := keyid.Parse(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
 		return nil, err
 	}
-	return e.record.in.seal.Open(nil, e.record.Shred, e.record.in.shredContext(key))
+	return e.record.keys.Open(sealing.ShredSecret(key), e.record.Shred)
 }
 
 // IsSealed tells whether the record of an instance still holds its key.
@@ -186,8 +185,8 @@ func LimitUses(m *Manager, most, first uint64) {
 
 // Material opens the material of the primary version of a key, as one with the root could.
 func Material(ctx context.Context, m *Manager, id string) ([]byte, error) {
-	c := &call{m: m, op: OpDescribeKey, clock: m.now()}
-	key, _ := parseKeyID(id)
+	c := &call{m: m, op: OpDescribeKey, moment: fresh.Moment{At: m.now()}}
+	key, _ := keyid.Parse(id)
 	e, err := m.load(ctx, c, key)
 	if err != nil {
 		return nil, err
@@ -204,18 +203,41 @@ func WhoCannot() map[DeletionLevel]string {
 	return all
 }
 
-// NewSeqs is a table of sequence numbers.
-func NewSeqs(hash func(int) uint64) (get func(int) uint64, raise func(int, uint64), room func() int) {
-	s := &seqs[int]{}
-	return func(k int) uint64 { return s.get(k, hash(k)) }, func(k int, seq uint64) { s.raise(k, seq, hash) }, func() int { return len(s.slots) }
-}
-
 // NoteFullPass has Maintain believe that it looked at all keys then.
 func NoteFullPass(ctx context.Context, m *Manager, at time.Time) error {
-	c := &call{m: m, op: OpMaintain, clock: at}
+	c := &call{m: m, op: OpMaintain, moment: fresh.Moment{At: at}}
 	_, version, err := m.loadFullPass(ctx, c)
 	if err != nil {
 		return err
 	}
 	return m.keepFullPass(ctx, c, version)
+}
+
+// RecordDates are the fields of a record that hold a date.
+func RecordDates() (names []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[record]()) {
+		if f.IsExported() && f.Type == reflect.TypeFor[time.Time]() {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// Standing tells of a key that is for an operation, in that state, and with a date set where one
+// is named, whether the operation counts as allowed at any time, and whether it is at one.
+func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt func(time.Time) bool) {
+	keys, err := sealing.Derive(DefaultInstance, nil, 0, make([]byte, sealing.KeySize))
+	if err != nil {
+		panic(err)
+	}
+	m := &Manager{}
+	m.home.Store(&instanceEntry{keys: keys})
+	r := recordIn(op, s, time.Unix(1e9, 0))
+	r.keys = keys
+	if date != "" {
+		reflect.ValueOf(r).Elem().FieldByName(date).Set(reflect.ValueOf(at))
+	}
+	return m.standing(r).has(op), func(now time.Time) bool {
+		return r.obstacles(&call{op: op, moment: fresh.Moment{At: now}}, m.home.Load()) == 0
+	}
 }

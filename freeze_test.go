@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/keystore"
 	"github.com/stretchr/testify/require"
 )
@@ -145,7 +146,7 @@ func freezeContexts() (vectors []frozenContext) {
 			ec[pairs[i]] = pairs[i+1]
 			v.Pairs = append(v.Pairs, [2]string{hex.EncodeToString([]byte(pairs[i])), hex.EncodeToString([]byte(pairs[i+1]))})
 		}
-		v.Canonical, v.Hash = hex.EncodeToString(kms.CanonicalContext(ec)), hex.EncodeToString(kms.HashContext(ec))
+		v.Canonical, v.Hash = hex.EncodeToString(wire.AppendContext(nil, ec)), hex.EncodeToString(wire.Bind(nil, ec).Data)
 		vectors = append(vectors, v)
 	}
 	add("none")

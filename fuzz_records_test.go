@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 	"github.com/stretchr/testify/require"
 )
@@ -104,7 +106,7 @@ func FuzzRecordJSON(f *testing.F) {
 		value := kms.Authenticate(m, "key/"+id, body)
 		once, err := kms.RewriteRecord(m, id, value)
 		if err != nil {
-			require.True(t, kms.IsErrRecord(err), "%v", err)
+			require.True(t, errors.Is(err, sealing.ErrItem), "%v", err)
 		} else {
 			twice, err := kms.RewriteRecord(m, id, once)
 			require.NoError(t, err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -58,7 +59,8 @@ func FuzzInspect(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, c []byte) {
 		info, err := kms.Inspect(c)
-		again, ok := kms.Reassemble(c)
+		h, payload, ok := wire.Parse(c)
+		again := append(h.Append(nil), payload...)
 		require.Equal(t, err == nil, ok)
 		if err != nil {
 			require.ErrorIs(t, err, kms.ErrCiphertext)
@@ -86,7 +88,7 @@ func FuzzDecrypt(f *testing.F) {
 	valid := map[made]frozenText{}
 	contexts := []kms.EncryptionContext{nil}
 	for i, v := range vectors.Ciphertexts {
-		valid[made{string(v.Ciphertext), string(kms.CanonicalContext(v.Context))}] = v
+		valid[made{string(v.Ciphertext), string(wire.AppendContext(nil, v.Context))}] = v
 		contexts = append(contexts, v.Context)
 		f.Add(v.Ciphertext, byte(i+1))
 		f.Add(v.Ciphertext[:len(v.Ciphertext)-1], byte(i+1))
@@ -96,7 +98,7 @@ func FuzzDecrypt(f *testing.F) {
 		before := bytes.Clone(c)
 		plain, err := m.Decrypt(t.Context(), c, ec)
 		require.Equal(t, before, c, "the input was changed")
-		v, ok := valid[made{string(c), string(kms.CanonicalContext(ec))}]
+		v, ok := valid[made{string(c), string(wire.AppendContext(nil, ec))}]
 		switch {
 		case ok:
 			require.Equal(t, v.Code, kms.Code(err))
@@ -121,18 +123,18 @@ func FuzzEncryptionContext(f *testing.F) {
 	f.Add([]byte{0, 0}, []byte("\x00\x00\x00\x01\x00\x00\x00\x01a\x00\x00\x00\x011"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		first, second := contextOf(a), contextOf(b)
-		x, y := kms.CanonicalContext(first), kms.CanonicalContext(second)
+		x, y := wire.AppendContext(nil, first), wire.AppendContext(nil, second)
 		require.Equal(t, maps.Equal(first, second), bytes.Equal(x, y))
-		require.Equal(t, bytes.Equal(x, y), bytes.Equal(kms.HashContext(first), kms.HashContext(second)))
+		require.Equal(t, bytes.Equal(x, y), bytes.Equal(wire.Bind(nil, first).Data, wire.Bind(nil, second).Data))
 		for _, ec := range []kms.EncryptionContext{first, second} {
-			canonical := kms.CanonicalContext(ec)
+			canonical := wire.AppendContext(nil, ec)
 			require.Equal(t, encodeContextByHand(ec), canonical)
 			parsed, ok := parseContextSlowly(canonical)
 			require.True(t, ok && maps.Equal(ec, parsed))
-			require.Equal(t, len(ec) == 0, len(kms.HashContext(ec)) == 0)
+			require.Equal(t, len(ec) == 0, len(wire.Bind(nil, ec).Data) == 0)
 		}
 		if parsed, ok := parseContextSlowly(a); ok {
-			require.True(t, bytes.Equal(a, kms.CanonicalContext(parsed)))
+			require.True(t, bytes.Equal(a, wire.AppendContext(nil, parsed)))
 		}
 	})
 }

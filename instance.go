@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 )
 
 // DefaultInstance is the instance that every key store has. It never expires, is never
@@ -92,7 +93,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		o = *opts
 	}
 	if o.ID == "" {
-		o.ID = m.ids.next(c.now()).String()
+		o.ID = m.ids.Next(c.now()).String()
 	}
 	level, err := m.level(c.op, o.Protection)
 	switch {
@@ -110,14 +111,14 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		return Instance{}, err
 	}
 	rec := instanceRecord{
-		ID: o.ID, Store: m.home.Load().in.storeID, Name: o.Name, Protection: level,
+		ID: o.ID, Store: m.home.Load().keys.StoreID(), Name: o.Name, Protection: level,
 		CreatedAt: c.now(), ExpiresAt: o.ExpiresAt.Round(0).UTC(),
 	}
 	root, err := m.current(ctx, c)
 	if err != nil {
 		return Instance{}, err
 	}
-	in, err := rec.newKey(c.op, root)
+	keys, err := rec.newKey(c.op, root)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -126,7 +127,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 	} else if err != nil {
 		return Instance{}, err
 	}
-	m.opened.Store(rec.ID, in)
+	m.keepOpened(keys)
 	return rec.describe(c.now()), nil
 }
 
@@ -155,7 +156,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 		}
 		for item, failed := range m.store.List(ctx, instanceSegment, "") {
 			if failed != nil {
-				err = unavailable(c.op, "", "the key store", failed)
+				err = c.storeFailed("", failed)
 				yield(Instance{}, err)
 				return
 			}
@@ -201,6 +202,12 @@ func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, 
 		}
 		return nil
 	})
+}
+
+// instanceNamed is the instance that an item says it is authenticated by.
+func instanceNamed(value []byte) (id string, ok bool) {
+	id, ok = sealing.Named(value)
+	return id, ok && validInstanceID(id)
 }
 
 func validInstanceID(id string) bool {

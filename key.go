@@ -136,7 +136,7 @@ func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error
 	if err != nil {
 		return Key{}, err
 	}
-	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	ie, err := m.instanceOf(ctx, c, e.record.keys.ID())
 	if err != nil {
 		return Key{}, err
 	}
@@ -163,7 +163,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	if err := checkTags(c.op, o.Tags); err != nil {
 		return nil, err
 	}
-	id := m.ids.next(c.now())
+	id := m.ids.Next(c.now())
 	return &record{
 		ID: id, Spec: spec, Usage: use.usage, Origin: cmp.Or(o.Origin, OriginKMS),
 		Description: o.Description, Tags: maps.Clone(o.Tags), CreatedAt: c.now(),
@@ -189,7 +189,7 @@ func (m *Manager) settleIn(ctx context.Context, c *call, r *record, id string, a
 	if specs[r.Spec].inHSM && level != ProtectionHSM {
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "there are no software keys of the spec", nil)
 	}
-	r.in, r.Protection = ie.in, level
+	r.keys, r.Protection = ie.keys, level
 	return ie, nil
 }
 
@@ -211,7 +211,7 @@ func (m *Manager) level(op Op, asked Protection) (Protection, error) {
 func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
 	state := r.state(ie, now)
 	k := Key{
-		ID: r.id(), Instance: r.in.id, State: state, Underlying: r.facts().state(now),
+		ID: r.id(), Instance: r.keys.ID(), State: state, Underlying: r.facts().state(now),
 		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection, Owner: r.Owner, Service: r.Service,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
 		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary), OldVersions: len(r.Old),

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/fresh"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
 )
@@ -32,21 +34,21 @@ type Manager struct {
 	purgeDelay  time.Duration
 	onRelease   func(context.Context, *Manager, Instance) error
 	maxVersions int
-	ids         idSource
+	ids         keyid.Source
 
 	allowances allowances
 
-	keys         *cache[keyID, *entry]
-	keyChanges   *follower
-	aliases      *cache[string, aliasEntry]
-	aliasChanges *follower
+	keys         *fresh.Cache[keyid.ID, *entry]
+	keyChanges   *fresh.Follower
+	aliases      *fresh.Cache[string, aliasEntry]
+	aliasChanges *fresh.Follower
 
-	instances       *cache[string, *instanceEntry]
-	instanceChanges *follower
+	instances       *fresh.Cache[string, *instanceEntry]
+	instanceChanges *fresh.Follower
 
-	latestKeys      *latest[keyID]
-	latestAliases   *latest[string]
-	latestInstances *latest[string]
+	latestKeys      *fresh.Latest[keyid.ID]
+	latestAliases   *fresh.Latest[string]
+	latestInstances *fresh.Latest[string]
 
 	usage  tallies
 	looked atomic.Pointer[duePass] // the last that this process made; nil: none yet
@@ -75,26 +77,26 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		m.providers[ProtectionHSM] = cfg.HSM
 	}
 	seed := maphash.MakeSeed()
-	byID := func(id keyID) uint64 {
+	byID := func(id keyid.ID) uint64 {
 		return binary.LittleEndian.Uint64(id[8:]) * 0x9E3779B97F4A7C15 >> 20
 	}
-	m.keys = newCache[keyID, *entry](cfg.cacheKeys(), byID)
+	m.keys = fresh.NewCache[keyid.ID, *entry](cfg.cacheKeys(), byID)
 	byName := func(s string) uint64 { return maphash.String(seed, s) }
-	m.aliases = newCache[string, aliasEntry](cfg.cacheKeys(), byName)
-	m.instances = newCache[string, *instanceEntry](cfg.cacheKeys(), byName)
-	m.keyChanges = newFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.dropAll)
-	m.aliasChanges = newFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.drop, m.aliases.dropAll)
-	m.instanceChanges = newFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.dropAll)
-	m.latestKeys = newLatest(m.keyChanges, byID)
-	m.latestAliases = newLatest(m.aliasChanges, byName)
-	m.latestInstances = newLatest(m.instanceChanges, byName)
+	m.aliases = fresh.NewCache[string, aliasEntry](cfg.cacheKeys(), byName)
+	m.instances = fresh.NewCache[string, *instanceEntry](cfg.cacheKeys(), byName)
+	m.keyChanges = fresh.NewFollower(m.store, keySegment, m.staleness, m.clock, m.forgetKey, m.keys.DropAll)
+	m.aliasChanges = fresh.NewFollower(m.store, aliasSegment, m.staleness, m.clock, m.aliases.Drop, m.aliases.DropAll)
+	m.instanceChanges = fresh.NewFollower(m.store, instanceSegment, m.staleness, m.clock, m.forgetInstance, m.instances.DropAll)
+	m.latestKeys = fresh.NewLatest(m.keyChanges, byID)
+	m.latestAliases = fresh.NewLatest(m.aliasChanges, byName)
+	m.latestInstances = fresh.NewLatest(m.instanceChanges, byName)
 
 	var err error
 	if m.legacy, err = readSources(ctx, cfg.Legacy); err != nil {
 		return nil, err
 	}
-	for _, f := range []*follower{m.keyChanges, m.aliasChanges, m.instanceChanges} {
-		if err := f.again(ctx); err != nil { // what is known from here on is lost where the store is
+	for _, f := range []*fresh.Follower{m.keyChanges, m.aliasChanges, m.instanceChanges} {
+		if err := f.Poll(ctx); err != nil { // what is known from here on is lost where the store is
 			return nil, unavailable(opOpen, "", "the key store", err)
 		}
 	}
@@ -103,7 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m.settleHome(home)
-	m.latestInstances.saw(DefaultInstance, home.rec.Seq, m.latestInstances.before(DefaultInstance))
+	m.latestInstances.Saw(DefaultInstance, home.rec.Seq, m.latestInstances.Before(DefaultInstance))
 	return m, nil
 }
 
@@ -114,99 +116,8 @@ func (m *Manager) now() time.Time { return recorded(m.clock()) }
 func recorded(t time.Time) time.Time { return t.Round(0).UTC() }
 
 func (m *Manager) forgetKey(name string) {
-	if id, ok := parseKeyID(strings.TrimPrefix(name, keySegment)); ok {
-		m.keys.drop(id)
-	}
-}
-
-// errStale is write's answer where the record is not what was read any more.
-var errStale = errors.New("kms: the record was changed meanwhile")
-
-// write puts a record with its next sequence number in place of the version that it was
-// read at, or says errStale.
-func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Version) (keystore.Version, error) {
-	if err := m.noteDue(ctx, c, r); err != nil {
-		return "", err
-	}
-	r.Seq++
-	name := keyItem(r.id())
-	value, err := r.in.encodeItem(name, r)
-	if errors.Is(err, errTooLarge) {
-		return "", refuseBecause(c.op, r.id(), ErrLimit, "all that is known of the key is more than 512 KiB", nil)
-	}
-	if err != nil { // all that callers give has its bounds; the clock has not
-		return "", badDate(c.op)
-	}
-	known := m.latestKeys.before(r.ID)
-	version, err := m.store.Put(ctx, name, old, value)
-	if err == nil {
-		m.latestKeys.saw(r.ID, r.Seq, known)
-	}
-	if old != "" {
-		m.keys.drop(r.ID)
-	} else if err == nil {
-		version, err = m.created(ctx, c, r, version)
-	}
-	return version, written(c.op, r.id(), err)
-}
-
-// written is what a Put says to callers.
-func written(op Op, keyID string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, keystore.ErrConflict):
-		return errStale
-	default:
-		return outcomeUnknown(op, keyID, err)
-	}
-}
-
-// update is the only way in which a call changes a key: read it, decide, change it, and
-// write it if it is still what was read; else again from the start. What changes
-// nothing writes nothing. An argument that is bad is refused before all that.
-func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, change func(c *call, r *record) error) (Key, error) {
-	return m.updateAs(ctx, "", op, ref, bad, change)
-}
-
-// updateAs is update by the view of a service; "" is the Manager itself.
-func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref string, bad error, change func(c *call, r *record) error) (_ Key, err error) {
-	c := m.begin(op)
-	c.service = service
-	defer c.end(ctx, &err)
-	if bad != nil {
-		return Key{}, bad
-	}
-	id, err := m.resolve(ctx, c, ref)
-	if err != nil {
-		return Key{}, err
-	}
-	for {
-		e, err := m.load(ctx, c, id)
-		if err != nil {
-			return Key{}, err
-		}
-		c.again() // time passed: a deletion date may have come
-		ie, err := m.allow(ctx, c, e.record)
-		if err != nil {
-			return Key{}, err
-		}
-		r := e.record.clone()
-		if err := change(c, r); err != nil {
-			return Key{}, err
-		}
-		if r.equal(e.record) {
-			return m.describe(r, ie, c.now()), nil
-		}
-		r.settle(c.now())
-		if _, err := m.write(ctx, c, r, e.version); err == nil {
-			return m.describe(r, ie, c.now()), nil
-		} else if !errors.Is(err, errStale) {
-			return Key{}, err
-		}
-		if ctx.Err() != nil {
-			return Key{}, unavailable(op, r.id(), "", context.Cause(ctx))
-		}
+	if id, ok := keyid.Parse(strings.TrimPrefix(name, keySegment)); ok {
+		m.keys.Drop(id)
 	}
 }
 

@@ -4,43 +4,33 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/gob"
-	"encoding/hex"
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"log/slog"
-	"reflect"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
 
 	crdb "github.com/cockroachdb/errors"
 	"github.com/davecgh/go-spew/spew"
-	"github.com/stretchr/testify/assert"
+	"github.com/keyhold/kms/internal/leaktest"
 	"github.com/stretchr/testify/require"
 )
 
-// sinks are all the ways in which a program might print a value without meaning to.
-var sinks = map[string]func(out *bytes.Buffer, v any){
-	"slog text": func(out *bytes.Buffer, v any) { slog.New(slog.NewTextHandler(out, nil)).Info("message", "v", v) },
-	"slog JSON": func(out *bytes.Buffer, v any) { slog.New(slog.NewJSONHandler(out, nil)).Info("message", "v", v) },
-	"json": func(out *bytes.Buffer, v any) {
-		b, _ := json.Marshal(v)
-		out.Write(b)
-	},
+// sinks are all the ways in which a program might print a value without meaning to: those of
+// leaktest, those of this file, and verbs of fmt.
+var sinks = allSinks()
+
+// ownSinks are ways that leaktest does not have: it may not import gob and xml, and
+// cockroachdb/errors is for the root package alone.
+var ownSinks = map[string]leaktest.Printer{
 	"xml": func(out *bytes.Buffer, v any) {
 		b, _ := xml.Marshal(v)
 		out.Write(b)
 	},
-	"spew":         func(out *bytes.Buffer, v any) { spew.Fdump(out, v) },
-	"spew %#+v":    func(out *bytes.Buffer, v any) { spew.Fprintf(out, "%#+v", v) },
-	"gob":          func(out *bytes.Buffer, v any) { _ = gob.NewEncoder(out).Encode(v) },
-	"testify diff": func(out *bytes.Buffer, v any) { assert.Equal(complaints{out}, []any{v}, []any{"another"}) },
-	"reflection":   func(out *bytes.Buffer, v any) { walk(out, reflect.ValueOf(v), map[visit]bool{}) },
-	"panic": func(out *bytes.Buffer, v any) {
-		defer func() { fmt.Fprint(out, recover()) }()
-		panic(v)
-	},
+	"spew":               func(out *bytes.Buffer, v any) { spew.Fdump(out, v) },
+	"spew %#+v":          func(out *bytes.Buffer, v any) { spew.Fprintf(out, "%#+v", v) },
+	"gob":                func(out *bytes.Buffer, v any) { _ = gob.NewEncoder(out).Encode(v) },
 	"cockroachdb/errors": func(out *bytes.Buffer, v any) { reportError(out, crdb.Newf("a value: %v %+v", v, v)) },
 	"an error, reported": func(out *bytes.Buffer, v any) {
 		if err, ok := v.(error); ok {
@@ -51,10 +41,13 @@ var sinks = map[string]func(out *bytes.Buffer, v any){
 	},
 }
 
-func init() {
+func allSinks() map[string]leaktest.Printer {
+	sinks := leaktest.Printers()
+	maps.Copy(sinks, ownSinks)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%T", "%p", "%o", "%b", "%t", "%e"} {
 		sinks[verb] = func(out *bytes.Buffer, v any) { fmt.Fprintf(out, verb, v) }
 	}
+	return sinks
 }
 
 // hiding are the sinks that need not find a plain []byte: they print what is exported, or
@@ -71,62 +64,6 @@ func reportError(out *bytes.Buffer, err error) {
 	fmt.Fprintf(out, "%+v %+v\n", event, extra)
 }
 
-// complaints is a testing.T that keeps what it is told.
-type complaints struct{ *bytes.Buffer }
-
-func (c complaints) Errorf(format string, args ...any) { fmt.Fprintf(c, format, args...) }
-
-type visit struct {
-	at uintptr
-	t  reflect.Type
-}
-
-// walk writes every byte and string that reflection can reach, however deep.
-func walk(out *bytes.Buffer, v reflect.Value, seen map[visit]bool) {
-	reach(v, seen, func(v reflect.Value) {
-		switch v.Kind() {
-		case reflect.String:
-			out.WriteString(v.String() + "\n")
-		case reflect.Uint8:
-			out.WriteByte(byte(v.Uint()))
-		}
-	})
-}
-
-// reach tells of a value and of all that reflection can reach from it, of what a pointer or a map
-// holds once.
-func reach(v reflect.Value, seen map[visit]bool, tell func(reflect.Value)) {
-	if !v.IsValid() {
-		return
-	}
-	tell(v)
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Map:
-		at := visit{v.Pointer(), v.Type()}
-		if v.IsNil() || seen[at] {
-			return
-		}
-		seen[at] = true
-	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		reach(v.Elem(), seen, tell)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			reach(v.Field(i), seen, tell)
-		}
-	case reflect.Map:
-		for i := v.MapRange(); i.Next(); {
-			reach(i.Key(), seen, tell)
-			reach(i.Value(), seen, tell)
-		}
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			reach(v.Index(i), seen, tell)
-		}
-	}
-}
-
 // A scanner finds secrets in what was printed.
 type scanner map[[8]byte][]form
 
@@ -137,14 +74,14 @@ func (s scanner) add(secret string, b []byte) {
 	const window = 16
 	for i := range len(b) - window + 1 {
 		w := b[i : i+window]
-		bare := func(text string) string { return text[strings.IndexAny(text, "[{")+1 : len(text)-1] }
-		for how, text := range map[string]string{
-			"raw": string(w), "hex": hex.EncodeToString(w), "HEX": strings.ToUpper(hex.EncodeToString(w)), "spaced": fmt.Sprintf("% x", w[:8]),
-			"base64": base64.StdEncoding.EncodeToString(w[:15]), "URL": base64.URLEncoding.EncodeToString(w[:15]),
-			"decimals": bare(fmt.Sprint(w)), "list": strings.ReplaceAll(bare(fmt.Sprint(w)), " ", ","), "list ": strings.ReplaceAll(bare(fmt.Sprint(w)), " ", ", "),
-			"Go": fmt.Sprintf("%#v", w)[len("[]byte{") : len(fmt.Sprintf("%#v", w))-1], "octal": bare(fmt.Sprintf("%o", w)), "binary": bare(fmt.Sprintf("%b", w)),
+		texts := leaktest.Forms(w)
+		maps.Copy(texts, map[string]string{
+			"URL":  base64.URLEncoding.EncodeToString(w[:15]),
+			"list": strings.ReplaceAll(texts["decimals"], " ", ","), "list ": strings.ReplaceAll(texts["decimals"], " ", ", "),
+			"octal": strings.Trim(fmt.Sprintf("%o", w), "[]"), "binary": strings.Trim(fmt.Sprintf("%b", w), "[]"),
 			"quoted": strings.Trim(strconv.Quote(string(w)), `"`), "ASCII": strings.Trim(strconv.QuoteToASCII(string(w)), `"`), "twice quoted": strings.Trim(strconv.Quote(strconv.Quote(string(w))), `\"`),
-		} {
+		})
+		for how, text := range texts {
 			if len(text) >= 8 {
 				start := [8]byte([]byte(text))
 				s[start] = append(s[start], form{secret, how, text})

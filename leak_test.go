@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/reach"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy"
@@ -300,10 +301,10 @@ func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) 
 // that a new type is swept, or it is said why not.
 func TestEveryTypeIsSwept(t *testing.T) {
 	_, values := leakCase(t)
-	swept, seen := map[string]bool{}, map[visit]bool{}
+	swept, reached := map[string]bool{}, new(reach.Walker)
 	for _, vs := range values {
 		for _, v := range vs {
-			reach(reflect.ValueOf(v), seen, func(v reflect.Value) { addType(v.Type(), swept) })
+			reached.Walk(v, func(v reflect.Value) { addType(v.Type(), swept) })
 		}
 	}
 	found := 0

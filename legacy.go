@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/legacy"
 )
@@ -21,9 +23,9 @@ const MaxLegacyCiphertext = 16 << 10
 // by that, and what a source has of it counts no more.
 type sources struct {
 	all   []legacy.Source
-	keys  map[keyID]*sourceKey
-	ids   []keyID                // ascending
-	where map[oldLocator][]keyID // who may have made a ciphertext
+	keys  map[keyid.ID]*sourceKey
+	ids   []keyid.ID                // ascending
+	where map[oldLocator][]keyid.ID // who may have made a ciphertext
 }
 
 // A sourceKey is a key that a source has.
@@ -43,7 +45,7 @@ const legacySegment = "legacy/"
 
 // readSources asks the sources for their keys.
 func readSources(ctx context.Context, all []legacy.Source) (*sources, error) {
-	s := &sources{all: all, keys: map[keyID]*sourceKey{}, where: map[oldLocator][]keyID{}}
+	s := &sources{all: all, keys: map[keyid.ID]*sourceKey{}, where: map[oldLocator][]keyid.ID{}}
 	schemes := map[string]bool{}
 	for _, source := range all {
 		if source == nil || !legacy.ValidScheme(source.Scheme()) || schemes[source.Scheme()] {
@@ -59,12 +61,12 @@ func readSources(ctx context.Context, all []legacy.Source) (*sources, error) {
 			}
 		}
 	}
-	slices.SortFunc(s.ids, func(a, b keyID) int { return slices.Compare(a[:], b[:]) })
+	slices.SortFunc(s.ids, func(a, b keyid.ID) int { return slices.Compare(a[:], b[:]) })
 	return s, nil
 }
 
 func (s *sources) add(source legacy.Source, key legacy.Key) error {
-	id, ok := parseKeyID(key.ID)
+	id, ok := keyid.Parse(key.ID)
 	if err := key.Check(); err != nil || !ok {
 		return refuseBecause(opOpen, "", ErrInvalid, "a key of Config.Legacy", err)
 	}
@@ -83,9 +85,9 @@ func (s *sources) add(source legacy.Source, key legacy.Key) error {
 }
 
 // record is what a key of a source looks like. It is in no key store.
-func (k *sourceKey) record(id keyID, home *instance) *record {
+func (k *sourceKey) record(id keyid.ID, home *sealing.Keys) *record {
 	r := &record{
-		ID: id, in: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
+		ID: id, keys: home, Owner: OwnerLegacy, Spec: SpecAES256, Usage: UsageEncryptDecrypt,
 		Origin: OriginKMS, Protection: ProtectionSoftware, Description: k.key.Description, CreatedAt: k.key.CreatedAt,
 	}
 	if k.key.Imported {
@@ -106,6 +108,11 @@ type oldVersion struct {
 }
 
 func (v *oldVersion) at() oldLocator { return oldLocator{v.Scheme, v.Locator} }
+
+// place is where the material belongs, if it is the i-th version that the key had.
+func (v *oldVersion) place(id keyid.ID, i int) sealing.Place {
+	return sealing.Legacy(id, i, v.Scheme, v.Locator)
+}
 
 // locate is all that a ciphertext tells of its key version, by any source.
 func (s *sources) locate(ciphertext []byte) (found []oldLocator) {
@@ -133,8 +140,8 @@ func (s *sources) scheme(name string) legacy.Source {
 
 // makers are the keys that may have made a ciphertext of another system, those of the key
 // store first.
-func (m *Manager) makers(ctx context.Context, c *call, at []oldLocator) (ids []keyID, err error) {
-	add := func(more []keyID) {
+func (m *Manager) makers(ctx context.Context, c *call, at []oldLocator) (ids []keyid.ID, err error) {
+	add := func(more []keyid.ID) {
 		for _, id := range more {
 			if !slices.Contains(ids, id) {
 				ids = append(ids, id)
@@ -156,8 +163,8 @@ func (m *Manager) makers(ctx context.Context, c *call, at []oldLocator) (ids []k
 
 // makersRecord is the item of a locator: whose keys of the key store have it.
 type makersRecord struct {
-	Keys []keyID `json:"keys"`
-	Seq  uint64  `json:"seq"`
+	Keys []keyid.ID `json:"keys"`
+	Seq  uint64     `json:"seq"`
 }
 
 func (m *Manager) loadMakers(ctx context.Context, c *call, at oldLocator) (rec makersRecord, version keystore.Version, err error) {
@@ -168,32 +175,25 @@ func (m *Manager) loadMakers(ctx context.Context, c *call, at oldLocator) (rec m
 
 // addMaker notes that a key of the key store has a locator. It comes before the key itself: a
 // note of a key that is not there does no harm.
-func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyID) error {
-	for {
+func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyid.ID) error {
+	return c.retry(ctx, "", func() error {
 		rec, version, err := m.loadMakers(ctx, c, at)
 		if err != nil || slices.Contains(rec.Keys, id) {
 			return err
 		}
 		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
-		in := m.home.Load().in
-		value, err := in.encodeItem(at.item(), rec)
-		if err != nil {
+		_, err = m.putHome(ctx, c, at.item(), version, rec)
+		if errors.Is(err, sealing.ErrTooLarge) {
 			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
 		}
-		_, err = m.putHome(ctx, c, in, at.item(), version, value)
-		if err = written(c.op, "", err); !errors.Is(err, errStale) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return written(c.op, "", err)
+	})
 }
 
 // unlisted yields the keys of sources whose ID sorts behind after and not behind last, where
 // that is not empty, and which have no record in the key store.
 func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (found []*record, err error) {
-	from, listed := slices.BinarySearchFunc(m.legacy.ids, after, func(id keyID, text string) int { return strings.Compare(id.String(), text) })
+	from, listed := slices.BinarySearchFunc(m.legacy.ids, after, func(id keyid.ID, text string) int { return strings.Compare(id.String(), text) })
 	if listed {
 		from++
 	}

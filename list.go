@@ -4,9 +4,8 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"strings"
 
-	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // ListOptions says which keys to list. A field that is empty allows all; a key is listed
@@ -72,127 +71,16 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 	}
 }
 
-// A scanned key is a key as a list of the store gave it.
-type scanned struct {
-	text    string // its ID
-	record  *record
-	home    *instanceEntry
-	version keystore.Version
-	value   []byte
-}
-
-// scan yields the records of all keys behind an ID, but for those whose instance was released.
-// What stands in the place of a record is yielded with its error; an error with nothing ends
-// the loop.
-func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*scanned, error] {
-	return func(yield func(*scanned, error) bool) {
-		if after != "" {
-			after = keyItem(after)
-		}
-		for item, err := range m.store.List(ctx, keySegment, after) {
-			if err != nil {
-				yield(nil, unavailable(c.op, "", "the key store", err))
-				return
-			}
-			s, err := m.scanItem(ctx, c, item)
-			if s == nil && err == nil {
-				continue
-			}
-			if !yield(s, err) || s == nil {
-				return
-			}
-		}
-	}
-}
-
-// upToDate reads a key by itself that was listed and is older than one that is known: a list
-// may be of before, so that it alone shows nothing.
-func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
-	id := s.record.ID
-	if s.record.Seq >= m.latestKeys.before(id).seq {
-		return nil
-	}
-	of := *c
-	e, err := m.load(ctx, &of, id)
-	if err != nil {
-		return err
-	}
-	s.record, s.version = e.record.clone(), e.version
-	return nil
-}
-
-// scanItem reads the record of a key that is an item of the store: nothing where its instance was
-// released, what stands in its place with an error, or an error with nothing.
-func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*scanned, error) {
-	s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
-	var err error
-	if s.record, err = m.readRecord(ctx, c, s.text, item.Value); err == nil {
-		err = m.upToDate(ctx, c, s)
-	}
-	switch {
-	case refusedAs(err, ErrNotFound):
-		return nil, nil
-	case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
-		return s, err
-	case err == nil:
-		s.home, err = m.instanceOf(ctx, c, s.record.in.id)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
 func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
-	if _, ok := parseKeyID(o.After); !ok && o.After != "" {
+	if _, ok := keyid.Parse(o.After); !ok && o.After != "" {
 		return invalid(c.op, "After is not a key ID")
 	}
 	return c.authorize(ctx, Request{})
 }
 
-// readRecord reads the record of the key that is listed under text. It is ErrNotFound where
-// the instance of the key was released, whose key it takes to read it.
-func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
-	id, ok := parseKeyID(text)
-	if !ok {
-		return nil, refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
-	}
-	named, ok := instanceNamed(value)
-	if !ok {
-		return nil, refuse(c.op, text, ErrTampered)
-	}
-	of := *c
-	of.keyID = text
-	ie, err := m.instanceOf(ctx, &of, named)
-	if err != nil {
-		return nil, err
-	}
-	if ie.in == nil {
-		return nil, keyGone(c.op, text, true)
-	}
-	return m.decodeKey(ctx, &of, ie.in, id, text, value)
-}
-
-// decodeKey reads the record of a key of an instance, with the keys that this has by now where
-// what is known of it does not fit.
-func (m *Manager) decodeKey(ctx context.Context, c *call, in *instance, id keyID, text string, value []byte) (*record, error) {
-	for {
-		if r, err := in.decodeRecord(id, text, value); err == nil {
-			return r, nil
-		}
-		var err error
-		if in, value, err = m.again(ctx, c, in, keyItem(text), value); err != nil {
-			return nil, err
-		}
-		if in == nil {
-			return nil, refuse(c.op, text, ErrTampered)
-		}
-	}
-}
-
 func (o *ListOptions) allows(k Key) bool {
 	for key, value := range o.Tags {
-		if has, ok := k.Tags[key]; !ok || value != "" && has != value {
+		if has, ok := k.Tags[key]; !ok || (value != "" && has != value) {
 			return false
 		}
 	}

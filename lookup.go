@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/fresh"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/provider"
 )
@@ -15,14 +19,14 @@ import (
 // versions. It is never changed, but for being opened.
 type entry struct {
 	text     string                  // the ID as callers see it; with what follows, all that most uses read
-	header   header                  // of what is encrypted
+	header   wire.Header             // of what is encrypted
 	standing opSet                   // what may be done with it at any time
 	primary  atomic.Pointer[openKey] // the version that encrypts; nil: it was not opened yet
 	others   *openKeys               // the other versions, each in its place in the record; nil: there are none
 	record   *record
 	readAt   *time.Time // when the store was asked, where that is all that tells its age
 	version  keystore.Version
-	mac      [macSize / 2]byte // of the record, its first half
+	mac      [sealing.MACSize / 2]byte // of the record, its first half
 }
 
 // An openKey is an opened key version, and where its uses are counted.
@@ -34,12 +38,12 @@ type openKey struct {
 type openKeys []atomic.Pointer[openKey]
 
 // resolve turns what a caller named into a key ID, and asks Authorize.
-func (m *Manager) resolve(ctx context.Context, c *call, ref string) (keyID, error) {
+func (m *Manager) resolve(ctx context.Context, c *call, ref string) (keyid.ID, error) {
 	return m.resolveFor(ctx, c, ref, nil)
 }
 
-func (m *Manager) resolveFor(ctx context.Context, c *call, ref string, ec EncryptionContext) (keyID, error) {
-	id, ok := parseKeyID(ref)
+func (m *Manager) resolveFor(ctx context.Context, c *call, ref string, ec EncryptionContext) (keyid.ID, error) {
+	id, ok := keyid.Parse(ref)
 	alias := ""
 	switch {
 	case ok:
@@ -47,21 +51,21 @@ func (m *Manager) resolveFor(ctx context.Context, c *call, ref string, ec Encryp
 	case strings.HasPrefix(ref, aliasSegment):
 		alias = ref
 		if !validAlias(alias) {
-			return keyID{}, invalid(c.op, "the alias")
+			return keyid.ID{}, invalid(c.op, "the alias")
 		}
 		found, err := m.aliasTarget(ctx, c, alias)
 		if err != nil {
-			return keyID{}, err
+			return keyid.ID{}, err
 		}
-		if found.id == (keyID{}) {
+		if found.id == (keyid.ID{}) {
 			if err := c.authorize(ctx, Request{Alias: alias, EncryptionContext: ec}); err != nil {
-				return keyID{}, err
+				return keyid.ID{}, err
 			}
-			return keyID{}, aliasNotFound(c.op)
+			return keyid.ID{}, aliasNotFound(c.op)
 		}
 		id, c.keyID = found.id, found.text
 	default:
-		return keyID{}, invalid(c.op, "the key is named by neither a key ID nor an alias")
+		return keyid.ID{}, invalid(c.op, "the key is named by neither a key ID nor an alias")
 	}
 	if m.ask == nil {
 		return id, nil
@@ -80,7 +84,7 @@ func (m *Manager) lookup(ctx context.Context, c *call, ref string, ec Encryption
 }
 
 // find is lookup by ID, after Authorize.
-func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
+func (m *Manager) find(ctx context.Context, c *call, id keyid.ID) (*entry, error) {
 	e, err := m.fetch(ctx, c, id)
 	if err != nil {
 		return nil, err
@@ -98,13 +102,13 @@ func (m *Manager) find(ctx context.Context, c *call, id keyID) (*entry, error) {
 }
 
 // fetch is find before the table decides.
-func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) {
-	if err := m.keyChanges.follow(ctx, c); err != nil {
+func (m *Manager) fetch(ctx context.Context, c *call, id keyid.ID) (*entry, error) {
+	if err := m.keyChanges.Follow(ctx, &c.moment); err != nil {
 		c.keyID = id.String()
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	}
-	e, ok := m.keys.get(id)
-	if !ok || !m.keyChanges.holds(e.readAt, c) {
+	e, ok := m.keys.Get(id)
+	if !ok || !m.keyChanges.Holds(e.readAt, &c.moment) {
 		return m.load(ctx, c, id)
 	}
 	c.keyID = e.text
@@ -113,8 +117,8 @@ func (m *Manager) fetch(ctx context.Context, c *call, id keyID) (*entry, error) 
 
 // load reads a key from the store and keeps it. Where the store still holds the record that
 // is in memory, what was opened of it stays open.
-func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
-	mark, sent, known := m.keys.mark(id), m.clock(), m.latestKeys.before(id)
+func (m *Manager) load(ctx context.Context, c *call, id keyid.ID) (*entry, error) {
+	mark, sent, known := m.keys.Mark(id), m.clock(), m.latestKeys.Before(id)
 	c.keyID = id.String()
 	item, err := m.store.Get(ctx, keyItem(c.keyID))
 	if errors.Is(err, keystore.ErrNotFound) {
@@ -124,16 +128,16 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 		// A key of another system is not kept: that it was taken over is a creation, and no
 		// feed tells of those.
 		if old := m.legacy.keys[id]; old != nil {
-			return &entry{record: old.record(id, m.home.Load().in)}, nil
+			return &entry{record: old.record(id, m.home.Load().keys)}, nil
 		}
 		return nil, refuse(c.op, c.keyID, ErrNotFound)
 	}
 	if err != nil {
-		return nil, unavailable(c.op, c.keyID, "the key store", err)
+		return nil, c.storeFailed(c.keyID, err)
 	}
-	mac := macOf(item.Value)
-	e := &entry{version: item.Version, mac: [macSize / 2]byte(mac[:]), readAt: m.keyChanges.dated(sent)}
-	if kept, ok := m.keys.get(id); ok && kept.version == e.version && kept.mac == e.mac {
+	mac := sealing.MAC(item.Value)
+	e := &entry{version: item.Version, mac: [sealing.MACSize / 2]byte(mac[:]), readAt: m.keyChanges.Dated(sent)}
+	if kept, ok := m.keys.Get(id); ok && kept.version == e.version && kept.mac == e.mac {
 		e.record, e.standing, e.others = kept.record, kept.standing, kept.others
 		e.primary.Store(kept.primary.Load())
 	} else {
@@ -149,21 +153,21 @@ func (m *Manager) load(ctx context.Context, c *call, id keyID) (*entry, error) {
 	if err := m.notOlder(ctx, c, e.record.Seq, known); err != nil {
 		return nil, err
 	}
-	m.latestKeys.saw(id, e.record.Seq, known)
-	e.text, e.header = c.keyID, header{suiteOf(e.record.Protection), id, e.record.Primary}
+	m.latestKeys.Saw(id, e.record.Seq, known)
+	e.text, e.header = c.keyID, wire.Header{Suite: suiteOf(e.record.Protection), ID: id, Version: e.record.Primary}
 	if e.record.DestroyedAt.IsZero() {
-		m.keys.put(id, e, mark)
+		m.keys.Put(id, e, mark)
 	}
 	return e, nil
 }
 
 // notOlder refuses a record of a key that is older than what was known when it was asked for.
-func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known sight) error {
-	older, err := m.latestKeys.older(ctx, seq, known)
-	switch {
-	case err != nil:
-		return unavailable(c.op, c.keyID, "the key store", err)
-	case older:
+func (m *Manager) notOlder(ctx context.Context, c *call, seq uint64, known fresh.Sight) error {
+	older, err := m.latestKeys.Older(ctx, seq, known)
+	if err != nil {
+		return c.storeFailed(c.keyID, err)
+	}
+	if older {
 		return refuseBecause(c.op, c.keyID, ErrTampered, putBack, nil)
 	}
 	return nil
@@ -177,7 +181,7 @@ var errNoVersion = errors.New("kms: no such key version")
 
 // openPrimary returns the primary version of the key, for a use of it.
 func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey, error) {
-	key, err := m.open(ctx, c, e, e.header.version)
+	key, err := m.open(ctx, c, e, e.header.Version)
 	if err != nil && errors.Is(err, errNoVersion) {
 		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
 	}
@@ -188,7 +192,7 @@ func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey,
 // each open it, so that none waits for another's provider.
 func (m *Manager) open(ctx context.Context, c *call, e *entry, version uint32) (*openKey, error) {
 	place := &e.primary
-	if version != e.header.version {
+	if version != e.header.Version {
 		i := e.record.version(version)
 		if i < 0 {
 			return nil, errNoVersion

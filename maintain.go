@@ -161,7 +161,7 @@ func (m *Manager) destroyDoomed(ctx context.Context, c *call, r *record) error {
 func (r *record) bury(now time.Time) {
 	r.dropMaterial()
 	*r = record{
-		ID: r.ID, in: r.in, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
+		ID: r.ID, keys: r.keys, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
 		Owner: r.Owner, Service: r.Service, CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
 	}
 	if len(r.Doomed) == 0 {

@@ -8,6 +8,10 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/internal/wrapping"
 )
 
 // WrappingSpec is the RSA key under which material is wrapped on its way in.
@@ -46,7 +50,7 @@ type ImportParameters struct {
 // importToken is what a token holds, sealed: with it, any process can finish what another
 // began, and the store keeps nothing of it.
 type importToken struct {
-	Key       keyID             `json:"key"`
+	Key       keyid.ID          `json:"key"`
 	Algorithm WrappingAlgorithm `json:"algorithm"`
 	Private   []byte            `json:"private"` // of the wrapping key: PKCS #8
 	ExpiresAt time.Time         `json:"expires"`
@@ -69,7 +73,7 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 		p.Algorithm = opts.Algorithm
 	}
 	bits := wrappingBits[p.Spec]
-	if bits == 0 || !p.Algorithm.known() {
+	if bits == 0 || schemes[p.Algorithm] == 0 {
 		return ImportParameters{}, invalid(c.op, "the wrapping spec or algorithm")
 	}
 	e, err := m.lookup(ctx, c, ref, nil)
@@ -119,7 +123,7 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 		if err != nil {
 			return err
 		}
-		material, ok := opened.unwrap(wrapped)
+		material, ok := wrapping.Unwrap(schemes[opened.Algorithm], opened.Private, wrapped)
 		defer clear(material)
 		if !ok {
 			return refuse(c.op, r.id(), ErrMaterial)
@@ -145,7 +149,7 @@ func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error
 // sweep destroys what was doomed, at once. What it cannot do now Maintain does.
 func (m *Manager) sweep(ctx context.Context, keyID string) {
 	c := m.begin(OpDeleteKeyMaterial)
-	id, _ := parseKeyID(keyID)
+	id, _ := keyid.Parse(keyID)
 	if e, err := m.load(ctx, c, id); err == nil && len(e.record.Doomed) > 0 {
 		_ = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
 	}
@@ -162,7 +166,8 @@ func (r *record) sealToken(p ImportParameters, private crypto.PrivateKey) ([]byt
 		return nil, err
 	}
 	defer clear(body)
-	return r.in.token.Seal([]byte{1}, body, r.in.tokenContext(r.ID)), nil
+	sealed, err := r.keys.Seal(sealing.ImportToken(r.ID), body)
+	return append([]byte{1}, sealed...), err
 }
 
 // openToken opens a token that was made for the key of r and is still good.
@@ -171,7 +176,7 @@ func (r *record) openToken(c *call, token []byte) (importToken, error) {
 	if len(token) < 1 || token[0] != 1 {
 		return t, refuse(c.op, r.id(), ErrImportToken)
 	}
-	body, err := r.in.token.Open(nil, token[1:], r.in.tokenContext(r.ID))
+	body, err := r.keys.Open(sealing.ImportToken(r.ID), token[1:])
 	defer clear(body)
 	if err != nil || json.Unmarshal(body, &t) != nil || t.Key != r.ID {
 		return t, refuse(c.op, r.id(), ErrImportToken)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // maxOld bounds what a record holds of a key's life in another system, in bytes.
@@ -29,7 +30,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	if instance == "" {
 		instance = DefaultInstance
 	}
-	id, ok := parseKeyID(keyID)
+	id, ok := keyid.Parse(keyID)
 	switch {
 	case !ok:
 		return Key{}, invalid(c.op, "the key is not named by its ID")
@@ -44,7 +45,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	if err != nil {
 		return Key{}, err
 	}
-	ie, err := m.instanceOf(ctx, c, e.record.in.id)
+	ie, err := m.instanceOf(ctx, c, e.record.keys.ID())
 	if err != nil {
 		return Key{}, err
 	}
@@ -94,9 +95,9 @@ func notLegacy(op Op, keyID string) error {
 }
 
 // takeOver makes the record of a key that is taken over, and the notes that lead to it.
-func (m *Manager) takeOver(ctx context.Context, c *call, id keyID, ie *instanceEntry) (*record, error) {
+func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instanceEntry) (*record, error) {
 	known := m.legacy.keys[id]
-	r := known.record(id, ie.in)
+	r := known.record(id, ie.keys)
 	r.Owner = OwnerCustomer
 	var err error
 	if r.Protection, err = m.level(c.op, ie.rec.Protection); err != nil {
@@ -107,7 +108,7 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyID, ie *instanceE
 	}
 	for i := range r.Old {
 		material := known.key.Versions[i].Material()
-		r.Old[i].Sealed, err = sealedBy(r.in.seal, nil, material, r.in.oldContext(id, i, &r.Old[i]))
+		r.Old[i].Sealed, err = r.keys.Seal(r.Old[i].place(id, i), material)
 		clear(material)
 		if err != nil {
 			return nil, err

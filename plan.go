@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // QuietDays is for how many days of 24 hours nothing must have asked for a key before
@@ -80,10 +82,10 @@ func (m *Manager) PlanDeletion(ctx context.Context, ref string) (_ DeletionPlan,
 }
 
 // aliasesOf are the names of a key.
-func (m *Manager) aliasesOf(ctx context.Context, c *call, id keyID) (names []string, err error) {
+func (m *Manager) aliasesOf(ctx context.Context, c *call, id keyid.ID) (names []string, err error) {
 	for item, failed := range m.store.List(ctx, aliasSegment, "") {
 		if failed != nil {
-			return nil, unavailable(c.op, c.keyID, "the key store", failed)
+			return nil, c.storeFailed(c.keyID, failed)
 		}
 		if a, tampered := m.readAlias(ctx, c, item); tampered == nil && a.id == id {
 			names = append(names, item.Name)

@@ -74,7 +74,7 @@ func (m *Manager) DeletionReceipt(ctx context.Context, ref string) (_ DeletionRe
 	if err != nil {
 		return DeletionReceipt{}, err
 	}
-	rec, _, err := m.getInstance(ctx, c, e.record.in.id)
+	rec, _, err := m.getInstance(ctx, c, e.record.keys.ID())
 	if err != nil {
 		return DeletionReceipt{}, err
 	}

@@ -2,35 +2,35 @@ package kms
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"iter"
 	"time"
+
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 )
 
-// A record is what the key store holds of a key. It stores facts; the state follows
-// from them and the clock. In the store it is
-//
-//	0x01 | length of instance ID | instance ID | MAC (32 bytes) | JSON
-//
-// where the MAC, under a key of the instance, covers the store's ID, the item's name
-// and everything before and behind it.
+// A record is what the key store holds of a key: an item of package sealing. It stores facts; the
+// state follows from them and the clock.
 type record struct {
 	// What every use of the key reads stands together.
-	in            *instance    // where it lives
-	ID            keyID        `json:"id"`
-	Disabled      bool         `json:"disabled,omitempty"`
-	Protected     bool         `json:"protected,omitempty"`
-	Primary       uint32       `json:"primary,omitempty"`
-	Versions      []keyVersion `json:"versions,omitempty"`
-	DeleteAt      time.Time    `json:"deleteAt,omitzero"`
-	DestroyedAt   time.Time    `json:"destroyedAt,omitzero"`
-	MaterialUntil time.Time    `json:"materialUntil,omitzero"` // when imported material expires
-	Protection    Protection   `json:"protection"`
-	Usage         Usage        `json:"usage"`
-	Origin        Origin       `json:"origin"`
-	Owner         Owner        `json:"owner,omitempty"`
-	BrownUntil    time.Time    `json:"brownUntil,omitzero"`  // until when a share of uses is refused
-	BrownShare    uint32       `json:"brownShare,omitempty"` // that share, in millionths
-	RotationDays  int32        `json:"rotationDays,omitempty"`
+	keys          *sealing.Keys // where it lives
+	ID            keyid.ID      `json:"id"`
+	Disabled      bool          `json:"disabled,omitempty"`
+	Protected     bool          `json:"protected,omitempty"`
+	Primary       uint32        `json:"primary,omitempty"`
+	Versions      []keyVersion  `json:"versions,omitempty"`
+	DeleteAt      time.Time     `json:"deleteAt,omitzero"`
+	DestroyedAt   time.Time     `json:"destroyedAt,omitzero"`
+	MaterialUntil time.Time     `json:"materialUntil,omitzero"` // when imported material expires
+	Protection    Protection    `json:"protection"`
+	Usage         Usage         `json:"usage"`
+	Origin        Origin        `json:"origin"`
+	Owner         Owner         `json:"owner,omitempty"`
+	BrownUntil    time.Time     `json:"brownUntil,omitzero"`  // until when a share of uses is refused
+	BrownShare    uint32        `json:"brownShare,omitempty"` // that share, in millionths
+	RotationDays  int32         `json:"rotationDays,omitempty"`
 
 	Seq          uint64            `json:"seq"` // grows by one with each change: of two records the later shows
 	Spec         Spec              `json:"spec"`
@@ -60,9 +60,6 @@ type keyVersion struct {
 	Sealed    []byte    `json:"sealed"`
 }
 
-// maxRecord is more than a record at all its bounds takes.
-const maxRecord = 512 << 10
-
 // id is the ID as callers see it.
 func (r *record) id() string { return r.ID.String() }
 
@@ -83,7 +80,7 @@ func (r *record) version(n uint32) int {
 // hasOthers tells whether there are versions besides the one that encrypts.
 func (r *record) hasOthers() bool {
 	n := len(r.Versions)
-	return n > 1 || n == 1 && r.Versions[0].Version != r.Primary
+	return n > 1 || (n == 1 && r.Versions[0].Version != r.Primary)
 }
 
 // lastVersion is the highest number that was given to a version.
@@ -104,79 +101,24 @@ const (
 	instanceSegment = "instance/"
 )
 
-// encodeItem authenticates v as the content of the item called name.
-func (in *instance) encodeItem(name string, v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	switch {
-	case err != nil: // a date that JSON cannot hold
-		return nil, errRecord
-	case len(body) > maxRecord:
-		return nil, errTooLarge
-	}
-	return in.authenticate(name, body), nil
-}
-
-// authenticate is the content of an item with the MAC in front.
-func (in *instance) authenticate(name string, body []byte) []byte {
-	value := append(in.prefix(), in.mac(name, in.prefix(), body)...)
-	return append(value, body...)
-}
-
-// wrote tells whether this instance, with this very key, wrote an item, and returns its content.
-func (in *instance) wrote(name string, value []byte) (body []byte, ok bool) {
-	prefix := in.prefix()
-	rest, ok := bytes.CutPrefix(value, prefix)
-	if !ok || len(rest) < macSize || len(rest) > macSize+maxRecord {
-		return nil, false
-	}
-	body = rest[macSize:]
-	return body, in.verify(rest[:macSize], name, prefix, body)
-}
-
-// decodeItem fills v from the content of the item called name, or says errRecord if this
-// instance did not write exactly that.
-func (in *instance) decodeItem(name string, value []byte, v any) error {
-	body, ok := in.wrote(name, value)
-	if !ok && in.former != nil {
-		body, ok = in.former.wrote(name, value)
-	}
-	if !ok {
-		return errRecord
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if d.Decode(v) != nil || d.InputOffset() != int64(len(body)) {
-		return errRecord
-	}
-	return nil
-}
-
-// macOf is the MAC of an item, or what stands in its place.
-func macOf(value []byte) (mac [macSize]byte) {
-	if len(value) > 2 && len(value) > 2+int(value[1]) {
-		copy(mac[:], value[2+int(value[1]):])
-	}
-	return mac
-}
-
-// decodeRecord reads the record of the key id. What was written with the former key of an
-// instance that is shredded is sealed anew in memory, so that all goes on with the present one.
-func (in *instance) decodeRecord(id keyID, text string, value []byte) (*record, error) {
-	if in.former != nil {
-		if _, present := in.wrote(keyItem(text), value); !present {
-			r, err := in.former.decodeRecord(id, text, value)
+// decodeRecord reads the record of the key id. What was written under the former key of an
+// instance that is being shredded is sealed again in memory, for the present one.
+func decodeRecord(keys *sealing.Keys, id keyid.ID, text string, value []byte) (*record, error) {
+	if former := keys.Former(); former != nil {
+		if _, present := keys.Wrote(keyItem(text), value); !present {
+			r, err := decodeRecord(former, id, text, value)
 			if err != nil {
 				return nil, err
 			}
-			return r.moveTo(in)
+			return r.moveTo(keys)
 		}
 	}
-	r := &record{in: in}
-	if err := in.decodeItem(keyItem(text), value, r); err != nil {
+	r := &record{keys: keys}
+	if err := keys.Decode(keyItem(text), value, r); err != nil {
 		return nil, err
 	}
 	if r.ID != id {
-		return nil, errRecord
+		return nil, sealing.ErrItem
 	}
 	r.Spec, r.Usage, r.Protection, r.Origin = constant(r.Spec), constant(r.Usage), constant(r.Protection), constant(r.Origin)
 	if len(r.Versions) > 0 { // the decoder leaves room for more
@@ -228,4 +170,77 @@ func constant[S ~string](s S) S {
 		return S(known)
 	}
 	return s
+}
+
+// Tombstone says that a key was, and is deleted. A Restore into another key store is told of
+// them, so that an old backup brings back no key that was deleted after it.
+type Tombstone struct {
+	KeyID     string    `json:"key"`
+	Instance  string    `json:"instance"`
+	DeletedAt time.Time `json:"deletedAt"` // the deletion date
+}
+
+// Tombstones yields the keys of all instances that are deleted, whether or not they were
+// purged yet, ascending by ID. Those of instances that were released cannot be read, and are not
+// among them. A key whose record was changed behind the service's back is yielded with its
+// ID and ErrTampered, and the loop goes on; any other error ends it.
+func (m *Manager) Tombstones(ctx context.Context) iter.Seq2[Tombstone, error] {
+	return func(yield func(Tombstone, error) bool) {
+		var err error
+		c := m.begin(OpListTombstones)
+		defer c.end(ctx, &err)
+		if err = c.authorize(ctx, Request{}); err != nil {
+			yield(Tombstone{}, err)
+			return
+		}
+		for item, failed := range m.scan(ctx, c, "") {
+			if item == nil {
+				err = failed
+				yield(Tombstone{}, err)
+				return
+			}
+			if failed != nil {
+				if !yield(Tombstone{KeyID: item.text}, failed) {
+					return
+				}
+				continue
+			}
+			if t, gone := item.record.tombstone(c.now()); gone && !yield(t, nil) {
+				return
+			}
+		}
+	}
+}
+
+// tombstone is what is told of a key that is deleted.
+func (r *record) tombstone(now time.Time) (_ Tombstone, gone bool) {
+	t := Tombstone{KeyID: r.id(), Instance: r.keys.ID(), DeletedAt: r.DeleteAt}
+	if t.DeletedAt.IsZero() { // it went with its instance
+		t.DeletedAt = r.DestroyedAt
+	}
+	return t, r.facts().state(now) == Deleted
+}
+
+// A forgetting is that the last material went from a record, and the generation of the
+// instance key that had sealed it at the latest: what an older generation opens is older media.
+type forgetting struct {
+	At         time.Time `json:"at"`
+	Generation uint64    `json:"generation,omitempty"`
+}
+
+// forget notes that nothing is left in a tombstone that leads to material.
+func (r *record) forget(now time.Time) {
+	r.Doomed = nil
+	if !r.DestroyedAt.IsZero() {
+		r.Forgotten = &forgetting{At: now, Generation: r.keys.Generation()}
+	}
+}
+
+// forgotten is when nothing was left. Tombstones of before there was a note of it are of the
+// first generation: nothing had another.
+func (r *record) forgotten() forgetting {
+	if r.Forgotten == nil {
+		return forgetting{At: r.DestroyedAt}
+	}
+	return *r.Forgotten
 }

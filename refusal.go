@@ -2,6 +2,7 @@ package kms
 
 import (
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -166,4 +167,174 @@ func count(n int, what string) string {
 		what += "s"
 	}
 	return strconv.Itoa(n) + " " + what
+}
+
+// UnavailableError says that the key store or the provider could not answer, or that the
+// instance of a key has expired. It matches ErrUnavailable and whatever Err matches.
+type UnavailableError struct {
+	refusal
+	KeyID   string // "" where no single key is concerned
+	Unknown bool   // the change may have been made all the same: look before repeating it
+	Err     error
+
+	Instance   string    // the instance that has expired; "" where that is not why
+	ExpiredAt  time.Time // when
+	ReleasesAt time.Time // until then, exclusive, it can be renewed
+}
+
+func unavailable(op Op, keyID, text string, cause error) error {
+	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, cause: cause}, KeyID: keyID, Err: cause}
+}
+
+func unavailableInstance(op Op, id, text, hint string, cause error) error {
+	return &UnavailableError{refusal: refusal{op: op, inst: id, cond: ErrUnavailable, text: text, hint: hint, cause: cause}, Err: cause}
+}
+
+func outcomeUnknown(op Op, keyID string, cause error) error {
+	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
+		hint: "Look at the key before you repeat the call: the change may have been made."}, KeyID: keyID, Unknown: true, Err: cause}
+}
+
+// BlockedError says that more than one thing stands in the way. It matches the condition
+// of each of them, and errors.As finds each of their types. Its Code is that of the first,
+// its Hint all of theirs.
+type BlockedError struct {
+	KeyID    string
+	Op       Op
+	Blockers []error
+}
+
+// Error lists all that stands in the way.
+func (e *BlockedError) Error() string {
+	var b strings.Builder
+	b.WriteString("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way")
+	for i, err := range e.Blockers {
+		b.WriteString([]string{": ", "; "}[min(i, 1)])
+		if r := refusalOf(err); r != nil {
+			b.WriteString(r.brief())
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns all that stands in the way.
+func (e *BlockedError) Unwrap() []error { return e.Blockers }
+
+// ErrorHint tells what to do about each.
+func (e *BlockedError) ErrorHint() string {
+	hints := make([]string, len(e.Blockers))
+	for i, err := range e.Blockers {
+		hints[i] = Hint(err)
+	}
+	return strings.Join(hints, " ")
+}
+
+// SafeFormatError lets reports keep the text, but for what callers once said.
+func (e *BlockedError) SafeFormatError(p errors.Printer) error {
+	p.Print(errors.Safe("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way"))
+	for _, err := range e.Blockers {
+		if r := refusalOf(err); r != nil {
+			p.Print(errors.Safe("; "))
+			r.report(p)
+		}
+	}
+	return nil
+}
+
+func (e *BlockedError) code() string {
+	if len(e.Blockers) == 0 {
+		return ""
+	}
+	return Code(e.Blockers[0])
+}
+
+func blocked(op Op, keyID string, blockers []error) error {
+	switch len(blockers) {
+	case 0:
+		return nil
+	case 1:
+		return blockers[0]
+	default:
+		return &BlockedError{KeyID: keyID, Op: op, Blockers: blockers}
+	}
+}
+
+// ReadOnlyError says that a key is not to be changed by whoever called. It matches
+// ErrReadOnly.
+type ReadOnlyError struct {
+	refusal
+	KeyID   string
+	Owner   Owner
+	Service string // the code of the service whose key it is
+}
+
+// What an instance refuses, and what its keys refuse because of it.
+
+func instanceNotFound(op Op, id string) error {
+	return &instanceError{refusal{op: op, inst: id, cond: ErrNotFound, text: "no such instance", hint: "Check the ID of the instance. Instances lists them."}}
+}
+
+// instanceGone is what an instance that was released answers to every change.
+func instanceGone(op Op, id string) error {
+	return &instanceError{refusal{op: op, inst: id, cond: ErrNotFound, text: "the instance was released", hint: releasedHint}}
+}
+
+// instanceTaken is ErrExists for an ID that another instance has or had.
+func instanceTaken(op Op, id string) error {
+	return &takenError{refusal{op: op, inst: id, cond: ErrExists, text: "it is the ID of another instance", hint: "Choose another ID. That of an instance which was released is not used again."}}
+}
+
+type takenError struct{ refusal }
+
+func (*takenError) code() string { return "InstanceAlreadyExists" }
+
+// instanceError is ErrNotFound with the code for instances.
+type instanceError struct{ refusal }
+
+func (*instanceError) code() string { return "Forbidden.DKMSInstanceNotFound" }
+
+const releasedHint = "The instance was released, and its keys are gone with it. If there is a backup of it, bring them back with Restore."
+
+// keyGone is what a key answers that was deleted, or whose instance was released.
+func keyGone(op Op, keyID string, released bool) error {
+	if released {
+		return &refusal{op: op, keyID: keyID, cond: ErrNotFound, text: "its instance was released", hint: releasedHint}
+	}
+	return refuse(op, keyID, ErrNotFound)
+}
+
+// newInstanceExpired is what a key, or with an empty keyID the instance itself, answers while
+// it is Expired.
+func newInstanceExpired(op Op, keyID string, rec *instanceRecord) error {
+	text := "expired at " + instant(rec.ExpiresAt) + " and will be released at " + instant(rec.releasesAt())
+	if keyID != "" {
+		text = "its instance " + text
+	}
+	hint := "Renew the instance with RenewInstance before it is released, or back it up with BackupInstance if you may need its keys later."
+	e := &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, hint: hint},
+		KeyID: keyID, Instance: rec.ID, ExpiredAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt()}
+	if keyID == "" {
+		e.inst = rec.ID
+	}
+	return e
+}
+
+func newProtectedInstance(op Op, rec *instanceRecord) error {
+	return &ProtectedError{refusal: refusal{op: op, inst: rec.ID, cond: ErrProtected, said: quoted(rec.ProtectedWhy),
+		hint: "Switch the instance's deletion protection off with SetInstanceDeletionProtection, then try again."}, Instance: rec.ID, Why: rec.ProtectedWhy}
+}
+
+// readOnlyHints tell what to do where a key is not to be changed.
+var readOnlyHints = map[Owner]string{
+	OwnerService: "The key belongs to a service of the program and is managed by it. It is free to keep: leave it as it is if it is no longer needed.",
+	OwnerLegacy:  "The key belongs to another system: here it decrypts what it encrypted, and is not changed. Bring it over with MigrateLegacyKey.",
+}
+
+func newReadOnlyError(op Op, r *record) error {
+	text := "it is a key of another system"
+	if r.Owner == OwnerService {
+		text = "it is the key of the service " + r.Service
+	}
+	return &ReadOnlyError{refusal: refusal{op: op, keyID: r.id(), cond: ErrReadOnly, text: text, hint: readOnlyHints[r.Owner]},
+		KeyID: r.id(), Owner: r.Owner, Service: r.Service}
 }

@@ -2,9 +2,12 @@ package kms
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"hash"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -25,7 +28,7 @@ type ReleaseOptions struct {
 // Keys in hardware are destroyed there, each by itself. Where the hardware cannot be reached
 // that is ErrUnavailable, and the instance is released nonetheless: Maintain finishes. A Manager
 // that has no hardware does not release them (ErrUnsupported).
-func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (_ Instance, err error) {
+func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (released Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
 	rec, err := m.namedInstance(ctx, c, id)
@@ -41,27 +44,27 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 			return Instance{}, err
 		}
 	}
-	for {
+	err = c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil {
-			return Instance{}, err
+			return err
 		}
-		c.again()
+		c.reread()
 		if err := m.releasable(c, rec); err != nil {
-			return Instance{}, err
+			return err
 		}
 		if !forced {
 			if err := m.checkBackup(ctx, c, rec); err != nil {
-				return Instance{}, err
+				return err
 			}
 		}
-		if err := m.release(ctx, c, rec, version); !errors.Is(err, errStale) {
-			return rec.describe(c.now()), err
+		err = m.release(ctx, c, rec, version)
+		if !errors.Is(err, errStale) { // it is released, if only in part
+			released = rec.describe(c.now())
 		}
-		if ctx.Err() != nil {
-			return Instance{}, unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return err
+	})
+	return released, err
 }
 
 // releasable refuses to release an instance by hand.
@@ -96,11 +99,11 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	in, err := m.openInstance(c, rec)
+	keys, err := m.openInstance(c, rec)
 	if err != nil {
 		return err
 	}
-	digest, err := m.instanceDigest(ctx, c, in)
+	digest, err := m.instanceDigest(ctx, c, keys)
 	if err != nil {
 		return err
 	}
@@ -128,21 +131,16 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 // finishRelease destroys the keys in hardware of an instance that was released, and then its
 // instance key; from the start again where somebody else wrote one of the records meanwhile.
 func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
-	for {
+	return c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // done by another, or undone
 			return err
 		}
-		if err = m.destroyAll(ctx, c, id); err == nil {
-			err = m.destroyInstanceKey(ctx, c, rec, version)
-		}
-		if !errors.Is(err, errStale) {
+		if err := m.destroyAll(ctx, c, id); err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return m.destroyInstanceKey(ctx, c, rec, version)
+	})
 }
 
 // destroyInstanceKey writes the record of an instance without its key.
@@ -161,7 +159,7 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 		switch {
 		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
 			return err
-		case err != nil || item.record.in.id != id:
+		case err != nil || item.record.keys.ID() != id:
 			continue
 		}
 		r, version := item.record, item.version
@@ -183,5 +181,30 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 // forgetReleased drops what this process knows of an instance whose key was destroyed.
 func (m *Manager) forgetReleased(id string) {
 	m.opened.Delete(id)
-	m.keys.dropAll()
+	m.keys.DropAll()
+}
+
+// A digest is over the records of the keys of an instance, in the order of their IDs: two are
+// equal if and only if every key is as it was.
+type digest struct{ hash.Hash }
+
+func newDigest() digest { return digest{sha256.New()} }
+
+func (d digest) add(text string, value []byte) {
+	mac := sealing.MAC(value)
+	d.Write(sealing.Join([]byte(text), mac[:]))
+}
+
+// instanceDigest is that of an instance as it stands.
+func (m *Manager) instanceDigest(ctx context.Context, c *call, keys *sealing.Keys) ([]byte, error) {
+	d := newDigest()
+	for s, err := range m.recordsOf(ctx, c, keys) {
+		switch {
+		case s == nil:
+			return nil, err
+		case err == nil:
+			d.add(s.text, s.value)
+		}
+	}
+	return d.Sum(nil), nil
 }

@@ -8,8 +8,15 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/frames"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/provider"
 )
 
 // Restore brings an instance back from a backup, into this key store or a new one: the keys
@@ -73,9 +80,9 @@ type restoring struct {
 	header *backupHeader
 	key    *xaes.Key // the backup key
 	opts   RestoreOptions
-	buried map[keyID]bool // by RestoreOptions.Tombstones
+	buried map[keyid.ID]bool // by RestoreOptions.Tombstones
 	backup *backupReader
-	in     *instance // what is restored into
+	keys   *sealing.Keys // what is restored into
 
 	mu     sync.Mutex // held by those who bring back keys, for what follows
 	done   int        // keys
@@ -92,9 +99,9 @@ func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	if until := rs.opts.ExpiresAt; !until.IsZero() && !until.After(rs.c.now()) {
 		return invalid(rs.c.op, "the instance's expiry is not in the future")
 	}
-	rs.buried = make(map[keyID]bool, len(rs.opts.Tombstones))
+	rs.buried = make(map[keyid.ID]bool, len(rs.opts.Tombstones))
 	for _, t := range rs.opts.Tombstones {
-		id, ok := parseKeyID(t.KeyID)
+		id, ok := keyid.Parse(t.KeyID)
 		if !ok {
 			return invalid(rs.c.op, "a tombstone of no key ID")
 		}
@@ -108,7 +115,7 @@ func (rs *restoring) open() error {
 	if _, err := rs.source.Seek(rs.start, io.SeekStart); err != nil {
 		return unavailable(rs.c.op, "", "reading the backup", err)
 	}
-	r := bufio.NewReaderSize(rs.source, frameSize)
+	r := bufio.NewReaderSize(rs.source, frames.Size)
 	h, err := readBackupHeader(rs.c.op, r)
 	if err != nil {
 		return err
@@ -136,7 +143,7 @@ func (rs *restoring) write(ctx context.Context) error {
 	if err := rs.open(); err != nil {
 		return err
 	}
-	rs.c.again() // time passed: a deletion date may have come
+	rs.c.reread() // time passed: a deletion date may have come
 	if err := rs.target(ctx); err != nil {
 		return err
 	}
@@ -172,7 +179,7 @@ func (rs *restoring) write(ctx context.Context) error {
 	if rs.opts.Progress != nil {
 		rs.opts.Progress(rs.report.Backup.Keys)
 	}
-	if rs.opts.Tombstones == nil && !bytes.Equal(rs.header.Store, rs.m.home.Load().in.storeID) {
+	if rs.opts.Tombstones == nil && !bytes.Equal(rs.header.Store, rs.m.home.Load().keys.StoreID()) {
 		rs.report.UnknownSince = rs.header.At
 	}
 	return rs.describe(ctx)
@@ -206,7 +213,150 @@ func (rs *restoring) describe(ctx context.Context) error {
 
 // forgetAll drops all that is kept in memory.
 func (m *Manager) forgetAll() {
-	m.keys.dropAll()
-	m.aliases.dropAll()
-	m.instances.dropAll()
+	m.keys.DropAll()
+	m.aliases.DropAll()
+	m.instances.DropAll()
+}
+
+// RestoreOptions may be nil. The zero value of each field is its default.
+type RestoreOptions struct {
+	// ExpiresAt is when an instance that is made anew expires, if the date in the backup is
+	// past; in the future. Zero is never.
+	ExpiresAt time.Time
+
+	// Tombstones are keys that must not come back, besides those that this key store and the
+	// backup know of: what Manager.Tombstones of the key store said that the backup is from, as
+	// late as can be had. Nil: there is no such list. An empty list is one that holds none.
+	Tombstones []Tombstone
+
+	// Progress is called now and then with how many keys were done, and at the end.
+	Progress func(keys int)
+}
+
+// RestoreReport tells what a Restore found and did.
+type RestoreReport struct {
+	Backup   BackupInfo
+	Instance Instance // as it is now, with the expiry that it got
+	Made     bool     // the instance was made anew; false: it was here, and kept its own facts
+
+	Restored   int           // keys that were not here, and are now
+	Merged     []string      // IDs of keys that were here, and were made as strict as in the backup
+	Unchanged  int           // keys that were here, and at least as strict
+	Tombstones int           // tombstones that were not here, and are now
+	Aliases    int           // aliases that were not here, and are now
+	Skipped    []SkippedItem // what was not brought back
+	Missing    []string      // IDs of keys whose material is in hardware, and not in the one that is here
+
+	// UnknownSince is set where the backup is from another key store and no Tombstones were
+	// given: it is the time of the backup. A key that was deleted after it is back.
+	UnknownSince time.Time
+}
+
+// SkippedItem is a key or an alias that a Restore did not bring back.
+type SkippedItem struct {
+	KeyID string
+	Alias string // "": it is the key itself
+	Why   SkipReason
+}
+
+// SkipReason says why.
+type SkipReason string
+
+// The reasons.
+const (
+	SkippedDeleted  SkipReason = "Deleted"       // the key is deleted: its date has passed, or there is a tombstone
+	SkippedOther    SkipReason = "OtherKey"      // a key of that ID is here, and it is not this one: other material, another kind
+	SkippedInstance SkipReason = "OtherInstance" // a key of that ID is here, in another instance
+	SkippedTampered SkipReason = "Tampered"      // what is here in its place was changed behind the service's back
+	SkippedTaken    SkipReason = "AliasTaken"    // the alias names another key here
+)
+
+// target finds the instance that is restored into: one that is here, or else it is made anew
+// with the key that it had, so that what still stands of it in the store can be read again.
+func (rs *restoring) target(ctx context.Context) error {
+	m, c, was := rs.m, rs.c, &rs.backup.rec
+	if was.ID == DefaultInstance {
+		rs.keys = m.home.Load().keys
+		return nil
+	}
+	return c.retry(ctx, "", func() error {
+		rec, version, err := m.getInstance(ctx, c, was.ID)
+		switch {
+		case refusedAs(err, ErrNotFound):
+			rec = &instanceRecord{}
+		case err != nil:
+			return err
+		case rec.state(c.now()) != InstanceReleased:
+			if rec.Protection != was.Protection {
+				return refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
+			}
+			rs.keys, err = m.openInstance(c, rec)
+			return err
+		}
+		if !rec.ReleasedAt.IsZero() && len(rec.Sealed) > 0 {
+			return unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
+		}
+		return rs.make(ctx, rec, was, version)
+	})
+}
+
+// make puts the instance of the backup in the place of one that was released, or of none.
+func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version keystore.Version) error {
+	m, c := rs.m, rs.c
+	if _, err := m.level(c.op, was.Protection); err != nil {
+		return err
+	}
+	rec := instanceRecord{
+		ID: was.ID, Store: m.home.Load().keys.StoreID(), Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
+		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
+	}
+	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now()) {
+		rec.ExpiresAt = was.ExpiresAt
+	}
+	if old.Seq > 0 {
+		rec.Generation = old.Generation + 1
+		rec.Restored = rec.Generation
+	}
+	root, err := m.current(ctx, c)
+	if err != nil {
+		return err
+	}
+	keys, err := rec.setKey(c.op, root, rs.backup.instanceKey())
+	if err != nil {
+		return err
+	}
+	if err := m.writeInstance(ctx, c, &rec, version); err != nil {
+		return err
+	}
+	m.keepOpened(keys)
+	rs.keys, rs.report.Made = keys, true
+	return nil
+}
+
+// askHardware asks the hardware for the material of a key. That it does not have it is told; that
+// it does not answer is an error.
+func (rs *restoring) askHardware(ctx context.Context, r *record) error {
+	if r.Protection != ProtectionHSM || r.facts().state(rs.c.now()) == Deleted {
+		return nil
+	}
+	p := rs.m.providers[r.Protection]
+	for i := range r.Versions {
+		err := provider.ErrNoKey
+		if p != nil {
+			material, unsealed := r.keys.Open(sealing.Material(r.ID, r.Versions[i].Version), r.Versions[i].Sealed)
+			if unsealed != nil {
+				return errors.AssertionFailedf("kms: material that was sound")
+			}
+			_, err = p.Open(ctx, versionID(r, r.Versions[i].Version), r.Spec, material)
+			clear(material)
+		}
+		switch {
+		case errors.Is(err, provider.ErrNoKey):
+			rs.report.Missing = append(rs.report.Missing, r.id())
+			return nil
+		case err != nil:
+			return fromProvider(rs.c.op, r.id(), err)
+		}
+	}
+	return nil
 }

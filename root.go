@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"strings"
 
@@ -60,7 +61,7 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
 func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, next Root, again bool) (foreign []error, err error) {
 	for item, err := range m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
-			return nil, unavailable(c.op, "", "the key store", err)
+			return nil, c.storeFailed("", err)
 		}
 		id := strings.TrimPrefix(item.Name, instanceSegment)
 		if done[id] {
@@ -81,7 +82,7 @@ func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, 
 // the old root.
 func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root, again bool) error {
 	old := *m.root.Load()
-	for {
+	return c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil {
 			return err
@@ -112,13 +113,8 @@ func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root, aga
 		if !again {
 			rec.RootedFrom, rec.RootedAt = from, c.now()
 		}
-		if err := m.writeInstance(ctx, c, rec, version); !errors.Is(err, errStale) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return m.writeInstance(ctx, c, rec, version)
+	})
 }
 
 // sameRoot tells whether the next root is the old one: what that has sealed it opens.
@@ -161,4 +157,10 @@ func sealUnder(root Root, key, where []byte) ([]byte, error) {
 		return nil, errors.New("kms: the root does not give back what it sealed")
 	}
 	return sealed, nil
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -36,15 +38,15 @@ func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err e
 	if err := c.nameInstance(ctx, instance); err != nil {
 		return Instance{}, err
 	}
-	in, err := m.beginShred(ctx, c, instance)
+	keys, err := m.beginShred(ctx, c, instance)
 	if err != nil {
 		return Instance{}, err
 	}
-	s := &shredding{m: m, c: c, in: in}
+	s := &shredding{m: m, c: c, keys: keys}
 	if err := s.untilAll(ctx); err != nil {
 		return Instance{}, err
 	}
-	rec, err := m.endShred(ctx, c, in)
+	rec, err := m.endShred(ctx, c, keys)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -52,84 +54,80 @@ func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err e
 }
 
 // beginShred gives an instance a further key and keeps the former, unless it has both already.
-func (m *Manager) beginShred(ctx context.Context, c *call, id string) (*instance, error) {
-	for {
+func (m *Manager) beginShred(ctx context.Context, c *call, id string) (keys *sealing.Keys, err error) {
+	err = c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		c.again()
+		c.reread()
 		if rec.state(c.now()) == InstanceReleased {
-			return nil, instanceGone(c.op, id)
+			return instanceGone(c.op, id)
 		}
 		root := *m.root.Load()
 		key, err := rec.key(c.op, root) // another process may have rotated the root
 		if err != nil {
-			return nil, err
+			return err
 		}
 		clear(key)
 		was, err := m.openInstance(c, rec)
-		if err != nil || was.former != nil {
-			return was, err
+		if err != nil || was.Former() != nil {
+			keys = was
+			return err
 		}
 		rec.Former, rec.Generation, rec.KeyedAt = rec.Sealed, rec.Generation+1, c.now()
-		in, err := rec.newKey(c.op, root)
-		if err != nil {
-			return nil, err
+		if keys, err = rec.newKey(c.op, root); err != nil {
+			return err
 		}
-		in.former = was
-		if err := m.rekey(ctx, c, rec, in, version); !errors.Is(err, errStale) {
-			return in, err
-		}
-		if ctx.Err() != nil {
-			return nil, unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		keys = keys.WithFormer(was)
+		return m.rekey(ctx, c, rec, keys, version)
+	})
+	return keys, err
 }
 
-// endShred drops the former key, unless somebody else was quicker.
-func (m *Manager) endShred(ctx context.Context, c *call, in *instance) (*instanceRecord, error) {
-	for {
-		rec, version, err := m.getInstance(ctx, c, in.id)
-		if err != nil || rec.Generation != in.generation || len(rec.Former) == 0 {
-			return rec, err
+// endShred drops the former key, unless another process has.
+func (m *Manager) endShred(ctx context.Context, c *call, keys *sealing.Keys) (rec *instanceRecord, err error) {
+	err = c.retry(ctx, "", func() error {
+		var version keystore.Version
+		rec, version, err = m.getInstance(ctx, c, keys.ID())
+		if err != nil || rec.Generation != keys.Generation() || len(rec.Former) == 0 {
+			return err
 		}
 		rec.Former = nil
-		if err := m.rekey(ctx, c, rec, in.alone(), version); !errors.Is(err, errStale) {
+		err := m.rekey(ctx, c, rec, keys.WithFormer(nil), version)
+		if !errors.Is(err, errStale) {
 			m.forgetAll() // records that were opened with the former key
-			return rec, err
 		}
-		if ctx.Err() != nil {
-			return nil, unavailable(c.op, "", "", context.Cause(ctx))
-		}
-	}
+		return err
+	})
+	return rec, err
 }
 
 // rekey writes the record of an instance whose keys are others now, and makes them known. That
 // of the default instance is authenticated by the key that it holds.
-func (m *Manager) rekey(ctx context.Context, c *call, rec *instanceRecord, in *instance, version keystore.Version) error {
-	by := m.home.Load().in
+func (m *Manager) rekey(ctx context.Context, c *call, rec *instanceRecord, keys *sealing.Keys, version keystore.Version) error {
+	by := m.home.Load().keys
 	if rec.ID == DefaultInstance {
-		by = in
+		by = keys
 	}
 	version, err := m.writeInstanceBy(ctx, c, by, rec, version)
 	if err != nil {
 		return err
 	}
 	if rec.ID == DefaultInstance {
-		m.settleHome(&instanceEntry{in: in, rec: *rec, version: version})
+		m.settleHome(&instanceEntry{keys: keys, rec: *rec, version: version})
 	}
-	m.opened.Store(rec.ID, in)
-	m.instances.drop(rec.ID)
+	m.keepOpened(keys)
+	m.instances.Drop(rec.ID)
 	return nil
 }
 
 // shredding is one Shred, between its first write and its last.
 type shredding struct {
-	m   *Manager
-	c   *call
-	in  *instance
-	all *crew
+	m    *Manager
+	c    *call
+	keys *sealing.Keys
+	all  *crew
 
 	mu      sync.Mutex
 	changed int     // items, in this pass
@@ -151,23 +149,23 @@ func (s *shredding) untilAll(ctx context.Context) error {
 
 func (s *shredding) everything(ctx context.Context) error {
 	segments := []string{keySegment}
-	if s.in.id == DefaultInstance {
+	if s.keys.ID() == DefaultInstance {
 		segments = append(segments, homeSegments...)
 	}
 	for _, segment := range segments {
 		for item, err := range s.m.store.List(ctx, segment, "") {
 			if err != nil {
 				_ = s.all.wait()
-				return unavailable(s.c.op, "", "the key store", err)
+				return s.c.storeFailed("", err)
 			}
 			named, ok := instanceNamed(item.Value)
 			if !ok {
 				named = DefaultInstance // which tells of what is nobody's
 			}
-			if named != s.in.id {
+			if named != s.keys.ID() {
 				continue
 			}
-			if err := s.all.do(func() error { return s.again(ctx, segment, item) }); err != nil {
+			if err := s.all.do(func() error { return s.reseal(ctx, segment, item) }); err != nil {
 				_ = s.all.wait()
 				return err
 			}
@@ -176,10 +174,10 @@ func (s *shredding) everything(ctx context.Context) error {
 	return s.all.wait()
 }
 
-// again seals and authenticates an item under the new key, unless it is already.
-func (s *shredding) again(ctx context.Context, segment string, item keystore.Item) error {
+// reseal seals and authenticates an item under the new key, unless it is already.
+func (s *shredding) reseal(ctx context.Context, segment string, item keystore.Item) error {
 	for {
-		if _, done := s.in.wrote(item.Name, item.Value); done {
+		if _, done := s.keys.Wrote(item.Name, item.Value); done {
 			return nil
 		}
 		value, ok := s.anew(segment, item)
@@ -200,11 +198,11 @@ func (s *shredding) again(ctx context.Context, segment string, item keystore.Ite
 			s.changed++
 			return nil
 		case !errors.Is(err, keystore.ErrConflict):
-			return unavailable(s.c.op, "", "the key store", err)
+			return s.c.storeFailed("", err)
 		}
 		name := item.Name
 		if item, err = s.m.store.Get(ctx, name); err != nil {
-			return unavailable(s.c.op, "", "the key store", err)
+			return s.c.storeFailed("", err)
 		}
 		item.Name = name
 	}
@@ -212,31 +210,31 @@ func (s *shredding) again(ctx context.Context, segment string, item keystore.Ite
 
 // over tells whether somebody else has finished this Shred and begun the next.
 func (s *shredding) over(ctx context.Context) (bool, error) {
-	for in := s.in; ; {
-		newer, err := s.m.newer(ctx, s.c, in)
+	for keys := s.keys; ; {
+		newer, err := s.m.newer(ctx, s.c, keys)
 		if err != nil || newer == nil {
-			return in.generation != s.in.generation, err
+			return keys.Generation() != s.keys.Generation(), err
 		}
-		in = newer
+		keys = newer
 	}
 }
 
 // anew is an item under the new key. It changes nothing, and so its sequence number is what it was.
 func (s *shredding) anew(segment string, item keystore.Item) ([]byte, bool) {
 	if segment != keySegment {
-		body, ok := s.in.former.wrote(item.Name, item.Value)
-		return s.in.authenticate(item.Name, body), ok
+		body, ok := s.keys.Former().Wrote(item.Name, item.Value)
+		return s.keys.Authenticate(item.Name, body), ok
 	}
 	text := strings.TrimPrefix(item.Name, keySegment)
-	id, ok := parseKeyID(text)
+	id, ok := keyid.Parse(text)
 	if !ok {
 		return nil, false
 	}
-	r, err := s.in.decodeRecord(id, text, item.Value)
+	r, err := decodeRecord(s.keys, id, text, item.Value)
 	if err != nil {
 		return nil, false
 	}
-	value, err := s.in.encodeItem(item.Name, r)
+	value, err := s.keys.Encode(item.Name, r)
 	return value, err == nil
 }
 

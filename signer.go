@@ -132,7 +132,7 @@ type keyDecrypter struct{ held }
 
 func (d *keyDecrypter) Decrypt(_ io.Reader, ciphertext []byte, opts crypto.DecrypterOpts) ([]byte, error) {
 	o, ok := opts.(*rsa.OAEPOptions)
-	if !ok || o.Hash != crypto.SHA256 || o.MGFHash != 0 && o.MGFHash != crypto.SHA256 || len(o.Label) > 0 {
+	if !ok || o.Hash != crypto.SHA256 || (o.MGFHash != 0 && o.MGFHash != crypto.SHA256) || len(o.Label) > 0 {
 		return nil, refuseBecause(OpAsymmetricDecrypt, d.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
 	}
 	return d.m.AsymmetricDecrypt(d.ctx, d.public.KeyID, ciphertext)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/keyhold/kms/internal/wrapping"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -87,9 +88,9 @@ func (p purpose) use() provider.Use {
 
 // A specRow is what the keys of a spec can be, and do.
 type specRow struct {
-	uses     []specUse // the first is the default
-	material form      // what is imported
-	inHSM    bool      // there are hardware keys of the spec, and no software keys
+	uses     []specUse     // the first is the default
+	material wrapping.Form // what is imported
+	inHSM    bool          // there are hardware keys of the spec, and no software keys
 }
 
 type specUse struct {
@@ -108,19 +109,19 @@ var (
 
 // specs is all that is decided by a spec.
 var specs = map[Spec]specRow{
-	SpecAES256:  {uses: []specUse{seals}, material: form{bytes: 32}},
-	SpecAES192:  {uses: []specUse{seals}, material: form{bytes: 24}, inHSM: true},
-	SpecAES128:  {uses: []specUse{seals}, material: form{bytes: 16}, inHSM: true},
-	SpecRSA2048: {uses: rsaSpec, material: form{rsaBits: 2048}},
-	SpecRSA3072: {uses: rsaSpec, material: form{rsaBits: 3072}},
-	SpecRSA4096: {uses: rsaSpec, material: form{rsaBits: 4096}},
-	SpecECP256:  {uses: []specUse{signs}, material: form{curve: "P-256"}},
-	SpecECP384:  {uses: []specUse{signs}, material: form{curve: "P-384"}},
-	SpecEd25519: {uses: []specUse{signs}, material: form{curve: "Ed25519"}},
-	SpecMLDSA65: {uses: []specUse{signs}, material: form{}},
-	SpecHMAC256: {uses: []specUse{makes}, material: form{bytes: 32}},
-	SpecHMAC384: {uses: []specUse{makes}, material: form{bytes: 48}},
-	SpecHMAC512: {uses: []specUse{makes}, material: form{bytes: 64}},
+	SpecAES256:  {uses: []specUse{seals}, material: wrapping.Form{Bytes: 32}},
+	SpecAES192:  {uses: []specUse{seals}, material: wrapping.Form{Bytes: 24}, inHSM: true},
+	SpecAES128:  {uses: []specUse{seals}, material: wrapping.Form{Bytes: 16}, inHSM: true},
+	SpecRSA2048: {uses: rsaSpec, material: wrapping.Form{RSABits: 2048}},
+	SpecRSA3072: {uses: rsaSpec, material: wrapping.Form{RSABits: 3072}},
+	SpecRSA4096: {uses: rsaSpec, material: wrapping.Form{RSABits: 4096}},
+	SpecECP256:  {uses: []specUse{signs}, material: wrapping.Form{Curve: "P-256"}},
+	SpecECP384:  {uses: []specUse{signs}, material: wrapping.Form{Curve: "P-384"}},
+	SpecEd25519: {uses: []specUse{signs}, material: wrapping.Form{Curve: "Ed25519"}},
+	SpecMLDSA65: {uses: []specUse{signs}, material: wrapping.Form{}},
+	SpecHMAC256: {uses: []specUse{makes}, material: wrapping.Form{Bytes: 32}},
+	SpecHMAC384: {uses: []specUse{makes}, material: wrapping.Form{Bytes: 48}},
+	SpecHMAC512: {uses: []specUse{makes}, material: wrapping.Form{Bytes: 64}},
 }
 
 // algorithms are the specs that an algorithm is of.
@@ -164,7 +165,7 @@ func (o CreateKeyOptions) choose(op Op) (Spec, specUse, error) {
 	if !ok {
 		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "the usage", nil)
 	}
-	if o.Origin == OriginExternal && row.material == (form{}) {
+	if o.Origin == OriginExternal && row.material == (wrapping.Form{}) {
 		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "keys of the spec are not imported", nil)
 	}
 	return spec, use, nil

@@ -3,6 +3,8 @@ package kms
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/keyhold/kms/internal/keyid"
 )
 
 // A tally counts the uses of one key version by this process since they were last kept. It is
@@ -15,7 +17,7 @@ type tally struct {
 }
 
 type tallied struct {
-	id      keyID
+	id      keyid.ID
 	version uint32
 }
 
@@ -30,11 +32,11 @@ type refusedTally struct {
 type tallies struct {
 	mu      sync.Mutex
 	used    map[tallied]*tally
-	refused map[keyID]*refusedTally
+	refused map[keyid.ID]*refusedTally
 }
 
 // of is the tally of a key version, kept until it was idle.
-func (t *tallies) of(id keyID, version uint32) *tally {
+func (t *tallies) of(id keyid.ID, version uint32) *tally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	of := tallied{id, version}
@@ -62,7 +64,7 @@ func (v *tally) count(op Op, second int64) (idle bool) {
 }
 
 // wake takes the tally of a key version back that was put away, with what was counted since.
-func (t *tallies) wake(v *tally, id keyID, version uint32) {
+func (t *tallies) wake(v *tally, id keyid.ID, version uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	of := tallied{id, version}
@@ -84,11 +86,11 @@ func (v *tally) add(other *tally) {
 }
 
 // refuse counts a use that was refused.
-func (t *tallies) refuse(id keyID, a Attempt, suspended bool) {
+func (t *tallies) refuse(id keyid.ID, a Attempt, suspended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.refused == nil {
-		t.refused = map[keyID]*refusedTally{}
+		t.refused = map[keyid.ID]*refusedTally{}
 	}
 	r := t.refused[id]
 	if r == nil {
@@ -104,10 +106,10 @@ func (t *tallies) refuse(id keyID, a Attempt, suspended bool) {
 
 // take is all that was counted of every key, and begins anew. What was used by nobody since
 // the last time is put away.
-func (t *tallies) take() map[keyID]*usageRecord {
+func (t *tallies) take() map[keyid.ID]*usageRecord {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	taken := map[keyID]*usageRecord{}
+	taken := map[keyid.ID]*usageRecord{}
 	for of, v := range t.used {
 		if n := v.uses.Swap(0); n > 0 {
 			taken[of.id] = taken[of.id].plus(v.record(of, n))
@@ -127,7 +129,7 @@ func (t *tallies) take() map[keyID]*usageRecord {
 }
 
 // peek is what was counted of one key and not kept yet.
-func (t *tallies) peek(id keyID) *usageRecord {
+func (t *tallies) peek(id keyid.ID) *usageRecord {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	seen := &usageRecord{Key: id}
@@ -154,7 +156,7 @@ func (t *tallies) restore(back *usageRecord) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.refused == nil {
-		t.refused = map[keyID]*refusedTally{}
+		t.refused = map[keyid.ID]*refusedTally{}
 	}
 	r := t.refused[back.Key]
 	if r == nil {

@@ -1,11 +1,14 @@
 package kms
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -65,7 +68,7 @@ func (m *Manager) KeyUsage(ctx context.Context, ref string) (_ KeyUsage, err err
 	return m.keyUsage(ctx, c, e.record.ID)
 }
 
-func (m *Manager) keyUsage(ctx context.Context, c *call, id keyID) (KeyUsage, error) {
+func (m *Manager) keyUsage(ctx context.Context, c *call, id keyid.ID) (KeyUsage, error) {
 	kept, _, err := m.loadUsage(ctx, c, id)
 	if err != nil {
 		return KeyUsage{}, err
@@ -91,38 +94,28 @@ func (m *Manager) flushUsage(ctx context.Context, c *call) error {
 	return errors.Join(failed...)
 }
 
-func (m *Manager) keepUsage(ctx context.Context, c *call, id keyID, counted *usageRecord) error {
-	for {
+func (m *Manager) keepUsage(ctx context.Context, c *call, id keyid.ID, counted *usageRecord) error {
+	return c.retry(ctx, id.String(), func() error {
 		kept, version, err := m.loadUsage(ctx, c, id)
 		if err != nil {
 			return err
 		}
 		sum := kept.plus(counted)
 		sum.Seq = kept.Seq + 1
-		name := usageSegment + id.String()
-		in := m.home.Load().in
-		value, err := in.encodeItem(name, sum)
-		if err != nil {
-			return badDate(c.op)
-		}
-		if _, err = m.putHome(ctx, c, in, name, version, value); !errors.Is(err, keystore.ErrConflict) {
-			return written(c.op, id.String(), err)
-		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, id.String(), "", context.Cause(ctx))
-		}
-	}
+		_, err = m.putHome(ctx, c, usageSegment+id.String(), version, sum)
+		return written(c.op, id.String(), err)
+	})
 }
 
 // loadUsage reads what is kept of the use of a key; nothing is kept of one that was never
 // used. What somebody else wrote there is as nothing: no key stops for the want of it.
-func (m *Manager) loadUsage(ctx context.Context, c *call, id keyID) (*usageRecord, keystore.Version, error) {
+func (m *Manager) loadUsage(ctx context.Context, c *call, id keyid.ID) (*usageRecord, keystore.Version, error) {
 	none := &usageRecord{Key: id}
 	name := usageSegment + id.String()
 	var kept usageRecord
-	version, err := m.getHome(ctx, c, name, id.String(), &kept, errRecord)
+	version, err := m.getHome(ctx, c, name, id.String(), &kept, sealing.ErrItem)
 	switch {
-	case errors.Is(err, errRecord), err == nil && kept.Key != id: // another's, or none
+	case errors.Is(err, sealing.ErrItem), err == nil && kept.Key != id: // another's, or none
 		return none, version, nil
 	case err != nil:
 		return nil, "", err
@@ -143,8 +136,95 @@ var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion,
 
 // countRefusal counts a use that was refused because of what the key is.
 func (c *call) countRefusal(err error) {
-	id, ok := parseKeyID(c.keyID)
+	id, ok := keyid.Parse(c.keyID)
 	if ok && slices.ContainsFunc(countedRefusals, func(cond error) bool { return refusedAs(err, cond) }) {
 		c.m.usage.refuse(id, Attempt{At: c.now(), Op: c.op, Code: Code(err)}, refusedAs(err, ErrPendingDeletion))
 	}
+}
+
+// A usageRecord is the item of what is known of the use of a key. It is evidence and no fact
+// of the key, and so has an item of its own, which is written when there is time for it.
+type usageRecord struct {
+	Key         keyid.ID        `json:"key"`
+	Seq         uint64          `json:"seq,omitempty"`
+	Versions    []versionRecord `json:"versions,omitempty"` // ascending
+	Refused     uint64          `json:"refused,omitempty"`
+	LastRefused Attempt         `json:"lastRefused,omitzero"`
+	Attempts    []Attempt       `json:"attempts,omitempty"` // while it was PendingDeletion
+}
+
+type versionRecord struct {
+	Version uint32 `json:"version"`
+	Uses    uint64 `json:"uses"`
+	Last    int64  `json:"last"` // second since 1970
+	LastOp  Op     `json:"lastOp"`
+}
+
+const usageSegment = "usage/"
+
+func (v *tally) record(of tallied, uses uint64) *usageRecord {
+	return &usageRecord{Key: of.id, Versions: []versionRecord{{of.version, uses, v.last.Load(), Op(v.lastOp.Load())}}}
+}
+
+func (v versionRecord) tally() *tally {
+	t := &tally{}
+	t.uses.Store(v.Uses)
+	t.last.Store(v.Last)
+	t.lastOp.Store(uint32(v.LastOp))
+	return t
+}
+
+func (r *refusedTally) record(id keyid.ID) *usageRecord {
+	return &usageRecord{Key: id, Refused: r.count, LastRefused: r.last, Attempts: r.attempts}
+}
+
+// plus is both together. Nil is nothing.
+func (u *usageRecord) plus(more *usageRecord) *usageRecord {
+	if u == nil {
+		return more
+	}
+	sum := &usageRecord{Key: u.Key, Refused: u.Refused + more.Refused, LastRefused: u.LastRefused}
+	if !more.LastRefused.At.Before(u.LastRefused.At) {
+		sum.LastRefused = more.LastRefused
+	}
+	sum.Versions = slices.Clone(u.Versions)
+	for _, v := range more.Versions {
+		i, known := slices.BinarySearchFunc(sum.Versions, v, func(a, b versionRecord) int { return cmp.Compare(a.Version, b.Version) })
+		if !known {
+			sum.Versions = slices.Insert(sum.Versions, i, v)
+			continue
+		}
+		old := &sum.Versions[i]
+		old.Uses += v.Uses
+		if v.Last >= old.Last {
+			old.Last, old.LastOp = v.Last, v.LastOp
+		}
+	}
+	attempts := slices.Concat(u.Attempts, more.Attempts)
+	slices.SortStableFunc(attempts, func(a, b Attempt) int { return a.At.Compare(b.At) })
+	sum.Attempts = lastAttempts(attempts)
+	return sum
+}
+
+func (u *usageRecord) describe() KeyUsage {
+	k := KeyUsage{KeyID: u.Key.String(), Refused: u.Refused, LastRefused: u.LastRefused, Attempts: slices.Clone(u.Attempts)}
+	for _, v := range u.Versions {
+		k.Versions = append(k.Versions, VersionUsage{int(v.Version), v.Uses, time.Unix(v.Last, 0).UTC(), v.LastOp})
+	}
+	return k
+}
+
+// MarshalText and UnmarshalText write operations into records, by their names.
+func (op Op) MarshalText() ([]byte, error) { return []byte(op.String()), nil }
+
+// UnmarshalText accepts the name of any operation. One that this version does not know is
+// read as none.
+func (op *Op) UnmarshalText(text []byte) error {
+	*op = opNone
+	for known := Op(0); known < numOps; known++ {
+		if opNames[known] == string(text) {
+			*op = known
+		}
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,15 +42,15 @@ func TestFrozenContexts(t *testing.T) {
 	seen := map[string]string{}
 	for _, v := range vectors {
 		ec := v.context(t)
-		canonical := hex.EncodeToString(kms.CanonicalContext(ec))
+		canonical := hex.EncodeToString(wire.AppendContext(nil, ec))
 		require.Equal(t, v.Canonical, canonical, v.Name)
-		require.Equal(t, v.Hash, hex.EncodeToString(kms.HashContext(ec)), v.Name)
+		require.Equal(t, v.Hash, hex.EncodeToString(wire.Bind(nil, ec).Data), v.Name)
 		require.Empty(t, seen[canonical], v.Name)
 		seen[canonical] = v.Name
-		if sum := sha256.Sum256(kms.CanonicalContext(ec)); v.Hash != "" {
+		if sum := sha256.Sum256(wire.AppendContext(nil, ec)); v.Hash != "" {
 			require.Equal(t, v.Hash, hex.EncodeToString(sum[:]), v.Name)
 		}
-		parsed, ok := parseContextSlowly(kms.CanonicalContext(ec))
+		parsed, ok := parseContextSlowly(wire.AppendContext(nil, ec))
 		require.True(t, ok && maps.Equal(ec, parsed), v.Name)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/internal/wire"
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
@@ -154,7 +155,7 @@ func TestFrozenBits(t *testing.T) {
 		}
 		refused(append(slices.Clip(v.Ciphertext), 0), v.Context, v.Name+": longer", 0)
 		for _, other := range f.Ciphertexts {
-			if !bytes.Equal(kms.CanonicalContext(v.Context), kms.CanonicalContext(other.Context)) {
+			if !bytes.Equal(wire.AppendContext(nil, v.Context), wire.AppendContext(nil, other.Context)) {
 				refused(v.Ciphertext, other.Context, v.Name+": the context of "+other.Name, 0)
 			}
 		}

@@ -82,7 +82,7 @@ func templated(t *testing.T, template *tinkpb.KeyTemplate) []byte {
 	t.Helper()
 	h, err := keyset.NewHandle(template)
 	require.NoError(t, err)
-	return managed(t, keyset.NewManagerFromHandle(h))
+	return binaryOf(t, h)
 }
 
 func TestMaterialLimits(t *testing.T) {

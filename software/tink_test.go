@@ -8,11 +8,10 @@ import (
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
-	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/secretdata"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
+	"github.com/keyhold/kms/internal/tinkkeys"
 	"github.com/keyhold/kms/software"
 )
 
@@ -32,26 +31,12 @@ func tinkAEAD(t testing.TB, binary []byte) tink.AEAD {
 // xaesKeyset is a binary keyset of one XAES-256-GCM key with those bytes, made by Tink.
 func xaesKeyset(t testing.TB, raw []byte, variant xaesgcm.Variant, saltSize int) []byte {
 	t.Helper()
-	params, err := xaesgcm.NewParameters(variant, saltSize)
-	require.NoError(t, err)
-	var id uint32
-	if params.HasIDRequirement() {
-		id = 0x01020304
-	}
-	k, err := xaesgcm.NewKey(secretdata.NewBytesFromData(raw, insecuresecretdataaccess.Token{}), id, params)
-	require.NoError(t, err)
-	m := keyset.NewManager()
-	keyID, err := m.AddKey(k)
-	require.NoError(t, err)
-	require.NoError(t, m.SetPrimary(keyID))
-	return managed(t, m)
+	return binaryOf(t, tinkkeys.Handle(t, tinkkeys.XAES(t, raw, variant, saltSize)))
 }
 
-// managed is the binary keyset of a manager.
-func managed(t testing.TB, m *keyset.Manager) []byte {
+// binaryOf is a keyset in Tink's binary form.
+func binaryOf(t testing.TB, h *keyset.Handle) []byte {
 	t.Helper()
-	h, err := m.Handle()
-	require.NoError(t, err)
 	var buf bytes.Buffer
 	require.NoError(t, insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&buf)))
 	return buf.Bytes()

@@ -12,31 +12,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/tink-crypto/tink-go/v2/key"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/signature"
 	tinkecdsa "github.com/tink-crypto/tink-go/v2/signature/ecdsa"
 	tinked25519 "github.com/tink-crypto/tink-go/v2/signature/ed25519"
 	"github.com/tink-crypto/tink-go/v2/signature/mldsa"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
+	"github.com/keyhold/kms/internal/tinkkeys"
 	"github.com/keyhold/kms/internal/wycheproof"
 )
 
-// handleOf is the keyset of one key.
-func handleOf(t testing.TB, k key.Key) *keyset.Handle {
-	t.Helper()
-	m := keyset.NewManager()
-	id, err := m.AddKey(k)
-	require.NoError(t, err)
-	require.NoError(t, m.SetPrimary(id))
-	h, err := m.Handle()
-	require.NoError(t, err)
-	return h
-}
-
 func verifierOf(t testing.TB, k key.Key) tink.Verifier {
 	t.Helper()
-	v, err := signature.NewVerifier(handleOf(t, k))
+	v, err := signature.NewVerifier(tinkkeys.Handle(t, k))
 	require.NoError(t, err)
 	return v
 }

@@ -19,6 +19,7 @@ import (
 	tinkhmac "github.com/tink-crypto/tink-go/v2/mac/hmac"
 	"github.com/tink-crypto/tink-go/v2/secretdata"
 
+	"github.com/keyhold/kms/internal/tinkkeys"
 	"github.com/keyhold/kms/internal/wycheproof"
 )
 
@@ -99,7 +100,7 @@ func TestHMAC(t *testing.T) {
 
 					key, err := tinkhmac.NewKey(secretdata.NewBytesFromData(v.Key, insecuresecretdataaccess.Token{}), params, 0)
 					require.NoError(t, err)
-					theirs, err := mac.New(handleOf(t, key))
+					theirs, err := mac.New(tinkkeys.Handle(t, key))
 					require.NoError(t, err)
 					tinks.Check(v.Vector, theirs.VerifyMAC(v.Tag, v.Msg) == nil)
 				}

@@ -7,34 +7,18 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
-	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
-	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/secretdata"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/keyhold/kms/internal/campaign"
+	"github.com/keyhold/kms/internal/tinkkeys"
 	"github.com/keyhold/kms/internal/xaes"
 )
 
 // tinkAEAD is Tink's XAES-256-GCM of that key: no prefix, a salt of 12 bytes.
 func tinkAEAD(t testing.TB, key []byte) tink.AEAD {
 	t.Helper()
-	params, err := xaesgcm.NewParameters(xaesgcm.VariantNoPrefix, xaes.SaltSize)
-	require.NoError(t, err)
-	secret := secretdata.NewBytesFromData(key, insecuresecretdataaccess.Token{})
-	k, err := xaesgcm.NewKey(secret, 0, params)
-	require.NoError(t, err)
-	m := keyset.NewManager()
-	id, err := m.AddKey(k)
-	require.NoError(t, err)
-	require.NoError(t, m.SetPrimary(id))
-	h, err := m.Handle()
-	require.NoError(t, err)
-	a, err := aead.New(h)
-	require.NoError(t, err)
-	return a
+	return tinkkeys.AEAD(t, tinkkeys.XAES(t, key, xaesgcm.VariantNoPrefix, xaes.SaltSize))
 }
 
 // TestSameAsTink holds the two implementations together: what one seals, the other opens.

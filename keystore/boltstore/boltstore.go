@@ -23,6 +23,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/pages"
 	"github.com/keyhold/kms/keystore/internal/ring"
 )
 
@@ -83,32 +84,13 @@ func (s *Store) Get(ctx context.Context, name string) (item keystore.Item, err e
 // List implements keystore.Store. ErrDamaged is its answer where the file cannot be read.
 // What is yielded was read a few items ahead; the file is free while the loop runs.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
-	return func(yield func(keystore.Item, error) bool) {
-		at, limit := after, 16
-		for {
-			page, err := s.page(prefix, at, limit)
-			for _, item := range page {
-				if ctx.Err() != nil {
-					break
-				}
-				if !yield(item, nil) {
-					return
-				}
-				at = item.Name
-			}
-			if ctx.Err() != nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				yield(keystore.Item{}, err)
-				return
-			}
-			if len(page) == 0 {
-				return
-			}
-			limit = min(2*limit, 256)
+	return pages.List(ctx, after, func(after string, limit int) ([]keystore.Item, error) {
+		page, err := s.page(prefix, after, limit)
+		if ctx.Err() != nil { // which page does not know
+			return nil, ctx.Err()
 		}
-	}
+		return page, err
+	})
 }
 
 // pageBytes is how much a page of a List may hold before it ends.

@@ -29,7 +29,7 @@ func TestCommitFails(t *testing.T) {
 	readOnly, err := os.Open(path)
 	require.NoError(t, err)
 	require.NoError(t, syscall.Dup3(int(readOnly.Fd()), fd, syscall.O_CLOEXEC))
-	results := group(t, s, 8, func(i int) (keystore.Version, error) {
+	results := group(s, 8, func(i int) (keystore.Version, error) {
 		if i == 0 {
 			return s.Put(t.Context(), "key/a", version, []byte("2"))
 		}
@@ -39,9 +39,9 @@ func TestCommitFails(t *testing.T) {
 	require.NoError(t, syscall.Close(kept))
 	require.NoError(t, readOnly.Close())
 	for _, r := range results {
-		require.ErrorIs(t, r.err, syscall.EBADF)
-		require.NotErrorIs(t, r.err, boltstore.ErrUnsure)
-		require.Empty(t, r.version)
+		require.ErrorIs(t, r.Err, syscall.EBADF)
+		require.NotErrorIs(t, r.Err, boltstore.ErrUnsure)
+		require.Empty(t, r.Version)
 	}
 
 	item, err := s.Get(t.Context(), "key/a")

@@ -24,7 +24,7 @@ func sample(t *testing.T) (content []byte, used int) {
 	path := newPath(t)
 	s, err := boltstore.Open(path, nil)
 	require.NoError(t, err)
-	group(t, s, sampleItems, func(i int) (keystore.Version, error) {
+	group(s, sampleItems, func(i int) (keystore.Version, error) {
 		return s.Put(t.Context(), sampleName(i), "", sampleValue(i))
 	})
 	for i := range 4 { // these leave pages behind that are free

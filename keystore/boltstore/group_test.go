@@ -13,33 +13,16 @@ import (
 
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 )
 
-// A result is what a Put returned.
-type result struct {
-	version keystore.Version
-	err     error
-}
-
 // group makes n Puts share one commit, in their order, and returns what each was told.
-func group(t *testing.T, s *boltstore.Store, n int, put func(i int) (keystore.Version, error)) []result {
-	t.Helper()
-	results := make([]result, n)
-	release := s.HoldTurn()
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { results[i].version, results[i].err = put(i) })
-		untilQueued(s, i+1)
-	}
-	release()
-	all.Wait()
-	return results
+func group(s *boltstore.Store, n int, put func(i int) (keystore.Version, error)) []storetest.Result {
+	return storetest.Group(n, s.Queued, s.HoldTurn(), put)
 }
 
 func untilQueued(s *boltstore.Store, n int) {
-	for s.Queued() != n {
-		runtime.Gosched()
-	}
+	storetest.Until(func() bool { return s.Queued() == n })
 }
 
 // TestGroupResults: in a group each Put gets its own result.
@@ -51,7 +34,7 @@ func TestGroupResults(t *testing.T) {
 	head := s.Head("key/")
 	before := head()
 
-	results := group(t, s, 64, func(i int) (keystore.Version, error) {
+	results := group(s, 64, func(i int) (keystore.Version, error) {
 		switch i % 4 {
 		case 0, 1: // creates
 			return s.Put(t.Context(), fmt.Sprintf("key/%02d", i), "", []byte(strconv.Itoa(i)))
@@ -66,16 +49,16 @@ func TestGroupResults(t *testing.T) {
 		name := fmt.Sprintf("key/%02d", i)
 		item, err := s.Get(t.Context(), name)
 		if i%4 > 1 {
-			require.ErrorIs(t, r.err, keystore.ErrConflict)
-			require.Empty(t, r.version)
+			require.ErrorIs(t, r.Err, keystore.ErrConflict)
+			require.Empty(t, r.Version)
 			require.ErrorIs(t, err, keystore.ErrNotFound)
 			continue
 		}
-		require.NoError(t, r.err)
+		require.NoError(t, r.Err)
 		require.NoError(t, err)
-		require.False(t, seen[r.version])
-		seen[r.version] = true
-		require.Equal(t, keystore.Item{Name: name, Value: []byte(strconv.Itoa(i)), Version: r.version}, item)
+		require.False(t, seen[r.Version])
+		seen[r.Version] = true
+		require.Equal(t, keystore.Item{Name: name, Value: []byte(strconv.Itoa(i)), Version: r.Version}, item)
 	}
 	require.Equal(t, before, head(), "nothing was replaced")
 }
@@ -90,7 +73,7 @@ func TestGroupOneName(t *testing.T) {
 	require.NoError(t, err)
 
 	// Of those that replace what is there the first wins; of those that create nobody does.
-	results := group(t, s, 16, func(i int) (keystore.Version, error) {
+	results := group(s, 16, func(i int) (keystore.Version, error) {
 		if i%2 == 0 {
 			return s.Put(t.Context(), "key/a", "", []byte("created"))
 		}
@@ -98,14 +81,14 @@ func TestGroupOneName(t *testing.T) {
 	})
 	for i, r := range results {
 		if i == 1 {
-			require.NoError(t, r.err)
+			require.NoError(t, r.Err)
 			continue
 		}
-		require.ErrorIs(t, r.err, keystore.ErrConflict)
+		require.ErrorIs(t, r.Err, keystore.ErrConflict)
 	}
 	item, err := s.Get(t.Context(), "key/a")
 	require.NoError(t, err)
-	require.Equal(t, keystore.Item{Name: "key/a", Value: []byte("1"), Version: results[1].version}, item)
+	require.Equal(t, keystore.Item{Name: "key/a", Value: []byte("1"), Version: results[1].Version}, item)
 	names, _, err := s.Changes(t.Context(), "key/", before)
 	require.NoError(t, err)
 	require.Equal(t, []string{"key/a"}, names)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/keystore/boltstore"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 )
 
 // Tests that need a second process run this binary again, with what it shall do in childDo
@@ -45,24 +45,16 @@ func childExit(err error) {
 	os.Exit(0)
 }
 
-// A child is a second process. Closing stdin asks it to end.
+// A child is a second process. Closing Stdin asks it to end.
 type child struct {
-	*exec.Cmd
-	stdin  io.Closer
-	stdout *bufio.Reader
+	storetest.Child
+	lines *bufio.Reader
 }
 
 func startChild(t *testing.T, do, path string) child {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childDo+"="+do, childPath+"="+path)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	return child{cmd, stdin, bufio.NewReader(stdout)}
+	c := storetest.StartChild(t, childDo+"="+do, childPath+"="+path)
+	return child{c, bufio.NewReader(c.Stdout)}
 }
 
 // hold has the store open until stdin ends.
@@ -81,12 +73,12 @@ func TestInUseElsewhere(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	other := startChild(t, "hold", path)
-	line, err := other.stdout.ReadString('\n')
+	line, err := other.lines.ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "open\n", line)
 	_, err = boltstore.Open(path, nil)
 	require.ErrorIs(t, err, boltstore.ErrInUse)
-	require.NoError(t, other.stdin.Close())
+	require.NoError(t, other.Stdin.Close())
 	require.NoError(t, other.Wait())
 	s, err := boltstore.Open(path, nil)
 	require.NoError(t, err)
@@ -159,7 +151,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			if lines == 10+17*kill {
 				require.NoError(t, writer.Process.Kill())
 			}
-			line, err := writer.stdout.ReadString('\n')
+			line, err := writer.lines.ReadString('\n')
 			if err != nil { // what it told before it was killed has been read
 				require.ErrorIs(t, err, io.EOF)
 				require.GreaterOrEqual(t, lines, 10)

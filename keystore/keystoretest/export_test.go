@@ -2,9 +2,8 @@ package keystoretest
 
 import (
 	"context"
-	"fmt"
-	"runtime"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -23,28 +22,13 @@ func Verdict(ctx context.Context, name string, open func() keystore.Store, reope
 		if c.name != name {
 			continue
 		}
-		r := &recorder{ctx: ctx}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			c.run(&trial{TB: r, Store: open(), reopen: reopen})
-		}()
-		<-done
-		return r.failure
+		r := suite.Record(ctx, func(t suite.TB) {
+			c.run(&trial{TB: t, Store: open(), reopen: reopen})
+		})
+		if r.Failed() {
+			return r.Log()
+		}
+		return ""
 	}
 	return "there is no such case"
-}
-
-// A recorder keeps what a testing.T would print.
-type recorder struct {
-	ctx     context.Context
-	failure string
-}
-
-func (r *recorder) Helper()                  {}
-func (r *recorder) Context() context.Context { return r.ctx }
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.failure = fmt.Sprintf(format, args...)
-	runtime.Goexit()
 }

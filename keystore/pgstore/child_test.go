@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/internal/pgtest"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 )
 
 // Tests that need more processes run this binary again, with what a process shall do in
@@ -50,16 +51,8 @@ type child struct {
 // startChild starts a process that ends with the test at the latest.
 func startChild(t testing.TB, do, dsn string) *child {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childDo+"="+do, childDSN+"="+dsn)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Wait() }) // the context has ended, and with it the process
-	return &child{cmd, json.NewEncoder(stdin), json.NewDecoder(stdout)}
+	c := storetest.StartChild(t, childDo+"="+do, childDSN+"="+dsn)
+	return &child{c.Cmd, json.NewEncoder(c.Stdin), json.NewDecoder(c.Stdout)}
 }
 
 // ask says something to a child and reads its answer.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 	"github.com/keyhold/kms/keystore/pgstore"
 )
 
@@ -26,8 +27,8 @@ func TestFeedReachesBack(t *testing.T) {
 		for i, r := range group(s, map[bool]string{true: "+", false: "key/"}[versions[0] == ""], n, func(i int) (keystore.Version, error) {
 			return s.Put(t.Context(), fmt.Sprintf("key/%04d", i), versions[i], nil)
 		}) {
-			require.NoError(t, r.err)
-			versions[i] = r.version
+			require.NoError(t, r.Err)
+			versions[i] = r.Version
 		}
 	}
 	put(names)
@@ -58,7 +59,7 @@ func TestWatch(t *testing.T) {
 	moved, ended := make(chan string, 100), make(chan error)
 	go func() { ended <- s.Watch(ctx, func(segment string) { moved <- segment }) }()
 	conn := connect(t, dsn(t))
-	until(func() bool { return listeners(t, conn, opts) == 1 })
+	storetest.Until(func() bool { return listeners(t, conn, opts) == 1 })
 	for _, name := range []string{"usage/a", "key/a", "plain"} {
 		for _, in := range []*pgstore.Store{elsewhere, other} {
 			version, err := in.Put(t.Context(), name, "", nil)
@@ -75,10 +76,10 @@ func TestWatch(t *testing.T) {
 	require.ErrorIs(t, <-ended, context.Canceled)
 
 	go func() { ended <- s.Watch(t.Context(), func(string) {}) }()
-	until(func() bool { return listeners(t, conn, opts) == 1 })
+	storetest.Until(func() bool { return listeners(t, conn, opts) == 1 })
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, <-ended, keystore.ErrClosed)
-	until(func() bool { return listeners(t, conn, opts) == 0 })
+	storetest.Until(func() bool { return listeners(t, conn, opts) == 0 })
 }
 
 // listeners counts the connections that listen to a table.
@@ -127,7 +128,7 @@ func TestStandby(t *testing.T) {
 	}
 	require.False(t, errors.Is(s.Watch(t.Context(), func(string) {}), context.Canceled), "it ends by itself")
 
-	until(func() bool { // the standby has it all
+	storetest.Until(func() bool { // the standby has it all
 		var there bool
 		err := connect(t, standby.DSN(standby.Address())).QueryRow(t.Context(),
 			`SELECT value = 'before' FROM `+pgx.Identifier{opts.Table}.Sanitize()+` WHERE name = 'key/a'`).Scan(&there)

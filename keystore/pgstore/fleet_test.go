@@ -2,7 +2,6 @@ package pgstore_test
 
 import (
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/pgtest"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 	"github.com/keyhold/kms/keystore/pgstore"
 )
 
@@ -78,7 +78,7 @@ func (f *fleet) enable(t *testing.T) {
 	_, err := f.EnableKey(t.Context(), f.key)
 	require.NoError(t, err)
 	for _, p := range f.processes {
-		until(func() bool { return f.use(t, p).Said == "ok" })
+		storetest.Until(func() bool { return f.use(t, p).Said == "ok" })
 	}
 }
 
@@ -92,7 +92,7 @@ func TestFleet(t *testing.T) {
 		var late []time.Duration
 		for range 5 {
 			f.enable(t)
-			until(func() bool { return listeners(t, conn, opts) == 4 })
+			storetest.Until(func() bool { return listeners(t, conn, opts) == 4 })
 			if killed {
 				execute(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 					WHERE query = 'LISTEN "keyhold_' || '"`+opts.Table+`"'::regclass::oid || '"'`)
@@ -101,25 +101,6 @@ func TestFleet(t *testing.T) {
 		}
 		slices.Sort(late)
 		t.Logf("listeners killed: %v; obeyed after %v in the median, %v at worst", killed, late[len(late)/2], late[len(late)-1])
-	}
-}
-
-// TestStopped: a process that was stopped while a key was disabled does not use it once it
-// goes on: it knows that its time is over.
-func TestStopped(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, dsn(t))
-	p := f.processes[0]
-	for range 3 {
-		f.enable(t)
-		require.NoError(t, p.Process.Signal(syscall.SIGSTOP))
-		f.disable(t)
-		<-time.After(fleetBound + 50*time.Millisecond)
-		require.NoError(t, p.in.Encode(request{Op: "encrypt", Key: f.key, Timeout: time.Second})) // the first that it sees
-		require.NoError(t, p.Process.Signal(syscall.SIGCONT))
-		var a answer
-		require.NoError(t, p.out.Decode(&a))
-		require.Equal(t, "Disabled", a.Said)
 	}
 }
 
@@ -147,7 +128,7 @@ func TestServerKilled(t *testing.T) {
 		server.Start(t)
 		for _, p := range f.processes {
 			begun := time.Now()
-			until(func() bool { return f.use(t, p).Said == "Disabled" || time.Since(begun) > faultHeals })
+			storetest.Until(func() bool { return f.use(t, p).Said == "Disabled" || time.Since(begun) > faultHeals })
 			require.Equal(t, "Disabled", f.use(t, p).Said)
 		}
 	}

@@ -3,7 +3,6 @@ package pgstore_test
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -12,34 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 	"github.com/keyhold/kms/keystore/pgstore"
 )
 
-// A result is what a Put returned.
-type result struct {
-	version keystore.Version
-	err     error
-}
-
 // group makes n Puts wait for each other in a lane, in their order, and returns what each
 // was told.
-func group(s *pgstore.Store, lane string, n int, put func(i int) (keystore.Version, error)) []result {
-	results := make([]result, n)
+func group(s *pgstore.Store, lane string, n int, put func(i int) (keystore.Version, error)) []storetest.Result {
 	queued, release := s.HoldLane(lane)
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { results[i].version, results[i].err = put(i) })
-		until(func() bool { return queued() == i+1 })
-	}
-	release()
-	all.Wait()
-	return results
-}
-
-func until(done func() bool) {
-	for !done() {
-		runtime.Gosched()
-	}
+	return storetest.Group(n, queued, release, put)
 }
 
 // TestGroupResults: those that share a statement share one commit, and each gets its own
@@ -60,17 +40,17 @@ func TestGroupResults(t *testing.T) {
 	})
 	for i, r := range created {
 		if i == 3 {
-			require.ErrorIs(t, r.err, keystore.ErrConflict)
+			require.ErrorIs(t, r.Err, keystore.ErrConflict)
 			continue
 		}
-		require.NoError(t, r.err)
+		require.NoError(t, r.Err)
 	}
 	require.Equal(t, 2, commits("key/%"), "the first, and the others together")
 
-	created[3].version = there
+	created[3].Version = there
 	stale := func(i int) bool { return i%5 == 0 }
 	replaced := group(s, "key/", 64, func(i int) (keystore.Version, error) {
-		old := created[i].version
+		old := created[i].Version
 		if stale(i) {
 			old += "0"
 		}
@@ -80,12 +60,12 @@ func TestGroupResults(t *testing.T) {
 		item, err := s.Get(t.Context(), fmt.Sprintf("key/%02d", i))
 		require.NoError(t, err)
 		if stale(i) {
-			require.ErrorIs(t, r.err, keystore.ErrConflict)
-			require.Equal(t, created[i].version, item.Version)
+			require.ErrorIs(t, r.Err, keystore.ErrConflict)
+			require.Equal(t, created[i].Version, item.Version)
 			continue
 		}
-		require.NoError(t, r.err)
-		require.Equal(t, keystore.Item{Name: item.Name, Value: []byte("next"), Version: r.version}, item)
+		require.NoError(t, r.Err)
+		require.Equal(t, keystore.Item{Name: item.Name, Value: []byte("next"), Version: r.Version}, item)
 	}
 	require.LessOrEqual(t, commits("key/%"), 3)
 }
@@ -106,14 +86,14 @@ func TestGroupOneName(t *testing.T) {
 	})
 	for i, r := range results {
 		if i == 1 {
-			require.NoError(t, r.err)
+			require.NoError(t, r.Err)
 			continue
 		}
-		require.ErrorIs(t, r.err, keystore.ErrConflict)
+		require.ErrorIs(t, r.Err, keystore.ErrConflict)
 	}
 	item, err := s.Get(t.Context(), "key/a")
 	require.NoError(t, err)
-	require.Equal(t, keystore.Item{Name: "key/a", Value: []byte("1"), Version: results[1].version}, item)
+	require.Equal(t, keystore.Item{Name: "key/a", Value: []byte("1"), Version: results[1].Version}, item)
 }
 
 // TestGroupOfLargeValues: a group has a bound in bytes, and all is written all the same.
@@ -126,7 +106,7 @@ func TestGroupOfLargeValues(t *testing.T) {
 	listed := 0
 	for item, err := range s.List(t.Context(), "key/", "") {
 		require.NoError(t, err)
-		require.Equal(t, results[listed].version, item.Version)
+		require.Equal(t, results[listed].Version, item.Version)
 		require.Len(t, item.Value, keystore.MaxValue)
 		listed++
 	}
@@ -143,9 +123,9 @@ func TestCancelledInQueue(t *testing.T) {
 	var gone, stays error
 	var first, second sync.WaitGroup
 	first.Go(func() { _, gone = s.Put(ctx, "key/gone", "", nil) })
-	until(func() bool { return queued() == 1 })
+	storetest.Until(func() bool { return queued() == 1 })
 	second.Go(func() { _, stays = s.Put(t.Context(), "key/stays", "", nil) })
-	until(func() bool { return queued() == 2 })
+	storetest.Until(func() bool { return queued() == 2 })
 	cancel()
 	first.Wait() // though nothing is written
 	require.ErrorIs(t, gone, context.Canceled)
@@ -169,9 +149,9 @@ func TestCloseWithQueue(t *testing.T) {
 	for i := range errs {
 		all.Go(func() { _, errs[i] = s.Put(t.Context(), fmt.Sprintf("key/%d", i), "", nil) })
 	}
-	until(func() bool { return queued() == len(errs) })
+	storetest.Until(func() bool { return queued() == len(errs) })
 	closing.Go(func() { _ = s.Close() })
-	until(func() bool { _, err := s.Get(t.Context(), "key/x"); return err == keystore.ErrClosed })
+	storetest.Until(func() bool { _, err := s.Get(t.Context(), "key/x"); return err == keystore.ErrClosed })
 	release()
 	all.Wait()
 	closing.Wait()

@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/pages"
 )
 
 // Get implements keystore.Store.
@@ -45,29 +46,9 @@ const pageBytes = 1 << 20
 // List implements keystore.Store. What is yielded was read up to 256 items or 1 MiB ahead;
 // no connection is held while the loop runs.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
-	return func(yield func(keystore.Item, error) bool) {
-		at, limit := max(after, noItems), 16
-		for {
-			page, err := s.page(ctx, prefix, at, limit)
-			for _, item := range page {
-				if err = ctx.Err(); err != nil {
-					break
-				}
-				if !yield(item, nil) {
-					return
-				}
-				at = item.Name
-			}
-			if err != nil {
-				yield(keystore.Item{}, err)
-				return
-			}
-			if len(page) == 0 {
-				return
-			}
-			limit = min(2*limit, 256)
-		}
-	}
+	return pages.List(ctx, max(after, noItems), func(after string, limit int) ([]keystore.Item, error) {
+		return s.page(ctx, prefix, after, limit)
+	})
 }
 
 // page reads items under prefix that sort after a name, up to a limit.

@@ -15,6 +15,7 @@ import (
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 	"github.com/keyhold/kms/keystore/pgstore"
 	"github.com/keyhold/kms/software"
 )
@@ -140,7 +141,7 @@ func (f *follower) use(ctx context.Context, ids []string) error {
 // until uses all keys until none is refused.
 func (f *follower) until(ctx context.Context, t *testing.T, ids []string, want error) {
 	for _, id := range ids {
-		until(func() bool {
+		storetest.Until(func() bool {
 			_, err := f.m.Encrypt(ctx, id, nil, nil)
 			require.True(t, err == nil || errors.Is(err, kms.ErrDisabled), "%v", err)
 			return errors.Is(err, want)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyhold/kms/internal/pgtest"
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/keystore/internal/storetest"
 )
 
 // TestAnswerLost: a Put whose answer is lost on the way is found to have been made, and is
@@ -37,7 +38,7 @@ func TestAnswerLost(t *testing.T) {
 					defer close(put)
 					version, err = far.Put(t.Context(), name, before.Version, []byte("value"))
 				}()
-				until(func() bool { return at(name).Version != before.Version })
+				storetest.Until(func() bool { return at(name).Version != before.Version })
 				made := at(name)
 				if replaced {
 					_, err := near.Put(t.Context(), name, made.Version, []byte("other"))

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/legacy"
+	"github.com/keyhold/kms/legacy/internal/vectors"
 	"github.com/keyhold/kms/legacy/keyring"
 	"github.com/keyhold/kms/legacy/legacytest"
 )
@@ -113,7 +114,7 @@ func TestNotInjective(t *testing.T) {
 // FuzzKeyringDecrypt: whatever is given for a ciphertext and its context, nothing opens but what
 // was encrypted, and what is located begins with its locator.
 func FuzzKeyringDecrypt(f *testing.F) {
-	vs := vectors(f)
+	vs := vectors.Read[vector](f)
 	for _, v := range vs {
 		f.Add([]byte(v.Ciphertext), "", "")
 		f.Add([]byte(v.Ciphertext), "tenant", "seven")

@@ -6,8 +6,6 @@ import (
 	"crypto/fips140"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"os"
 	"sort"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyhold/kms/legacy"
+	"github.com/keyhold/kms/legacy/internal/vectors"
 	"github.com/keyhold/kms/legacy/keyring"
 	"github.com/keyhold/kms/legacy/legacytest"
 )
@@ -23,25 +22,10 @@ import (
 // implementation, in Python on OpenSSL.
 type vector struct {
 	KeyID, VersionID string
-	Key, IV          hexBytes
+	Key, IV          vectors.Hex
 	Context          map[string]string
-	Plaintext        hexBytes
-	Ciphertext       hexBytes
-}
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-func vectors(t testing.TB) (all []vector) {
-	b, err := os.ReadFile("testdata/vectors.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &all))
-	require.NotEmpty(t, all)
-	return all
+	Plaintext        vectors.Hex
+	Ciphertext       vectors.Hex
 }
 
 var (
@@ -52,7 +36,7 @@ var (
 // vectorKeys are the keys of the vectors.
 func vectorKeys(t testing.TB) (keys []legacy.Key) {
 	at := map[string]int{}
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		i, ok := at[v.KeyID]
 		if !ok {
 			i = len(keys)
@@ -69,7 +53,7 @@ func vectorKeys(t testing.TB) (keys []legacy.Key) {
 }
 
 func known(t testing.TB) (all []legacytest.Known) {
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		all = append(all, legacytest.Known{KeyID: v.KeyID, Ciphertext: v.Ciphertext, EncryptionContext: v.Context, Plaintext: v.Plaintext})
 	}
 	return all
@@ -80,7 +64,7 @@ func TestVectors(t *testing.T) {
 	t.Parallel()
 	s, err := keyring.New()
 	require.NoError(t, err)
-	for i, v := range vectors(t) {
+	for i, v := range vectors.Read[vector](t) {
 		require.Equal(t, []string{v.VersionID}, s.Locate(v.Ciphertext))
 		o, err := s.Open(v.VersionID, keyring.NewVersion(v.VersionID, time.Time{}, v.Key).Material())
 		require.NoError(t, err)
@@ -94,7 +78,7 @@ func TestVectors(t *testing.T) {
 // ciphertext. GODEBUG=fips140=only takes no IV from outside, and so is off meanwhile.
 func TestVectorsMadeAgain(t *testing.T) {
 	t.Parallel()
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		fips140.WithoutEnforcement(func() {
 			require.Equal(t, []byte(v.Ciphertext), encrypt(t, v.VersionID, v.Key, v.IV, v.Plaintext, v.Context))
 		})

@@ -1,18 +1,17 @@
 package legacytest
 
 import (
-	"bytes"
-	"crypto/rand"
 	"errors"
 	"slices"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/legacy"
 )
 
 // fixture is what a case works with: the Subject, and short forms that end the case where
 // something fails that the case is not about.
 type fixture struct {
-	tb
+	suite.TB
 	Subject
 }
 
@@ -103,26 +102,4 @@ func (f *fixture) refused(o legacy.Opener, ciphertext []byte, ec map[string]stri
 		f.Fatalf("%s: Decrypt returned %d bytes beside ErrCiphertext; want nil", what, len(got))
 	}
 	return err
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails: without randomness it ends the program
-	return b
-}
-
-// flip returns a copy of b with one bit the other way.
-func flip(b []byte, bit int) []byte {
-	b = bytes.Clone(b)
-	b[bit/8] ^= 0x80 >> (bit % 8)
-	return b
-}
-
-// join returns a new slice.
-func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-
-func scribble(b []byte) {
-	for i := range b {
-		b[i] ^= 0xa5
-	}
 }

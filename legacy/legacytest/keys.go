@@ -5,34 +5,35 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/legacy"
 )
 
 func keyCases() []promise {
 	return []promise{{
-		name: "the scheme is a name",
-		why:  "The scheme is kept with every key that is taken over: it must be well formed, and the same in every Source of it.",
-		run:  schemeIsAName,
+		Name: "the scheme is a name",
+		Why:  "The scheme is kept with every key that is taken over: it must be well formed, and the same in every Source of it.",
+		Run:  schemeIsAName,
 	}, {
-		name: "keys are as the contract says",
-		why:  "The service takes IDs, locators and material as they are into its own records.",
-		run:  keysAreSound,
+		Name: "keys are as the contract says",
+		Why:  "The service takes IDs, locators and material as they are into its own records.",
+		Run:  keysAreSound,
 	}, {
-		name: "keys ascend by ID",
-		why:  "The service merges the keys of a Source into its own list, which ascends; no ID is there twice.",
-		run:  keysAscend,
+		Name: "keys ascend by ID",
+		Why:  "The service merges the keys of a Source into its own list, which ascends; no ID is there twice.",
+		Run:  keysAscend,
 	}, {
-		name: "keys can be listed again",
-		why:  "The list is read often, in part and at the same time; each reading gives the same.",
-		run:  keysAgain,
+		Name: "keys can be listed again",
+		Why:  "The list is read often, in part and at the same time; each reading gives the same.",
+		Run:  keysAgain,
 	}, {
-		name: "a cancelled context ends the list",
-		why:  "A list may be long or far away: the caller can end it, and is told that it ended so.",
-		run:  cancelledList,
+		Name: "a cancelled context ends the list",
+		Why:  "A list may be long or far away: the caller can end it, and is told that it ended so.",
+		Run:  cancelledList,
 	}, {
-		name: "the bare source has no keys",
-		why:  "When all keys were taken over, the Source is opened without any; it must not make one up.",
-		run:  bareHasNone,
+		Name: "the bare source has no keys",
+		Why:  "When all keys were taken over, the Source is opened without any; it must not make one up.",
+		Run:  bareHasNone,
 	}}
 }
 
@@ -91,7 +92,7 @@ func keysAgain(f *fixture) {
 			f.Fatalf("key %d is another in a later list", i)
 		}
 		for _, v := range again[i].Versions {
-			scribble(v.Material()) // a copy
+			suite.Scribble(v.Material()) // a copy
 		}
 		again[i].Versions[0] = legacy.Version{}
 	}

@@ -10,11 +10,10 @@
 package legacytest
 
 import (
-	"context"
-	"runtime/debug"
 	"slices"
 	"testing"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/legacy"
 )
 
@@ -44,47 +43,19 @@ type Known struct {
 // why the promise matters.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Helper()
-	for _, c := range cases() {
-		t.Run(c.name, func(t *testing.T) {
-			c.check(t, open(t))
-		})
+	promises().Run(t, open)
+}
+
+// A promise is one case.
+type promise = suite.Case[*fixture]
+
+func promises() suite.Suite[Subject, *fixture] {
+	return suite.Suite[Subject, *fixture]{
+		Cases: slices.Concat(keyCases(), locateCases(), openCases(), refusalCases(), secretCases()),
+		Fixture: func(t suite.TB, s Subject) *fixture {
+			f := &fixture{TB: t, Subject: s}
+			f.enough()
+			return f
+		},
 	}
-}
-
-// promise is one case: what is run, and why it has to hold.
-type promise struct {
-	name string
-	why  string
-	run  func(*fixture)
-}
-
-func cases() []promise {
-	return slices.Concat(keyCases(), locateCases(), openCases(), refusalCases(), secretCases())
-}
-
-// check runs the case. A panic of the Source is a failure of the case.
-func (c promise) check(t tb, s Subject) {
-	t.Helper()
-	defer func() {
-		if r := recover(); r != nil {
-			t.Errorf("panic: %v\n%s", r, debug.Stack())
-		}
-		if t.Failed() {
-			t.Logf("why: %s", c.why)
-		}
-	}()
-	f := &fixture{tb: t, Subject: s}
-	f.enough()
-	c.run(f)
-}
-
-// tb is what the cases need of *testing.T, so that the package's own test can watch them
-// fail. Fatalf ends the goroutine.
-type tb interface {
-	Helper()
-	Context() context.Context
-	Errorf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Logf(format string, args ...any)
-	Failed() bool
 }

@@ -1,11 +1,6 @@
 package legacytest_test
 
 import (
-	"context"
-	"fmt"
-	"runtime"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,14 +12,7 @@ import (
 // that forbid it fail, and no other does.
 func TestBrokenSourcesFail(t *testing.T) {
 	t.Parallel()
-	names, whys := legacytest.Names()
-	require.NotEmpty(t, names)
-	whyOf := map[string]string{}
-	for i, name := range names {
-		require.NotContains(t, whyOf, name, "two cases of one name")
-		require.NotEmpty(t, whys[i])
-		whyOf[name] = whys[i]
-	}
+	names, whyOf := legacytest.Promises.Names(t)
 	caught := map[string]bool{}
 	for _, b := range brokenSources {
 		require.NotEmpty(t, b.fails, b.name)
@@ -36,10 +24,10 @@ func TestBrokenSourcesFail(t *testing.T) {
 			t.Parallel()
 			var failed []string
 			for _, name := range names {
-				r := watch(t, name, subject(t, b.hooks))
-				if r.failed {
+				r := legacytest.Promises.Watch(t.Context(), name, subject(t, b.hooks))
+				if r.Failed() {
 					failed = append(failed, name)
-					require.Contains(t, r.log.String(), "why: "+whyOf[name])
+					require.Contains(t, r.Log(), "why: "+whyOf[name])
 				}
 			}
 			require.ElementsMatch(t, b.fails, failed)
@@ -60,7 +48,7 @@ func TestTheSoundPass(t *testing.T) {
 // all of them.
 func TestPoorSubjects(t *testing.T) {
 	t.Parallel()
-	names, _ := legacytest.Names()
+	names, _ := legacytest.Promises.Names(t)
 	for what, spoil := range map[string]func(*legacytest.Subject){
 		"no Source":        func(s *legacytest.Subject) { s.Source = nil },
 		"no bare Source":   func(s *legacytest.Subject) { s.Bare = nil },
@@ -72,58 +60,11 @@ func TestPoorSubjects(t *testing.T) {
 		s := subject(t, hooks{})
 		spoil(&s)
 		for _, name := range names {
-			require.True(t, watch(t, name, s).failed, "%s: %q passed", what, name)
+			require.True(t, legacytest.Promises.Watch(t.Context(), name, s).Failed(), "%s: %q passed", what, name)
 		}
 	}
 	one := subject(t, hooks{})
 	one.Known = append(one.Known[:1:1], one.Known[0])
 	one.Known[1].EncryptionContext = map[string]string{"a": "b"}
-	require.True(t, watch(t, "known ciphertexts open", one).failed)
-}
-
-// recorder is a testing.T that keeps what happened.
-type recorder struct {
-	ctx    context.Context
-	mu     sync.Mutex
-	failed bool
-	log    strings.Builder
-}
-
-// watch runs a case and tells what became of it.
-func watch(t *testing.T, name string, s legacytest.Subject) *recorder {
-	r := &recorder{ctx: t.Context()}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		legacytest.Check(name, r, s)
-	}()
-	<-done
-	return r
-}
-
-func (r *recorder) Helper()                  {}
-func (r *recorder) Context() context.Context { return r.ctx }
-
-func (r *recorder) Logf(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	fmt.Fprintf(&r.log, format+"\n", args...)
-}
-
-func (r *recorder) Errorf(format string, args ...any) {
-	r.Logf(format, args...)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failed = true
-}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.Errorf(format, args...)
-	runtime.Goexit()
-}
-
-func (r *recorder) Failed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.failed
+	require.True(t, legacytest.Promises.Watch(t.Context(), "known ciphertexts open", one).Failed())
 }

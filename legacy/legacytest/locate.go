@@ -5,26 +5,27 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/legacy"
 )
 
 func locateCases() []promise {
 	return []promise{{
-		name: "known ciphertexts are located",
-		why:  "A ciphertext whose version is not among its locators is never opened.",
-		run:  knownAreLocated,
+		Name: "known ciphertexts are located",
+		Why:  "A ciphertext whose version is not among its locators is never opened.",
+		Run:  knownAreLocated,
 	}, {
-		name: "foreign ciphertexts are not located",
-		why:  "Several schemes may be asked about one ciphertext; what none of them knows is refused at once.",
-		run:  foreignAreNot,
+		Name: "foreign ciphertexts are not located",
+		Why:  "Several schemes may be asked about one ciphertext; what none of them knows is refused at once.",
+		Run:  foreignAreNot,
 	}, {
-		name: "locators are sound",
-		why:  "Locators become names in the key store, whatever somebody gives for a ciphertext; and each costs a look.",
-		run:  locatorsAreSound,
+		Name: "locators are sound",
+		Why:  "Locators become names in the key store, whatever somebody gives for a ciphertext; and each costs a look.",
+		Run:  locatorsAreSound,
 	}, {
-		name: "Locate depends on the ciphertext alone",
-		why:  "Where a version is looked for must not change when keys are taken over, or when somebody asks again.",
-		run:  locateIsPure,
+		Name: "Locate depends on the ciphertext alone",
+		Why:  "Where a version is looked for must not change when keys are taken over, or when somebody asks again.",
+		Run:  locateIsPure,
 	}}
 }
 
@@ -59,7 +60,7 @@ func (f *fixture) oddities() [][]byte {
 			odd = append(odd, c[:n], c[n:])
 		}
 		for bit := range 8 * min(len(c), 64) {
-			odd = append(odd, flip(c, bit))
+			odd = append(odd, suite.Flip(c, bit))
 		}
 		for _, b := range []byte{0, '/', ':', ' ', '\n', 0x7f, 0xff} {
 			for n := range min(len(c), 64) {
@@ -70,7 +71,7 @@ func (f *fixture) oddities() [][]byte {
 		}
 	}
 	for _, n := range []int{1, 2, 12, 16, 28, 64, 100, 8192} {
-		odd = append(odd, random(n), make([]byte, n), bytes.Repeat([]byte{0xff}, n))
+		odd = append(odd, suite.Random(n), make([]byte, n), bytes.Repeat([]byte{0xff}, n))
 	}
 	return odd
 }
@@ -94,11 +95,11 @@ func locatorsAreSound(f *fixture) {
 
 func locateIsPure(f *fixture) {
 	for _, b := range f.oddities() {
-		g := guard(b)
-		first := slices.Clone(f.Source.Locate(g.slice))
-		g.check(f, "Locate: ciphertext")
+		g := suite.Guard(b)
+		first := slices.Clone(f.Source.Locate(g.Slice))
+		g.Check(f, "Locate: ciphertext")
 		for what, again := range map[string][]string{
-			"again": f.Source.Locate(g.slice), "from a copy": f.Source.Locate(bytes.Clone(b)), "without keys": f.Bare.Locate(g.slice),
+			"again": f.Source.Locate(g.Slice), "from a copy": f.Source.Locate(bytes.Clone(b)), "without keys": f.Bare.Locate(g.Slice),
 		} {
 			if !slices.Equal(first, again) {
 				f.Fatalf("located %s, a ciphertext of %d bytes has other locators", what, len(b))
@@ -113,28 +114,9 @@ func (f *fixture) overwritten(b []byte, want []string) {
 	f.Helper()
 	b = bytes.Clone(b)
 	got := f.Source.Locate(b)
-	scribble(b)
+	suite.Scribble(b)
 	if !slices.Equal(want, got) {
 		f.Fatalf("locators changed with the ciphertext that they came from")
-	}
-}
-
-// guarded is a slice with something before it and in its spare capacity.
-type guarded struct {
-	whole, before, slice []byte
-}
-
-func guard(b []byte) *guarded {
-	g := &guarded{whole: join(random(64), b, random(64))}
-	g.before = bytes.Clone(g.whole)
-	g.slice = g.whole[64 : 64+len(b)]
-	return g
-}
-
-func (g *guarded) check(f *fixture, what string) {
-	f.Helper()
-	if !bytes.Equal(g.whole, g.before) {
-		f.Errorf("%s changed, or its spare capacity", what)
 	}
 }
 

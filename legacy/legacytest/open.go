@@ -6,34 +6,35 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/legacy"
 )
 
 func openCases() []promise {
 	return []promise{{
-		name: "known ciphertexts open",
-		why:  "This is what a Source is for; and a ciphertext is of one version only.",
-		run:  knownOpen,
+		Name: "known ciphertexts open",
+		Why:  "This is what a Source is for; and a ciphertext is of one version only.",
+		Run:  knownOpen,
 	}, {
-		name: "the bare source opens",
-		why:  "Keys that were taken over are opened by a Source that no longer has them.",
-		run:  bareOpens,
+		Name: "the bare source opens",
+		Why:  "Keys that were taken over are opened by a Source that no longer has them.",
+		Run:  bareOpens,
 	}, {
-		name: "damaged material does not open",
-		why:  "Material that was cut or extended is a fault to be told at once, not a key that opens nothing.",
-		run:  damagedMaterial,
+		Name: "damaged material does not open",
+		Why:  "Material that was cut or extended is a fault to be told at once, not a key that opens nothing.",
+		Run:  damagedMaterial,
 	}, {
-		name: "inputs are unchanged",
-		why:  "Inputs belong to the caller, with what lies in their spare capacity.",
-		run:  inputsUnchanged,
+		Name: "inputs are unchanged",
+		Why:  "Inputs belong to the caller, with what lies in their spare capacity.",
+		Run:  inputsUnchanged,
 	}, {
-		name: "nothing is kept",
-		why:  "Callers clear and reuse their buffers, material and results included; an Opener that looks at them later is another key by then.",
-		run:  nothingKept,
+		Name: "nothing is kept",
+		Why:  "Callers clear and reuse their buffers, material and results included; an Opener that looks at them later is another key by then.",
+		Run:  nothingKept,
 	}, {
-		name: "many goroutines",
-		why:  "The service calls one Source and one Opener from many goroutines; run this with -race.",
-		run:  manyGoroutines,
+		Name: "many goroutines",
+		Why:  "The service calls one Source and one Opener from many goroutines; run this with -race.",
+		Run:  manyGoroutines,
 	}}
 }
 
@@ -85,7 +86,7 @@ func damagedMaterial(f *fixture) {
 			m := v.Material()
 			for what, bad := range map[string][]byte{
 				"no": nil, "empty": {}, "the last byte missing in": m[:len(m)-1], "the first byte missing in": m[1:],
-				"a byte more behind": join(m, []byte{0}), "a byte more before": join([]byte{0xff}, m), "twice the": join(m, m),
+				"a byte more behind": suite.Join(m, []byte{0}), "a byte more before": suite.Join([]byte{0xff}, m), "twice the": suite.Join(m, m),
 			} {
 				o, err := f.Source.Open(v.Locator, bad)
 				if !errors.Is(err, legacy.ErrMaterial) || o != nil {
@@ -99,25 +100,25 @@ func damagedMaterial(f *fixture) {
 func inputsUnchanged(f *fixture) {
 	for _, known := range f.Known {
 		_, c := f.openerOf(known)
-		material := guard(c.version.Material())
-		o, err := f.Source.Open(c.version.Locator, material.slice)
+		material := suite.Guard(c.version.Material())
+		o, err := f.Source.Open(c.version.Locator, material.Slice)
 		if err != nil {
 			f.Fatalf("Open: %v", err)
 		}
-		material.check(f, "Open: material")
+		material.Check(f, "Open: material")
 
-		ciphertext, ec := guard(known.Ciphertext), maps.Clone(known.EncryptionContext)
-		if _, err := o.Decrypt(ciphertext.slice, ec); err != nil {
+		ciphertext, ec := suite.Guard(known.Ciphertext), maps.Clone(known.EncryptionContext)
+		if _, err := o.Decrypt(ciphertext.Slice, ec); err != nil {
 			f.Fatalf("Decrypt: %v", err)
 		}
-		ciphertext.check(f, "Decrypt: ciphertext")
-		damaged := guard(flip(known.Ciphertext, len(known.Ciphertext)*8-1))
-		_, _ = o.Decrypt(damaged.slice, ec) // whether it is refused is the matter of other cases
-		damaged.check(f, "a refused Decrypt: ciphertext")
+		ciphertext.Check(f, "Decrypt: ciphertext")
+		damaged := suite.Guard(suite.Flip(known.Ciphertext, len(known.Ciphertext)*8-1))
+		_, _ = o.Decrypt(damaged.Slice, ec) // whether it is refused is the matter of other cases
+		damaged.Check(f, "a refused Decrypt: ciphertext")
 		if !maps.Equal(ec, known.EncryptionContext) {
 			f.Errorf("Decrypt changed the encryption context")
 		}
-		material.check(f, "Decrypt: material")
+		material.Check(f, "Decrypt: material")
 	}
 }
 
@@ -129,16 +130,16 @@ func nothingKept(f *fixture) {
 		if err != nil {
 			f.Fatalf("Open: %v", err)
 		}
-		scribble(material)
+		suite.Scribble(material)
 		first, err := o.Decrypt(ciphertext, known.EncryptionContext)
 		if err != nil || !bytes.Equal(first, known.Plaintext) {
 			f.Fatalf("Decrypt after the material was written over: %v, or another plaintext", err)
 		}
-		scribble(ciphertext)
+		suite.Scribble(ciphertext)
 		if !bytes.Equal(first, known.Plaintext) {
 			f.Fatalf("a plaintext changed with the ciphertext that it came from")
 		}
-		scribble(first)
+		suite.Scribble(first)
 		again, err := o.Decrypt(known.Ciphertext, known.EncryptionContext)
 		if err != nil || !bytes.Equal(again, known.Plaintext) {
 			f.Fatalf("Decrypt after an earlier result was written over: %v, or another plaintext", err)

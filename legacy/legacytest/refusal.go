@@ -6,34 +6,35 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/legacy"
 )
 
 func refusalCases() []promise {
 	return []promise{{
-		name: "every bit counts",
-		why:  "A ciphertext with any one bit flipped is refused by the version that it was of, and by every other one.",
-		run:  everyBitCounts,
+		Name: "every bit counts",
+		Why:  "A ciphertext with any one bit flipped is refused by the version that it was of, and by every other one.",
+		Run:  everyBitCounts,
 	}, {
-		name: "the length counts",
-		why:  "A ciphertext that was cut or extended at either end is ErrCiphertext, down to the empty one; none panics.",
-		run:  lengthCounts,
+		Name: "the length counts",
+		Why:  "A ciphertext that was cut or extended at either end is ErrCiphertext, down to the empty one; none panics.",
+		Run:  lengthCounts,
 	}, {
-		name: "the encryption context counts",
-		why:  "A ciphertext opens only under the encryption context that it was made with; nil and empty are the same.",
-		run:  contextCounts,
+		Name: "the encryption context counts",
+		Why:  "A ciphertext opens only under the encryption context that it was made with; nil and empty are the same.",
+		Run:  contextCounts,
 	}, {
-		name: "another version refuses",
-		why:  "What one version encrypted, no other decrypts.",
-		run:  anotherVersion,
+		Name: "another version refuses",
+		Why:  "What one version encrypted, no other decrypts.",
+		Run:  anotherVersion,
 	}, {
-		name: "the locator counts",
-		why:  "Material under the locator of another version is a mix-up in the key store: it must not open what has the first locator.",
-		run:  locatorCounts,
+		Name: "the locator counts",
+		Why:  "Material under the locator of another version is a mix-up in the key store: it must not open what has the first locator.",
+		Run:  locatorCounts,
 	}, {
-		name: "refusals are alike",
-		why:  "Decrypt has one answer, with one text: an attacker learns nothing from why a ciphertext was refused.",
-		run:  refusalsAlike,
+		Name: "refusals are alike",
+		Why:  "Decrypt has one answer, with one text: an attacker learns nothing from why a ciphertext was refused.",
+		Run:  refusalsAlike,
 	}}
 }
 
@@ -42,7 +43,7 @@ func everyBitCounts(f *fixture) {
 		o, _ := f.openerOf(known)
 		others := f.openersBut(known)
 		for bit := range len(known.Ciphertext) * 8 {
-			bad := flip(known.Ciphertext, bit)
+			bad := suite.Flip(known.Ciphertext, bit)
 			f.refused(o, bad, known.EncryptionContext, fmt.Sprintf("%s, bit %d flipped", knownName(i), bit))
 			for _, other := range others {
 				f.refused(other, bad, known.EncryptionContext, fmt.Sprintf("%s, bit %d flipped, another version", knownName(i), bit))
@@ -78,8 +79,8 @@ func lengthCounts(f *fixture) {
 			f.refused(o, c[n+1:], ec, fmt.Sprintf("%s without its first %d bytes", name, n+1))
 		}
 		for _, extra := range [][]byte{{0}, {0xff}, []byte("\n"), []byte("="), []byte(" "), make([]byte, 16), c} {
-			f.refused(o, join(c, extra), ec, fmt.Sprintf("%s and %d bytes more", name, len(extra)))
-			f.refused(o, join(extra, c), ec, fmt.Sprintf("%d bytes and %s", len(extra), name))
+			f.refused(o, suite.Join(c, extra), ec, fmt.Sprintf("%s and %d bytes more", name, len(extra)))
+			f.refused(o, suite.Join(extra, c), ec, fmt.Sprintf("%d bytes and %s", len(extra), name))
 		}
 	}
 }
@@ -172,7 +173,7 @@ func refusalsAlike(f *fixture) {
 	o, _ := f.openerOf(known)
 	c, ec := known.Ciphertext, known.EncryptionContext
 	last := len(c)*8 - 1
-	want := f.refused(o, flip(c, 0), ec, "first bit flipped").Error()
+	want := f.refused(o, suite.Flip(c, 0), ec, "first bit flipped").Error()
 	for _, bad := range []struct {
 		what       string
 		ciphertext []byte
@@ -181,12 +182,12 @@ func refusalsAlike(f *fixture) {
 		{"nil", nil, ec},
 		{"one byte", c[:1], ec},
 		{"half of it", c[:len(c)/2], ec},
-		{"middle bit flipped", flip(c, last/2), ec},
-		{"last bit flipped", flip(c, last), ec},
-		{"one byte more", join(c, []byte{0}), ec},
+		{"middle bit flipped", suite.Flip(c, last/2), ec},
+		{"last bit flipped", suite.Flip(c, last), ec},
+		{"one byte more", suite.Join(c, []byte{0}), ec},
 		{"another context", c, merged(ec, "one pair", "more")},
 		{"zeros", make([]byte, len(c)), ec},
-		{"8 KiB of noise", random(8192), ec},
+		{"8 KiB of noise", suite.Random(8192), ec},
 	} {
 		if got := f.refused(o, bad.ciphertext, bad.ec, bad.what).Error(); got != want {
 			f.Errorf("%s: the text is %q, and for a flipped bit %q", bad.what, got, want)

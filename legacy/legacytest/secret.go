@@ -8,17 +8,20 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/keyhold/kms/internal/reach"
+	"github.com/keyhold/kms/internal/suite"
 )
 
 func secretCases() []promise {
 	return []promise{{
-		name: "nothing prints material",
-		why:  "Values are logged by mistake: no printer, however deep it looks, may find material in a Source, a Key or an Opener.",
-		run:  nothingPrints,
+		Name: "nothing prints material",
+		Why:  "Values are logged by mistake: no printer, however deep it looks, may find material in a Source, a Key or an Opener.",
+		Run:  nothingPrints,
 	}, {
-		name: "errors are silent",
-		why:  "Errors are logged and shown: their text may hold nothing of material, a plaintext, a ciphertext or a context.",
-		run:  errorsAreSilent,
+		Name: "errors are silent",
+		Why:  "Errors are logged and shown: their text may hold nothing of material, a plaintext, a ciphertext or a context.",
+		Run:  errorsAreSilent,
 	}}
 }
 
@@ -50,50 +53,26 @@ func printed(v any) string {
 	if b, err := json.Marshal(v); err == nil {
 		out.Write(b)
 	}
-	walk(&out, reflect.ValueOf(v), map[visit]bool{})
+	printReachable(&out, v)
 	return out.String()
 }
 
-type visit struct {
-	at uintptr
-	t  reflect.Type
-}
-
-// walk writes every byte and string that reflection can reach.
-func walk(out *strings.Builder, v reflect.Value, seen map[visit]bool) {
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Map:
-		at := visit{v.Pointer(), v.Type()}
-		if v.IsNil() || seen[at] {
-			return
-		}
-		seen[at] = true
-	}
-	switch v.Kind() {
-	case reflect.String:
-		out.WriteString(v.String() + "\n")
-	case reflect.Pointer, reflect.Interface:
-		walk(out, v.Elem(), seen)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			walk(out, v.Field(i), seen)
-		}
-	case reflect.Map:
-		for i := v.MapRange(); i.Next(); {
-			walk(out, i.Key(), seen)
-			walk(out, i.Value(), seen)
-		}
-	case reflect.Slice, reflect.Array:
-		var run []byte
-		for i := range v.Len() {
-			if e := v.Index(i); e.Kind() == reflect.Uint8 {
-				run = append(run, byte(e.Uint()))
-			} else {
-				walk(out, e, seen)
+// printReachable writes every byte and string that reflection can reach.
+func printReachable(out *strings.Builder, v any) {
+	new(reach.Walker).Walk(v, func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			out.WriteString(v.String() + "\n")
+		case reflect.Slice, reflect.Array:
+			var run []byte
+			for i := range v.Len() {
+				if e := v.Index(i); e.Kind() == reflect.Uint8 {
+					run = append(run, byte(e.Uint()))
+				}
 			}
+			out.WriteString(hex.EncodeToString(run) + "\n")
 		}
-		out.WriteString(hex.EncodeToString(run) + "\n")
-	}
+	})
 }
 
 func errorsAreSilent(f *fixture) {
@@ -105,10 +84,10 @@ func errorsAreSilent(f *fixture) {
 			secrets["value of "+k+" in the context"] = []byte(v)
 		}
 		texts := []error{
-			f.refused(o, flip(known.Ciphertext, len(known.Ciphertext)*8-1), known.EncryptionContext, "last bit flipped"),
+			f.refused(o, suite.Flip(known.Ciphertext, len(known.Ciphertext)*8-1), known.EncryptionContext, "last bit flipped"),
 			f.refused(o, known.Ciphertext, merged(known.EncryptionContext, "one pair", "more"), "another context"),
 		}
-		for _, bad := range [][]byte{m[:len(m)-1], join(m, []byte{0}), flip(m, 0), nil} {
+		for _, bad := range [][]byte{m[:len(m)-1], suite.Join(m, []byte{0}), suite.Flip(m, 0), nil} {
 			if _, err := f.Source.Open(c.version.Locator, bad); err != nil {
 				texts = append(texts, err)
 			}

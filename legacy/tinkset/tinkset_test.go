@@ -16,6 +16,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/mac"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/testkeyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/keyhold/kms/legacy"
 	"github.com/keyhold/kms/legacy/legacytest"
@@ -200,12 +201,10 @@ func TestOddMaterial(t *testing.T) {
 	}
 }
 
-// TestRawThatLooksPrefixed: one in 128 ciphertexts without prefix begins like one that has it.
-// It is opened all the same.
-func TestRawThatLooksPrefixed(t *testing.T) {
-	t.Parallel()
-	needsTink(t)
-	h, err := keyset.NewHandle(aead.AES256GCMNoPrefixKeyTemplate())
+// ofNewKey makes a key of a template, and returns Tink's AEAD, the Source and the Opener of it.
+func ofNewKey(t *testing.T, template *tinkpb.KeyTemplate) (tink.AEAD, *tinkset.Source, legacy.Opener) {
+	t.Helper()
+	h, err := keyset.NewHandle(template)
 	require.NoError(t, err)
 	a, err := aead.New(h)
 	require.NoError(t, err)
@@ -214,6 +213,15 @@ func TestRawThatLooksPrefixed(t *testing.T) {
 	v := list(t, s)[0].Versions[0]
 	o, err := s.Open(v.Locator, v.Material())
 	require.NoError(t, err)
+	return a, s, o
+}
+
+// TestRawThatLooksPrefixed: one in 128 ciphertexts without prefix begins like one that has it.
+// It is opened all the same.
+func TestRawThatLooksPrefixed(t *testing.T) {
+	t.Parallel()
+	needsTink(t)
+	a, s, o := ofNewKey(t, aead.AES256GCMNoPrefixKeyTemplate())
 	for looks := 0; looks < 10; {
 		c, err := a.Encrypt([]byte("x"), nil)
 		require.NoError(t, err)
@@ -235,15 +243,7 @@ func TestRawThatLooksPrefixed(t *testing.T) {
 func TestContexts(t *testing.T) {
 	t.Parallel()
 	needsTink(t)
-	h, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	require.NoError(t, err)
-	a, err := aead.New(h)
-	require.NoError(t, err)
-	s, err := tinkset.New(tinkset.Keyset{Name: "n", Handle: h})
-	require.NoError(t, err)
-	v := list(t, s)[0].Versions[0]
-	o, err := s.Open(v.Locator, v.Material())
-	require.NoError(t, err)
+	a, _, o := ofNewKey(t, aead.AES256GCMKeyTemplate())
 	for _, data := range [][]byte{nil, {}, {0}, {0xab, 0xcd}} {
 		c, err := a.Encrypt([]byte("x"), data)
 		require.NoError(t, err)

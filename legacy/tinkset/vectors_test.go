@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +11,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"github.com/keyhold/kms/legacy"
+	"github.com/keyhold/kms/legacy/internal/vectors"
 	"github.com/keyhold/kms/legacy/legacytest"
 	"github.com/keyhold/kms/legacy/tinkset"
 )
@@ -22,23 +22,8 @@ type vector struct {
 	Name     string
 	Keyset   json.RawMessage
 	Messages []struct {
-		AssociatedData, Plaintext, Ciphertext hexBytes
+		AssociatedData, Plaintext, Ciphertext vectors.Hex
 	}
-}
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-func vectors(t testing.TB) (all []vector) {
-	b, err := os.ReadFile("testdata/vectors.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &all))
-	require.NotEmpty(t, all)
-	return all
 }
 
 func (v vector) handle(t testing.TB) *keyset.Handle {
@@ -49,7 +34,7 @@ func (v vector) handle(t testing.TB) *keyset.Handle {
 
 func source(t testing.TB) *tinkset.Source {
 	var sets []tinkset.Keyset
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		sets = append(sets, tinkset.Keyset{Name: v.Name, Handle: v.handle(t)})
 	}
 	s, err := tinkset.New(sets...)
@@ -58,7 +43,7 @@ func source(t testing.TB) *tinkset.Source {
 }
 
 func known(t testing.TB) (all []legacytest.Known) {
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		for _, m := range v.Messages {
 			all = append(all, legacytest.Known{KeyID: legacy.NameID(tinkset.Scheme, v.Name), Ciphertext: m.Ciphertext,
 				EncryptionContext: contextOf(m.AssociatedData), Plaintext: m.Plaintext})

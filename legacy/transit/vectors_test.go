@@ -5,10 +5,8 @@ import (
 	"crypto/cipher"
 	"crypto/fips140"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -16,6 +14,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/keyhold/kms/legacy"
+	"github.com/keyhold/kms/legacy/internal/vectors"
 	"github.com/keyhold/kms/legacy/legacytest"
 	"github.com/keyhold/kms/legacy/transit"
 )
@@ -27,18 +26,11 @@ type vector struct {
 	Export   json.RawMessage
 	Messages []struct {
 		Version        int
-		Nonce          hexBytes
+		Nonce          vectors.Hex
 		AssociatedData string
-		Plaintext      hexBytes
+		Plaintext      vectors.Hex
 		Ciphertext     string
 	}
-}
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
 }
 
 type exportData struct {
@@ -53,17 +45,9 @@ func (v vector) data(t testing.TB) exportData {
 	return answer.Data
 }
 
-func vectors(t testing.TB) (all []vector) {
-	b, err := os.ReadFile("testdata/vectors.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &all))
-	require.NotEmpty(t, all)
-	return all
-}
-
 // openable are the vectors of the types that the program opens as it runs.
 func openable(t testing.TB) (some []vector) {
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		if !fips140.Enforced() || strings.HasPrefix(v.data(t).Type, "aes") {
 			some = append(some, v)
 		}
@@ -112,7 +96,7 @@ func TestSuite(t *testing.T) {
 // GODEBUG=fips140=only takes no nonce from outside, and no ChaCha, and so is off meanwhile.
 func TestVectorsMadeAgain(t *testing.T) {
 	t.Parallel()
-	for _, v := range vectors(t) {
+	for _, v := range vectors.Read[vector](t) {
 		data := v.data(t)
 		for _, m := range v.Messages {
 			fips140.WithoutEnforcement(func() {

@@ -7,18 +7,19 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func concurrencyCases() []promise {
 	return []promise{{
-		name: "64 goroutines",
-		why:  "The service calls a provider and a key from as many goroutines as its callers have.",
-		run:  manyGoroutines,
+		Name: "64 goroutines",
+		Why:  "The service calls a provider and a key from as many goroutines as its callers have.",
+		Run:  manyGoroutines,
 	}, {
-		name: "a cancelled context",
-		why:  "Under a cancelled context a call fails, or is right. It does not say that a key is gone or a ciphertext is bad.",
-		run:  cancelledContext,
+		Name: "a cancelled context",
+		Why:  "Under a cancelled context a call fails, or is right. It does not say that a key is gone or a ciphertext is bad.",
+		Run:  cancelledContext,
 	}}
 }
 
@@ -40,7 +41,7 @@ func manyGoroutines(f *fixture) {
 		}
 		for r := range rounds {
 			for _, k := range []provider.Key{shared, own} {
-				plaintext, ad := random(g+r), random(g)
+				plaintext, ad := suite.Random(g+r), suite.Random(g)
 				ciphertext, err := k.Encrypt(f.Context(), nil, plaintext, ad)
 				if err != nil {
 					return fmt.Errorf("in Encrypt: %w", err)
@@ -78,7 +79,7 @@ func cancelledContext(f *fixture) {
 	id := f.newID()
 	material := f.generate(id)
 	k := f.open(id, material)
-	plaintext, ad := random(32), random(16)
+	plaintext, ad := suite.Random(32), suite.Random(16)
 	ciphertext := f.encrypt(k, plaintext, ad)
 
 	ctx, cancel := context.WithCancel(f.Context())
@@ -99,7 +100,7 @@ func cancelledContext(f *fixture) {
 	if honest(err, "Decrypt"); err == nil && !bytes.Equal(got, plaintext) {
 		f.Errorf("Decrypt under a cancelled context returned something else than the plaintext")
 	}
-	if got, err := k.Decrypt(ctx, nil, flip(ciphertext, 0), ad); err == nil || got != nil {
+	if got, err := k.Decrypt(ctx, nil, suite.Flip(ciphertext, 0), ad); err == nil || got != nil {
 		f.Errorf("Decrypt under a cancelled context accepted a damaged ciphertext")
 	}
 	opened, err := f.p.Open(ctx, id, provider.AES256, material)

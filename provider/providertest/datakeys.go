@@ -4,18 +4,19 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func dataKeyCases() []promise {
 	return []promise{{
-		name: "data keys",
-		why:  "A data key is as random as any key, is what its ciphertext opens to, and is made behind what was in dst.",
-		run:  dataKeys,
+		Name: "data keys",
+		Why:  "A data key is as random as any key, is what its ciphertext opens to, and is made behind what was in dst.",
+		Run:  dataKeys,
 	}, {
-		name: "associated data in dst",
-		why:  "Callers bind a ciphertext to the header in front of it, which is in dst already, and spare the copy.",
-		run:  associatedInDst,
+		Name: "associated data in dst",
+		Why:  "Callers bind a ciphertext to the header in front of it, which is in dst already, and spare the copy.",
+		Run:  associatedInDst,
 	}}
 }
 
@@ -29,7 +30,7 @@ func dataKeys(f *fixture) {
 	seen := map[string]bool{}
 	for _, n := range []int{1, 15, 16, 32, 33, 1024} {
 		for _, spare := range []int{0, 1, 4096} {
-			ad, prefix, before := random(20), random(37), random(n)
+			ad, prefix, before := suite.Random(20), suite.Random(37), suite.Random(n)
 			key := bytes.Clone(before)
 			dst := append(make([]byte, 0, len(prefix)+spare), prefix...)
 			sealed, err := k.GenerateDataKey(f.Context(), dst, key, ad)
@@ -51,7 +52,7 @@ func dataKeys(f *fixture) {
 
 func associatedInDst(f *fixture) {
 	k := f.newKey()
-	plaintext, header := random(100), random(23)
+	plaintext, header := suite.Random(100), suite.Random(23)
 	for _, spare := range []int{0, 1, 1000} {
 		dst := append(make([]byte, 0, len(header)+spare), header...)
 		sealed, err := k.Encrypt(f.Context(), dst, plaintext, dst)

@@ -3,22 +3,23 @@ package providertest
 import (
 	"bytes"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func destroyCases() []promise {
 	return []promise{{
-		name: "destroy repeats",
-		why:  "The service repeats Destroy until it has nil, also when it had it but was killed: what is gone is gone, and no error.",
-		run:  destroyRepeats,
+		Name: "destroy repeats",
+		Why:  "The service repeats Destroy until it has nil, also when it had it but was killed: what is gone is gone, and no error.",
+		Run:  destroyRepeats,
 	}, {
-		name: "after destroy nothing is wrong",
-		why:  "Keys may still be open when theirs is destroyed: they may fail or still work, but not panic and not answer wrongly.",
-		run:  afterDestroy,
+		Name: "after destroy nothing is wrong",
+		Why:  "Keys may still be open when theirs is destroyed: they may fail or still work, but not panic and not answer wrongly.",
+		Run:  afterDestroy,
 	}, {
-		name: "destroy is of one key",
-		why:  "Destroy ends the key of that id and that material, and no other, whatever it is given.",
-		run:  destroyIsOfOneKey,
+		Name: "destroy is of one key",
+		Why:  "Destroy ends the key of that id and that material, and no other, whatever it is given.",
+		Run:  destroyIsOfOneKey,
 	}}
 }
 
@@ -36,7 +37,7 @@ func afterDestroy(f *fixture) {
 	id := f.newID()
 	material := f.generate(id)
 	k := f.open(id, material)
-	plaintext, ad := random(32), random(16)
+	plaintext, ad := suite.Random(32), suite.Random(16)
 	ciphertext := f.encrypt(k, plaintext, ad)
 	if err := f.p.Destroy(f.Context(), id, material); err != nil {
 		f.Fatalf("Destroy: %v", err)
@@ -52,7 +53,7 @@ func afterDestroy(f *fixture) {
 		if made, err := k.Encrypt(f.Context(), nil, plaintext, ad); err != nil && made != nil {
 			f.Errorf("%s: Encrypt returned %d bytes beside an error", which, len(made))
 		}
-		if got, err := k.Decrypt(f.Context(), nil, flip(ciphertext, 0), ad); err == nil || got != nil {
+		if got, err := k.Decrypt(f.Context(), nil, suite.Flip(ciphertext, 0), ad); err == nil || got != nil {
 			f.Errorf("%s: Decrypt accepted a damaged ciphertext", which)
 		}
 	}
@@ -65,7 +66,7 @@ func afterDestroy(f *fixture) {
 func destroyIsOfOneKey(f *fixture) {
 	id, other := f.newID(), f.newID()
 	material, otherMaterial := f.generate(id), f.generate(other)
-	plaintext, ad := random(32), random(16)
+	plaintext, ad := suite.Random(32), suite.Random(16)
 	ciphertext := f.encrypt(f.open(id, material), plaintext, ad)
 
 	// What these return is theirs to say; what they do is not.

@@ -4,30 +4,31 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func encryptionCases() []promise {
 	return []promise{{
-		name: "round trip",
-		why:  "Decrypt gives back what Encrypt was given, for every length from 0 to 8 KiB, whatever the associated data.",
-		run:  roundTrip,
+		Name: "round trip",
+		Why:  "Decrypt gives back what Encrypt was given, for every length from 0 to 8 KiB, whatever the associated data.",
+		Run:  roundTrip,
 	}, {
-		name: "dst is appended to",
-		why:  "Encrypt and Decrypt append to dst, like append: callers put headers in front and give room for the result.",
-		run:  appendsToDst,
+		Name: "dst is appended to",
+		Why:  "Encrypt and Decrypt append to dst, like append: callers put headers in front and give room for the result.",
+		Run:  appendsToDst,
 	}, {
-		name: "inputs are unchanged",
-		why:  "Inputs belong to the caller, with what lies in their spare capacity: it may be another message.",
-		run:  inputsUnchanged,
+		Name: "inputs are unchanged",
+		Why:  "Inputs belong to the caller, with what lies in their spare capacity: it may be another message.",
+		Run:  inputsUnchanged,
 	}, {
-		name: "nothing is kept",
-		why:  "Callers reuse and clear their buffers, results included; a key that looks at them later is another key by then.",
-		run:  nothingKept,
+		Name: "nothing is kept",
+		Why:  "Callers reuse and clear their buffers, results included; a key that looks at them later is another key by then.",
+		Run:  nothingKept,
 	}, {
-		name: "no ciphertext twice",
-		why:  "The key chooses nonces and never repeats one: with AES-GCM, two messages under one nonce give the key away.",
-		run:  noCiphertextTwice,
+		Name: "no ciphertext twice",
+		Why:  "The key chooses nonces and never repeats one: with AES-GCM, two messages under one nonce give the key away.",
+		Run:  noCiphertextTwice,
 	}}
 }
 
@@ -40,7 +41,7 @@ func roundTrip(f *fixture) {
 	lengths = lengths[:len(lengths)-1] // 8193 is more than a provider must take
 	for _, n := range lengths {
 		for _, nAD := range []int{0, 1, 16, 33, 300} {
-			plaintext, ad := random(n), random(nAD)
+			plaintext, ad := suite.Random(n), suite.Random(nAD)
 			ciphertext := f.encrypt(k, plaintext, ad)
 			f.opens(k, ciphertext, ad, plaintext, fmt.Sprintf("plaintext of %d bytes, associated data of %d", n, nAD))
 		}
@@ -49,7 +50,7 @@ func roundTrip(f *fixture) {
 
 func appendsToDst(f *fixture) {
 	k := f.newKey()
-	plaintext, ad, prefix := random(100), random(10), random(37)
+	plaintext, ad, prefix := suite.Random(100), suite.Random(10), suite.Random(37)
 	for _, spare := range []int{0, 1, 100, 1000} {
 		dst := append(make([]byte, 0, len(prefix)+spare), prefix...)
 		sealed, err := k.Encrypt(f.Context(), dst, plaintext, ad)
@@ -66,89 +67,70 @@ func appendsToDst(f *fixture) {
 		if err != nil {
 			f.Fatalf("Decrypt to a dst with %d bytes to spare: %v", spare, err)
 		}
-		if !bytes.Equal(opened, join(prefix, plaintext)) || !bytes.Equal(dst, prefix) {
+		if !bytes.Equal(opened, suite.Join(prefix, plaintext)) || !bytes.Equal(dst, prefix) {
 			f.Fatalf("Decrypt to a dst with %d bytes to spare: the result is not dst and the plaintext", spare)
 		}
 
-		opened, err = k.Decrypt(f.Context(), dst, flip(ciphertext, 0), ad)
+		opened, err = k.Decrypt(f.Context(), dst, suite.Flip(ciphertext, 0), ad)
 		if err == nil || opened != nil || !bytes.Equal(dst, prefix) {
 			f.Fatalf("a refused Decrypt returned %d bytes and error %v, or changed what was in dst", len(opened), err)
 		}
 	}
 }
 
-// guarded is a slice with something before it and in its spare capacity.
-type guarded struct {
-	whole, before, slice []byte
-}
-
-func guard(b []byte) *guarded {
-	g := &guarded{whole: join(random(64), b, random(64))}
-	g.before = bytes.Clone(g.whole)
-	g.slice = g.whole[64 : 64+len(b)]
-	return g
-}
-
-func (g *guarded) check(f *fixture, what string) {
-	f.Helper()
-	if !bytes.Equal(g.whole, g.before) {
-		f.Errorf("%s changed, or its spare capacity", what)
-	}
-}
-
 func inputsUnchanged(f *fixture) {
 	id := f.newID()
-	material := guard(f.generate(id))
-	k := f.open(id, material.slice)
-	material.check(f, "Open: material")
+	material := suite.Guard(f.generate(id))
+	k := f.open(id, material.Slice)
+	material.Check(f, "Open: material")
 
 	for _, n := range []int{0, 1, 32, 100} {
-		plaintext, ad := guard(random(n)), guard(random(n/2))
-		ciphertext := guard(f.encrypt(k, plaintext.slice, ad.slice))
-		plaintext.check(f, "Encrypt: plaintext")
-		ad.check(f, "Encrypt: associated data")
+		plaintext, ad := suite.Guard(suite.Random(n)), suite.Guard(suite.Random(n/2))
+		ciphertext := suite.Guard(f.encrypt(k, plaintext.Slice, ad.Slice))
+		plaintext.Check(f, "Encrypt: plaintext")
+		ad.Check(f, "Encrypt: associated data")
 
-		f.opens(k, ciphertext.slice, ad.slice, plaintext.slice, "guarded inputs")
-		ciphertext.check(f, "Decrypt: ciphertext")
-		ad.check(f, "Decrypt: associated data")
+		f.opens(k, ciphertext.Slice, ad.Slice, plaintext.Slice, "guarded inputs")
+		ciphertext.Check(f, "Decrypt: ciphertext")
+		ad.Check(f, "Decrypt: associated data")
 
-		damaged := guard(flip(ciphertext.slice, 0))
-		f.refused(k, damaged.slice, ad.slice, "a flipped bit")
-		damaged.check(f, "a refused Decrypt: ciphertext")
-		ad.check(f, "a refused Decrypt: associated data")
+		damaged := suite.Guard(suite.Flip(ciphertext.Slice, 0))
+		f.refused(k, damaged.Slice, ad.Slice, "a flipped bit")
+		damaged.Check(f, "a refused Decrypt: ciphertext")
+		ad.Check(f, "a refused Decrypt: associated data")
 	}
-	if err := f.p.Destroy(f.Context(), id, material.slice); err != nil {
+	if err := f.p.Destroy(f.Context(), id, material.Slice); err != nil {
 		f.Errorf("Destroy: %v", err)
 	}
-	material.check(f, "Destroy: material")
+	material.Check(f, "Destroy: material")
 }
 
 func nothingKept(f *fixture) {
 	id := f.newID()
 	made := f.generate(id)
 	material := bytes.Clone(made)
-	scribble(made) // the provider may not rely on what it returned
+	suite.Scribble(made) // the provider may not rely on what it returned
 	k := f.open(id, material)
-	scribble(material)
+	suite.Scribble(material)
 
-	plaintext, ad := random(64), random(16)
+	plaintext, ad := suite.Random(64), suite.Random(16)
 	plaintextCopy, adCopy := bytes.Clone(plaintext), bytes.Clone(ad)
 	ciphertext := f.encrypt(k, plaintextCopy, adCopy)
 	before := bytes.Clone(ciphertext)
-	scribble(plaintextCopy)
-	scribble(adCopy)
+	suite.Scribble(plaintextCopy)
+	suite.Scribble(adCopy)
 	if !bytes.Equal(ciphertext, before) {
 		f.Fatalf("a ciphertext changed with the inputs of its Encrypt")
 	}
-	scribble(f.encrypt(k, plaintext, ad))
+	suite.Scribble(f.encrypt(k, plaintext, ad))
 	f.opens(k, before, ad, plaintext, "after all buffers were written over")
 
 	first := decrypted(f, k, ciphertext, ad)
-	scribble(ciphertext)
+	suite.Scribble(ciphertext)
 	if !bytes.Equal(first, plaintext) {
 		f.Fatalf("a plaintext changed with the ciphertext that it came from")
 	}
-	scribble(first)
+	suite.Scribble(first)
 	f.opens(k, before, ad, plaintext, "after an earlier result was written over")
 }
 
@@ -161,16 +143,10 @@ func decrypted(f *fixture, k provider.Key, ciphertext, ad []byte) []byte {
 	return plaintext
 }
 
-func scribble(b []byte) {
-	for i := range b {
-		b[i] ^= 0xa5
-	}
-}
-
 func noCiphertextTwice(f *fixture) {
 	const n = 10_000
 	k := f.newKey()
-	plaintext, ad := random(32), random(16)
+	plaintext, ad := suite.Random(32), suite.Random(16)
 	seen := make(map[string]bool, n)
 	for i := range n {
 		ciphertext := string(f.encrypt(k, plaintext, ad))

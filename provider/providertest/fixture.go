@@ -3,24 +3,24 @@ package providertest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"slices"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 // fixture is what a case works with: the provider, and short forms that end the case
 // where something fails that the case is not about.
 type fixture struct {
-	tb
+	suite.TB
 	p provider.Provider
 }
 
 // newID returns an id that was never used.
 func (f *fixture) newID() string {
-	return "providertest-" + hex.EncodeToString(random(16))
+	return "providertest-" + hex.EncodeToString(suite.Random(16))
 }
 
 // generate makes a key that is destroyed when the case ends.
@@ -137,19 +137,3 @@ func (f *fixture) notOpened(id string, spec provider.Spec, material []byte, what
 	f.Fatalf("%s: Open: %v; want %v", what, err, want)
 	return nil
 }
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails: without randomness it ends the program
-	return b
-}
-
-// flip returns a copy of b with one bit the other way.
-func flip(b []byte, bit int) []byte {
-	b = bytes.Clone(b)
-	b[bit/8] ^= 0x80 >> (bit % 8)
-	return b
-}
-
-// join returns a new slice.
-func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }

@@ -10,22 +10,23 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func macAndOAEPCases() []promise {
 	return []promise{{
-		name: "MACs verify",
-		why:  "A MAC is as long as the hash and the same every time; all else, also a part of it, is ErrSignature.",
-		run:  macsVerify,
+		Name: "MACs verify",
+		Why:  "A MAC is as long as the hash and the same every time; all else, also a part of it, is ErrSignature.",
+		Run:  macsVerify,
 	}, {
-		name: "OAEP opens",
-		why:  "What anybody encrypts under the public key, with OAEP and SHA-256, comes back.",
-		run:  oaepOpens,
+		Name: "OAEP opens",
+		Why:  "What anybody encrypts under the public key, with OAEP and SHA-256, comes back.",
+		Run:  oaepOpens,
 	}, {
-		name: "OAEP refuses alike",
-		why:  "All that can be wrong with a ciphertext is ErrCiphertext, with one text: whoever can tell the reasons apart can decrypt.",
-		run:  oaepRefuses,
+		Name: "OAEP refuses alike",
+		Why:  "All that can be wrong with a ciphertext is ErrCiphertext, with one text: whoever can tell the reasons apart can decrypt.",
+		Run:  oaepRefuses,
 	}}
 }
 
@@ -42,7 +43,7 @@ func macsVerify(f *fixture) {
 			continue
 		}
 		k, again := able[provider.MAC](f, f.openOf(id, c.spec, material)), able[provider.MAC](f, f.openOf(id, c.spec, material))
-		message := random(1000)
+		message := suite.Random(1000)
 		mac, err := k.GenerateMac(f.Context(), c.alg, message)
 		if err != nil || len(mac) != c.size {
 			f.Fatalf("%s: GenerateMac: %d bytes, %v; want %d", c.spec, len(mac), err, c.size)
@@ -61,10 +62,10 @@ func macsVerify(f *fixture) {
 		}
 		for n := range mac {
 			refused(message, mac[:n], fmt.Sprintf("the first %d bytes", n))
-			refused(message, flip(mac, 8*n), fmt.Sprintf("a MAC with byte %d changed", n))
+			refused(message, suite.Flip(mac, 8*n), fmt.Sprintf("a MAC with byte %d changed", n))
 		}
-		refused(message, join(mac, []byte{0}), "a MAC and a byte more")
-		refused(flip(message, 0), mac, "a MAC of another message")
+		refused(message, suite.Join(mac, []byte{0}), "a MAC and a byte more")
+		refused(suite.Flip(message, 0), mac, "a MAC of another message")
 		if _, err := k.GenerateMac(f.Context(), "HMAC_SHA_1", message); !errors.Is(err, provider.ErrUnsupported) {
 			f.Fatalf("%s: GenerateMac by HMAC_SHA_1: %v; want ErrUnsupported", c.spec, err)
 		}
@@ -93,7 +94,7 @@ func oaepOpens(f *fixture) {
 		return
 	}
 	for _, n := range []int{0, 1, 32, 190} {
-		plaintext := random(n)
+		plaintext := suite.Random(n)
 		ciphertext, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, nil)
 		if err != nil {
 			f.Fatalf("encrypting %d bytes: %v", n, err)
@@ -110,7 +111,7 @@ func oaepRefuses(f *fixture) {
 	if !ok {
 		return
 	}
-	plaintext := random(32)
+	plaintext := suite.Random(32)
 	ciphertext, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, nil)
 	if err != nil {
 		f.Fatalf("encrypting: %v", err)
@@ -125,8 +126,8 @@ func oaepRefuses(f *fixture) {
 		}
 	}
 	want := ""
-	for i, bad := range [][]byte{nil, {0}, ciphertext[1:], short[1:], ciphertext[:255], join(ciphertext, []byte{0}), make([]byte, 256), bytes.Repeat([]byte{255}, 256),
-		flip(ciphertext, 0), flip(ciphertext, 1000), flip(ciphertext, 2047), labelled, otherHash} {
+	for i, bad := range [][]byte{nil, {0}, ciphertext[1:], short[1:], ciphertext[:255], suite.Join(ciphertext, []byte{0}), make([]byte, 256), bytes.Repeat([]byte{255}, 256),
+		suite.Flip(ciphertext, 0), suite.Flip(ciphertext, 1000), suite.Flip(ciphertext, 2047), labelled, otherHash} {
 		got, err := d.DecryptOAEP(f.Context(), bad)
 		if !errors.Is(err, provider.ErrCiphertext) || got != nil {
 			f.Fatalf("bad ciphertext %d: %d bytes, %v; want none and ErrCiphertext", i, len(got), err)

@@ -7,45 +7,46 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func materialCases() []promise {
 	return []promise{{
-		name: "material reopens",
-		why:  "Material is what the service keeps of a key: opened again, after years, it is the same key.",
-		run:  materialReopens,
+		Name: "material reopens",
+		Why:  "Material is what the service keeps of a key: opened again, after years, it is the same key.",
+		Run:  materialReopens,
 	}, {
-		name: "material is of one id",
-		why:  "Material that was moved to another id is refused, or is another key there: else whoever can move records can trade keys.",
-		run:  materialIsOfOneID,
+		Name: "material is of one id",
+		Why:  "Material that was moved to another id is refused, or is another key there: else whoever can move records can trade keys.",
+		Run:  materialIsOfOneID,
 	}, {
-		name: "damaged material is refused",
-		why:  "Material that is damaged in any bit, cut, extended or empty is ErrNoKey and no key: a key opened from it would lose what it encrypts.",
-		run:  damagedMaterial,
+		Name: "damaged material is refused",
+		Why:  "Material that is damaged in any bit, cut, extended or empty is ErrNoKey and no key: a key opened from it would lose what it encrypts.",
+		Run:  damagedMaterial,
 	}, {
-		name: "material is small",
-		why:  "Material is at most 64 KiB and never empty: stores have limits, and no material means that the key is gone.",
-		run:  materialIsSmall,
+		Name: "material is small",
+		Why:  "Material is at most 64 KiB and never empty: stores have limits, and no material means that the key is gone.",
+		Run:  materialIsSmall,
 	}, {
-		name: "ids of every kind",
-		why:  "An id is 1 to 128 bytes of printable ASCII, and all of them count.",
-		run:  idsOfEveryKind,
+		Name: "ids of every kind",
+		Why:  "An id is 1 to 128 bytes of printable ASCII, and all of them count.",
+		Run:  idsOfEveryKind,
 	}, {
-		name: "an unknown spec is unsupported",
-		why:  "What a provider does not know it refuses with ErrUnsupported: a key of another kind than was asked for is a wrong key.",
-		run:  unknownSpec,
+		Name: "an unknown spec is unsupported",
+		Why:  "What a provider does not know it refuses with ErrUnsupported: a key of another kind than was asked for is a wrong key.",
+		Run:  unknownSpec,
 	}, {
-		name: "a use is one of the spec's",
-		why:  "A key is made for one use. One that keys of the spec do not have is ErrUnsupported: the key would be for something else, or for all.",
-		run:  usesOfTheSpec,
+		Name: "a use is one of the spec's",
+		Why:  "A key is made for one use. One that keys of the spec do not have is ErrUnsupported: the key would be for something else, or for all.",
+		Run:  usesOfTheSpec,
 	}}
 }
 
 func materialReopens(f *fixture) {
 	id := f.newID()
 	material := f.generate(id)
-	plaintext, ad := random(32), random(16)
+	plaintext, ad := suite.Random(32), suite.Random(16)
 	ciphertext := f.encrypt(f.open(id, material), plaintext, ad)
 	for range 3 {
 		k := f.open(id, bytes.Clone(material))
@@ -58,8 +59,8 @@ func materialIsOfOneID(f *fixture) {
 	id := f.newID()
 	material := f.generate(id)
 	k := f.open(id, material)
-	ad := random(16)
-	ciphertext := f.encrypt(k, random(32), ad)
+	ad := suite.Random(16)
+	ciphertext := f.encrypt(k, suite.Random(32), ad)
 	for _, other := range []string{f.newID(), id + "0", id[:len(id)-1], strings.ToUpper(id)} {
 		moved, err := f.p.Open(f.Context(), other, provider.AES256, material)
 		if err != nil {
@@ -69,7 +70,7 @@ func materialIsOfOneID(f *fixture) {
 			continue
 		}
 		f.refused(moved, ciphertext, ad, "the ciphertext, under another id's key of that material")
-		f.refused(k, f.encrypt(moved, random(32), ad), ad, "a ciphertext of another id's key of that material")
+		f.refused(k, f.encrypt(moved, suite.Random(32), ad), ad, "a ciphertext of another id's key of that material")
 	}
 }
 
@@ -85,17 +86,17 @@ func damagedMaterial(f *fixture) {
 	// Long material is sampled, so that a case does not take minutes.
 	bits := len(material) * 8
 	for bit := 0; bit < bits; bit += max(1, bits/2048) {
-		check(flip(material, bit), fmt.Sprintf("bit %d flipped", bit))
+		check(suite.Flip(material, bit), fmt.Sprintf("bit %d flipped", bit))
 	}
 	for n := 1; n < len(material); n += max(1, len(material)/256) {
 		check(material[:n], fmt.Sprintf("the first %d of %d bytes", n, len(material)))
 		check(material[n:], fmt.Sprintf("without the first %d of %d bytes", n, len(material)))
 	}
-	check(join(material, []byte{0}), "a byte more at the end")
-	check(join([]byte{0}, material), "a byte more at the start")
-	check(join(material, material), "twice")
+	check(suite.Join(material, []byte{0}), "a byte more at the end")
+	check(suite.Join([]byte{0}, material), "a byte more at the start")
+	check(suite.Join(material, material), "twice")
 	check(make([]byte, len(material)), "zeros")
-	check(random(len(material)), "noise")
+	check(suite.Random(len(material)), "noise")
 	check(make([]byte, 64<<10+1), "more than 64 KiB")
 	f.open(id, material) // and all the time it is good
 }
@@ -122,7 +123,7 @@ func idsOfEveryKind(f *fixture) {
 		unique + "%s%00\\n",
 	} {
 		k := f.open(id, f.generate(id))
-		plaintext := random(32)
+		plaintext := suite.Random(32)
 		f.opens(k, f.encrypt(k, plaintext, nil), nil, plaintext, fmt.Sprintf("a key with an id of %d bytes", len(id)))
 	}
 }

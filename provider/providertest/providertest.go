@@ -14,11 +14,10 @@
 package providertest
 
 import (
-	"context"
-	"runtime/debug"
 	"slices"
 	"testing"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -28,55 +27,24 @@ import (
 // promise matters.
 func Run(t *testing.T, open func(t *testing.T) provider.Provider) {
 	t.Helper()
-	for _, c := range cases() {
-		t.Run(c.name, func(t *testing.T) {
-			c.check(t, open(t))
-		})
+	promises().Run(t, open)
+}
+
+// A promise is one case.
+type promise = suite.Case[*fixture]
+
+func promises() suite.Suite[provider.Provider, *fixture] {
+	return suite.Suite[provider.Provider, *fixture]{
+		Cases: slices.Concat(
+			encryptionCases(),
+			dataKeyCases(),
+			refusalCases(),
+			materialCases(),
+			destroyCases(),
+			concurrencyCases(),
+			signingCases(),
+			macAndOAEPCases(),
+		),
+		Fixture: func(t suite.TB, p provider.Provider) *fixture { return &fixture{TB: t, p: p} },
 	}
-}
-
-// promise is one case: what is run, and why it has to hold.
-type promise struct {
-	name string
-	why  string
-	run  func(*fixture)
-}
-
-func cases() []promise {
-	return slices.Concat(
-		encryptionCases(),
-		dataKeyCases(),
-		refusalCases(),
-		materialCases(),
-		destroyCases(),
-		concurrencyCases(),
-		signingCases(),
-		macAndOAEPCases(),
-	)
-}
-
-// check runs the case. A panic of the provider is a failure of the case.
-func (c promise) check(t tb, p provider.Provider) {
-	t.Helper()
-	defer func() {
-		if r := recover(); r != nil {
-			t.Errorf("panic: %v\n%s", r, debug.Stack())
-		}
-		if t.Failed() {
-			t.Logf("why: %s", c.why)
-		}
-	}()
-	c.run(&fixture{tb: t, p: p})
-}
-
-// tb is what the cases need of *testing.T, so that the package's own test can watch them
-// fail. Fatalf ends the goroutine.
-type tb interface {
-	Helper()
-	Context() context.Context
-	Cleanup(func())
-	Errorf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Logf(format string, args ...any)
-	Failed() bool
 }

@@ -13,26 +13,27 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyhold/kms/internal/suite"
 	"github.com/keyhold/kms/provider"
 )
 
 func signingCases() []promise {
 	return []promise{{
-		name: "signatures are what they are called",
-		why:  "Who verifies has the public key and another library: a signature is by the algorithm that was asked for, of that input, and Verify agrees.",
-		run:  signaturesVerify,
+		Name: "signatures are what they are called",
+		Why:  "Who verifies has the public key and another library: a signature is by the algorithm that was asked for, of that input, and Verify agrees.",
+		Run:  signaturesVerify,
 	}, {
-		name: "a signature is of its input",
-		why:  "Verify has one answer, ErrSignature, for a signature that was changed, or is of another input or another key.",
-		run:  signaturesBind,
+		Name: "a signature is of its input",
+		Why:  "Verify has one answer, ErrSignature, for a signature that was changed, or is of another input or another key.",
+		Run:  signaturesBind,
 	}, {
-		name: "a public key stays",
-		why:  "A public key is handed out and relied upon for years: it is the same whenever the key is opened.",
-		run:  publicKeyStays,
+		Name: "a public key stays",
+		Why:  "A public key is handed out and relied upon for years: it is the same whenever the key is opened.",
+		Run:  publicKeyStays,
 	}, {
-		name: "a key does its own algorithms",
-		why:  "An algorithm of another spec, a digest of another length, and encryption with a key that does none are ErrUnsupported: there is no near enough.",
-		run:  ownAlgorithms,
+		Name: "a key does its own algorithms",
+		Why:  "An algorithm of another spec, a digest of another length, and encryption with a key that does none are ErrUnsupported: there is no near enough.",
+		Run:  ownAlgorithms,
 	}}
 }
 
@@ -74,9 +75,9 @@ func able[T any](f *fixture, k provider.Key) T {
 // input is something that can be signed by an algorithm.
 func input(alg provider.SigningAlgorithm) []byte {
 	if h, _ := alg.Hash(); h != 0 {
-		return random(h.Size())
+		return suite.Random(h.Size())
 	}
-	return random(1000)
+	return suite.Random(1000)
 }
 
 func (f *fixture) sign(s provider.Signer, alg provider.SigningAlgorithm, input []byte) []byte {
@@ -156,11 +157,11 @@ func signaturesBind(f *fixture) {
 				}
 			}
 			refused(other, in, made, "another key's signature")
-			refused(s, flip(in, 0), made, "a signature of another input")
+			refused(s, suite.Flip(in, 0), made, "a signature of another input")
 			refused(s, in, nil, "nothing")
-			refused(s, in, join(made, []byte{0}), "a signature and a byte more")
+			refused(s, in, suite.Join(made, []byte{0}), "a signature and a byte more")
 			for n := 0; n < len(made); n += max(1, len(made)/64) {
-				refused(s, in, flip(made, 8*n), fmt.Sprintf("a signature with byte %d changed", n))
+				refused(s, in, suite.Flip(made, 8*n), fmt.Sprintf("a signature with byte %d changed", n))
 				refused(s, in, made[:n], fmt.Sprintf("the first %d bytes of a signature", n))
 			}
 		}
@@ -172,7 +173,7 @@ func publicKeyStays(f *fixture) {
 		public, alg := bytes.Clone(f.public(s)), algs[len(algs)-1]
 		in := input(alg)
 		made := f.sign(s, alg, in)
-		scribble(f.public(s)) // what was returned is the caller's
+		suite.Scribble(f.public(s)) // what was returned is the caller's
 		for range 3 {
 			again := able[provider.Signer](f, f.openOf(id, spec, bytes.Clone(material)))
 			if !bytes.Equal(public, f.public(again)) {
@@ -199,15 +200,15 @@ func ownAlgorithms(f *fixture) {
 			if made, err := s.Sign(f.Context(), alg, in); !errors.Is(err, provider.ErrUnsupported) || made != nil {
 				f.Fatalf("%s: Sign by %q of %d bytes: %d bytes, %v; want none and ErrUnsupported", spec, alg, len(in), len(made), err)
 			}
-			if err := s.Verify(f.Context(), alg, in, random(64)); !errors.Is(err, provider.ErrUnsupported) {
+			if err := s.Verify(f.Context(), alg, in, suite.Random(64)); !errors.Is(err, provider.ErrUnsupported) {
 				f.Fatalf("%s: Verify by %q of %d bytes: %v; want ErrUnsupported", spec, alg, len(in), err)
 			}
 		}
 		k := f.openOf(id, spec, material)
-		if out, err := k.Encrypt(f.Context(), nil, random(8), nil); !errors.Is(err, provider.ErrUnsupported) || out != nil {
+		if out, err := k.Encrypt(f.Context(), nil, suite.Random(8), nil); !errors.Is(err, provider.ErrUnsupported) || out != nil {
 			f.Fatalf("%s: Encrypt: %v; want ErrUnsupported", spec, err)
 		}
-		if out, err := k.Decrypt(f.Context(), nil, random(300), nil); !errors.Is(err, provider.ErrUnsupported) || out != nil {
+		if out, err := k.Decrypt(f.Context(), nil, suite.Random(300), nil); !errors.Is(err, provider.ErrUnsupported) || out != nil {
 			f.Fatalf("%s: Decrypt: %v; want ErrUnsupported", spec, err)
 		}
 	})

@@ -1,0 +1,219 @@
+package kms
+
+import (
+	"context"
+	"iter"
+	"strings"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/keystore"
+)
+
+// homeSegments are the segments whose items the default instance authenticates, whichever
+// instance they are about. What is in them holds no secret. Shred goes through them. The due
+// index is names alone, and needs it not.
+var homeSegments = []string{instanceSegment, aliasSegment, usageSegment, allowanceSegment, legacySegment, maintainSegment}
+
+// decode has try read an item with the keys of an instance. Another process may have shredded the
+// instance: what does not fit is tried again with what retryWith gives, until that gives nothing
+// new. Then the item is tampered with, which is what decode returns.
+func (m *Manager) decode(ctx context.Context, c *call, keys *sealing.Keys, name string, value []byte, tampered error, try func(*sealing.Keys, []byte) error) error {
+	for try(keys, value) != nil {
+		var err error
+		if keys, value, err = m.retryWith(ctx, c, keys, name, value); err != nil {
+			return err
+		}
+		if keys == nil {
+			return tampered
+		}
+	}
+	return nil
+}
+
+// readHome fills v from an item that the default instance authenticates, or returns tampered.
+func (m *Manager) readHome(ctx context.Context, c *call, name string, value []byte, v any, tampered error) error {
+	return m.decode(ctx, c, m.home.Load().keys, name, value, tampered, func(keys *sealing.Keys, value []byte) error {
+		return keys.Decode(name, value, v)
+	})
+}
+
+// getHome fills v from an item of the store that the default instance authenticates, or says
+// tampered. Where there is no such item it leaves v alone, and the version is "". Errors name the
+// key that the item is about, if it is about one.
+func (m *Manager) getHome(ctx context.Context, c *call, name, keyID string, v any, tampered error) (keystore.Version, error) {
+	item, err := m.store.Get(ctx, name)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", c.storeFailed(keyID, err)
+	}
+	return item.Version, m.readHome(ctx, c, name, item.Value, v, tampered)
+}
+
+// putHome puts v as an item that the default instance authenticates, in place of the version that
+// was read. Its errors are those of the codec and of the store: see written.
+func (m *Manager) putHome(ctx context.Context, c *call, name string, old keystore.Version, v any) (keystore.Version, error) {
+	return m.putHomeBy(ctx, c, m.home.Load().keys, name, old, v)
+}
+
+// putHomeBy is putHome with the keys of the default instance that are to authenticate the item.
+func (m *Manager) putHomeBy(ctx context.Context, c *call, keys *sealing.Keys, name string, old keystore.Version, v any) (keystore.Version, error) {
+	value, err := keys.Encode(name, v)
+	if err != nil {
+		return "", err
+	}
+	version, err := m.store.Put(ctx, name, old, value)
+	for old == "" && err == nil {
+		newer, failed := m.shreddedSince(ctx, c, keys)
+		if failed != nil || newer == nil {
+			return version, failed
+		}
+		body, _ := keys.Wrote(name, value)
+		keys, value = newer, newer.Authenticate(name, body)
+		version, err = m.repair(ctx, name, version, value)
+	}
+	return version, err
+}
+
+// repair puts again what Shred may have missed. If another process has changed the item since,
+// Shred did not miss it.
+func (m *Manager) repair(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+	version, err := m.store.Put(ctx, name, old, value)
+	if errors.Is(err, keystore.ErrConflict) {
+		return old, nil
+	}
+	return version, err
+}
+
+// A scanned key is a key as a list of the store gave it.
+type scanned struct {
+	text    string // its ID
+	record  *record
+	home    *instanceEntry
+	version keystore.Version
+	value   []byte
+}
+
+// scan yields the records of all keys behind an ID, but for those whose instance was released.
+// What stands in the place of a record is yielded with its error; an error with nothing ends
+// the loop.
+func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*scanned, error] {
+	return func(yield func(*scanned, error) bool) {
+		if after != "" {
+			after = keyItem(after)
+		}
+		for item, err := range m.store.List(ctx, keySegment, after) {
+			if err != nil {
+				yield(nil, c.storeFailed("", err))
+				return
+			}
+			s, err := m.scanItem(ctx, c, item)
+			if s == nil && err == nil {
+				continue
+			}
+			if !yield(s, err) || s == nil {
+				return
+			}
+		}
+	}
+}
+
+// upToDate reads a key by itself that was listed and is older than one that is known: a list
+// may be of before, so that it alone shows nothing.
+func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
+	id := s.record.ID
+	if s.record.Seq >= m.latestKeys.Before(id).Seq() {
+		return nil
+	}
+	of := *c
+	e, err := m.load(ctx, &of, id)
+	if err != nil {
+		return err
+	}
+	s.record, s.version = e.record.clone(), e.version
+	return nil
+}
+
+// scanItem reads the record of a key that is an item of the store: nothing where its instance was
+// released, what stands in its place with an error, or an error with nothing.
+func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*scanned, error) {
+	s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
+	var err error
+	if s.record, err = m.readRecord(ctx, c, s.text, item.Value); err == nil {
+		err = m.upToDate(ctx, c, s)
+	}
+	switch {
+	case refusedAs(err, ErrNotFound):
+		return nil, nil
+	case refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
+		return s, err
+	case err == nil:
+		s.home, err = m.instanceOf(ctx, c, s.record.keys.ID())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// recordsOf yields the records of the keys of one instance, ascending by ID, whatever its
+// state. What stands in the place of a record is yielded with ErrTampered; an error with
+// nothing ends the loop.
+func (m *Manager) recordsOf(ctx context.Context, c *call, keys *sealing.Keys) iter.Seq2[*scanned, error] {
+	return func(yield func(*scanned, error) bool) {
+		for item, err := range m.store.List(ctx, keySegment, "") {
+			if err != nil {
+				yield(nil, c.storeFailed("", err))
+				return
+			}
+			if named, ok := instanceNamed(item.Value); ok && named != keys.ID() {
+				continue
+			}
+			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
+			if id, ok := keyid.Parse(s.text); !ok {
+				err = refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
+			} else if s.record, err = m.decodeKey(ctx, c, keys, id, s.text, item.Value); err != nil && !refusedAs(err, ErrTampered) {
+				yield(nil, err)
+				return
+			}
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
+// readRecord reads the record of the key that is listed under text. It is ErrNotFound where
+// the instance of the key was released, whose key it takes to read it.
+func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
+	id, ok := keyid.Parse(text)
+	if !ok {
+		return nil, refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
+	}
+	named, ok := instanceNamed(value)
+	if !ok {
+		return nil, refuse(c.op, text, ErrTampered)
+	}
+	of := *c
+	of.keyID = text
+	ie, err := m.instanceOf(ctx, &of, named)
+	if err != nil {
+		return nil, err
+	}
+	if ie.keys == nil {
+		return nil, keyGone(c.op, text, true)
+	}
+	return m.decodeKey(ctx, &of, ie.keys, id, text, value)
+}
+
+// decodeKey reads the record of a key of an instance.
+func (m *Manager) decodeKey(ctx context.Context, c *call, keys *sealing.Keys, id keyid.ID, text string, value []byte) (r *record, err error) {
+	err = m.decode(ctx, c, keys, keyItem(text), value, refuse(c.op, text, ErrTampered), func(keys *sealing.Keys, value []byte) (err error) {
+		r, err = decodeRecord(keys, id, text, value)
+		return err
+	})
+	return r, err
+}

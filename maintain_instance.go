@@ -1,0 +1,172 @@
+package kms
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/keystore"
+)
+
+// InstanceReport tells what one pass of Maintain did to instances, by their IDs.
+type InstanceReport struct {
+	Noticed  []string // of whose end notice was given
+	Noted    []string // whose grace was seen over for the first time
+	Waiting  []string // whose grace is over, and which will be released by a later pass
+	Released []string // whose key is destroyed now
+}
+
+// maintainInstances takes the next steps of every instance.
+func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report) (failed []error) {
+	for item, err := range m.store.List(ctx, instanceSegment, "") {
+		if err != nil {
+			return append(failed, c.storeFailed("", err))
+		}
+		id := strings.TrimPrefix(item.Name, instanceSegment)
+		if id == DefaultInstance {
+			continue
+		}
+		rec, err := m.readInstance(ctx, c, id, item.Value)
+		if err == nil {
+			err = m.maintainInstance(ctx, c, rec, item.Version, &report.Instances)
+		}
+		if err != nil && !errors.Is(err, errStale) { // somebody was quicker: the rest is his
+			failed = append(failed, err)
+		}
+	}
+	return failed
+}
+
+func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *InstanceReport) error {
+	over, noted := rec.state(c.now()) == InstanceReleased, !rec.OverSeenAt.IsZero() && !rec.OverSeenAt.After(c.now())
+	switch {
+	case len(rec.Sealed) == 0:
+		return nil
+	case !rec.ReleasedAt.IsZero():
+		return reported(m.finishRelease(ctx, c, rec.ID), rec.ID, report)
+	case over && !noted && m.purgeDelay > 0:
+		rec.OverSeenAt = c.now()
+		return m.instanceStep(ctx, c, rec, version, &report.Noted)
+	case over && noted && c.now().Sub(rec.OverSeenAt) < m.purgeDelay:
+		report.Waiting = append(report.Waiting, rec.ID)
+		return nil
+	case over:
+		return reported(m.releaseOver(ctx, c, rec), rec.ID, report)
+	case !rec.OverSeenAt.IsZero(): // the clock was wrong when the note was made
+		rec.OverSeenAt = time.Time{}
+		return m.instanceStep(ctx, c, rec, version, nil)
+	}
+	due := rec.notice(c.now())
+	if due == "" {
+		return nil
+	}
+	rec.Told = due
+	if err := m.instanceStep(ctx, c, rec, version, &report.Noticed); err != nil {
+		return err
+	}
+	m.giveNotice(ctx, c, due, rec)
+	return nil
+}
+
+// releaseOver releases an instance whose grace is over.
+func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord) error {
+	if err := m.askOnRelease(ctx, c, rec); err != nil {
+		return err
+	}
+	// OnRelease may have backed the instance up, which is noted in its record.
+	rec, version, err := m.getInstance(ctx, c, rec.ID)
+	if err != nil {
+		return err
+	}
+	if rec.state(c.now()) != InstanceReleased || len(rec.Sealed) == 0 { // it was renewed meanwhile, or released
+		return errStale
+	}
+	return m.release(ctx, c, rec, version)
+}
+
+func reported(err error, id string, report *InstanceReport) error {
+	switch {
+	case err == nil:
+		report.Released = append(report.Released, id)
+	case !errors.Is(err, errStale):
+		report.Waiting = append(report.Waiting, id)
+	}
+	return err
+}
+
+// instanceStep writes the record of an instance and notes it in a list of the report.
+func (m *Manager) instanceStep(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, list *[]string) error {
+	if err := m.writeInstance(ctx, c, rec, version); err != nil {
+		return err
+	}
+	if list != nil {
+		*list = append(*list, rec.ID)
+	}
+	return nil
+}
+
+// giveNotice tells Observe what is due of an instance, if this process is the first to.
+func (m *Manager) giveNotice(ctx context.Context, c *call, due Notice, rec *instanceRecord) {
+	if m.tell != nil {
+		m.tell(ctx, Event{Time: c.now(), Op: c.op, Instance: rec.ID, Notice: due})
+	}
+}
+
+// Notice is something that a person should be told, in an Event: that an instance comes to
+// its end, or that a key is used which is about to be deleted.
+type Notice string
+
+// The notices. Those of an instance are told by Maintain, each once for each expiry, by the
+// one process that came first; of several that are due only the latest. In a process that
+// was killed just then one may get lost.
+const (
+	NoticeExpiresIn30Days Notice = "ExpiresIn30Days"
+	NoticeExpiresIn7Days  Notice = "ExpiresIn7Days"
+	NoticeExpiresIn3Days  Notice = "ExpiresIn3Days"
+	NoticeExpiresIn1Day   Notice = "ExpiresIn1Day"
+	NoticeExpired         Notice = "Expired"        // its keys are Unavailable
+	NoticeReleasesIn1Day  Notice = "ReleasesIn1Day" // the last day on which it can be renewed
+
+	// NoticeUsedPendingDeletion comes with the Event of a use that was refused because the key
+	// is PendingDeletion: somebody still needs it. Its owner may want to cancel the deletion.
+	NoticeUsedPendingDeletion Notice = "UsedPendingDeletion"
+)
+
+// endings are the notices of an instance in their order, by how long they come before its
+// expiry. A notice after that has a negative time.
+var endings = []struct {
+	notice Notice
+	before time.Duration
+}{
+	{NoticeExpiresIn30Days, 30 * 24 * time.Hour},
+	{NoticeExpiresIn7Days, 7 * 24 * time.Hour},
+	{NoticeExpiresIn3Days, 3 * 24 * time.Hour},
+	{NoticeExpiresIn1Day, 24 * time.Hour},
+	{NoticeExpired, 0},
+	{NoticeReleasesIn1Day, -(GraceDays - 1) * 24 * time.Hour},
+}
+
+// notice is what is to be told of the end of an instance now; "": nothing that was not.
+func (rec *instanceRecord) notice(now time.Time) (due Notice) {
+	if rec.ExpiresAt.IsZero() || rec.state(now) == InstanceReleased {
+		return ""
+	}
+	for _, e := range endings {
+		if !now.Before(rec.ExpiresAt.Add(-e.before)) {
+			due = e.notice
+		}
+		if e.notice == rec.Told {
+			due = ""
+		}
+	}
+	return due
+}
+
+// notice is what comes with the event of a call.
+func (c *call) notice(err error) Notice {
+	if lifecycle[c.op].isUse() && refusedAs(err, ErrPendingDeletion) {
+		return NoticeUsedPendingDeletion
+	}
+	return ""
+}
