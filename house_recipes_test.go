@@ -41,6 +41,33 @@ func TestHouseChangelog(t *testing.T) {
 	}
 }
 
+// TestHouseOps: each operation is what some function of the root package is about. One that no
+// function names has a row, and a method that does it in the name of another operation.
+func TestHouseOps(t *testing.T) {
+	t.Parallel()
+	named := map[string]bool{}
+	for _, f := range librarySources(t) {
+		if f.folder != "." {
+			continue
+		}
+		for _, decl := range f.Decls {
+			if d, ok := decl.(*ast.FuncDecl); ok && d.Body != nil {
+				ast.Inspect(d.Body, func(n ast.Node) bool {
+					if name, ok := n.(*ast.Ident); ok {
+						named[name.Name] = true
+					}
+					return true
+				})
+			}
+		}
+	}
+	for op := range kms.NumOps {
+		if name := "Op" + op.String(); ast.IsExported(op.String()) && !named[name] && !named["o"+name[1:]] {
+			t.Errorf("no function of package kms names %s", name)
+		}
+	}
+}
+
 // The contracts, by methods that only an implementation has, and the suites that prove one.
 var contracts = []struct {
 	methods []string
@@ -83,7 +110,7 @@ func TestHouseSuites(t *testing.T) {
 			if strings.HasPrefix(folder, "internal/") {
 				continue
 			}
-			if !slices.ContainsFunc(all, func(f houseFile) bool { return f.test && f.folder == folder && calls(f, c.suite, "Run") }) {
+			if !slices.ContainsFunc(all, func(f houseFile) bool { return f.test && f.folder == folder && refersTo(f, c.suite, "Run") }) {
 				t.Errorf("%s has the methods %s: a test of the package must call %s.Run",
 					folder, strings.Join(c.methods, ", "), c.suite)
 			}
@@ -91,8 +118,8 @@ func TestHouseSuites(t *testing.T) {
 	}
 }
 
-// calls reports whether a file calls a function of a package, both by their names.
-func calls(f houseFile, pkg, name string) (found bool) {
+// refersTo reports whether a file refers to a name of a package.
+func refersTo(f houseFile, pkg, name string) (found bool) {
 	ast.Inspect(f.File, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == name {
 			x, ok := s.X.(*ast.Ident)
@@ -141,8 +168,8 @@ func mentions(f houseFile, literal string) (found bool) {
 	return found
 }
 
-// TestHouseSpecs: the specs and the signing algorithms of the contract are those of the service,
-// and each has a constant in the root package under the name of the contract's.
+// TestHouseSpecs: the specs and the algorithms of the contract are those of the service, and each has
+// a constant in the root package under the name of the contract's.
 func TestHouseSpecs(t *testing.T) {
 	t.Parallel()
 	specs, algorithms := typedConstants(t, "provider", "Spec"), typedConstants(t, "provider", "SigningAlgorithm")
@@ -162,15 +189,22 @@ func TestHouseSpecs(t *testing.T) {
 	}
 	require.ElementsMatch(t, slices.Collect(maps.Values(algorithms)), signing)
 
-	exported := map[string]bool{}
+	macs := typedConstants(t, "provider", "MacAlgorithm")
+	require.NotEmpty(t, macs)
+	exported, keys := map[string]bool{}, map[string]bool{}
 	for _, f := range librarySources(t) {
 		if f.folder != "." {
 			continue
 		}
 		ast.Inspect(f.File, func(n ast.Node) bool {
-			if v, ok := n.(*ast.ValueSpec); ok {
-				for _, name := range v.Names {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				for _, name := range n.Names {
 					exported[name.Name] = true
+				}
+			case *ast.KeyValueExpr:
+				if key, ok := n.Key.(*ast.Ident); ok {
+					keys[key.Name] = true
 				}
 			}
 			return true
@@ -182,6 +216,26 @@ func TestHouseSpecs(t *testing.T) {
 	for name := range algorithms {
 		require.True(t, exported[name], "package kms has no constant %s", name)
 	}
+	for name := range macs {
+		require.True(t, exported[name], "package kms has no constant %s", name)
+		require.True(t, keys[name], "no table of package kms has a row for %s", name)
+	}
+	files := librarySources(t)
+	for name := range mergedKeys(algorithms, macs) {
+		require.True(t, slices.ContainsFunc(files, func(f houseFile) bool {
+			return f.folder == "provider/providertest" && refersTo(f, "provider", name)
+		}), "no case of providertest has %s", name)
+	}
+}
+
+func mergedKeys(of ...map[string]string) map[string]bool {
+	keys := map[string]bool{}
+	for _, m := range of {
+		for name := range m {
+			keys[name] = true
+		}
+	}
+	return keys
 }
 
 // typedConstants are the string constants of a type in a folder, by name.
