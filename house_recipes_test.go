@@ -169,7 +169,7 @@ func mentions(f houseFile, literal string) (found bool) {
 }
 
 // TestHouseSpecs: the specs and the algorithms of the contract are those of the service, and each has
-// a constant in the root package under the name of the contract's.
+// a constant in the root package under the name of the contract's, a provider, and a case in the suite.
 func TestHouseSpecs(t *testing.T) {
 	t.Parallel()
 	specs, algorithms := typedConstants(t, "provider", "Spec"), typedConstants(t, "provider", "SigningAlgorithm")
@@ -203,8 +203,11 @@ func TestHouseSpecs(t *testing.T) {
 					exported[name.Name] = true
 				}
 			case *ast.KeyValueExpr:
-				if key, ok := n.Key.(*ast.Ident); ok {
+				switch key := n.Key.(type) {
+				case *ast.Ident:
 					keys[key.Name] = true
+				case *ast.SelectorExpr:
+					keys[key.Sel.Name] = true
 				}
 			}
 			return true
@@ -221,10 +224,16 @@ func TestHouseSpecs(t *testing.T) {
 		require.True(t, keys[name], "no table of package kms has a row for %s", name)
 	}
 	files := librarySources(t)
+	in := func(name string, folders ...string) bool {
+		return slices.ContainsFunc(files, func(f houseFile) bool {
+			return slices.Contains(folders, f.folder) && refersTo(f, "provider", name)
+		})
+	}
 	for name := range mergedKeys(algorithms, macs) {
-		require.True(t, slices.ContainsFunc(files, func(f houseFile) bool {
-			return f.folder == "provider/providertest" && refersTo(f, "provider", name)
-		}), "no case of providertest has %s", name)
+		require.True(t, in(name, "provider/providertest"), "no case of providertest has %s", name)
+	}
+	for name := range mergedKeys(specs, algorithms, macs) {
+		require.True(t, in(name, "software", "hsm"), "no provider has %s", name)
 	}
 }
 
