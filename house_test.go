@@ -80,7 +80,7 @@ var houseRules = map[string]houseRule{
 	"internal/drawing":   {},
 	"internal/walks":     {},
 	"internal/kit": {module: []string{".", "kmstest", "software", "provider", "legacy", "legacy/keyring", "hsm", "keystore", "keystore/boltstore", "keystore/pgstore",
-		"internal/xaes", "internal/pgtest", "internal/testtoken"}, others: []string{"github.com/jackc/pgx/v5"}},
+		"internal/keyid", "internal/sealing", "internal/pgtest", "internal/testtoken"}, others: []string{"github.com/jackc/pgx/v5"}},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/leaktest":  {module: []string{"internal/reach"}, others: []string{"github.com/stretchr/testify"}},
 	"internal/reach":     {},

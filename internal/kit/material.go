@@ -37,11 +37,16 @@ func ImportedKey(t testing.TB, k *kmstest.KMS, material []byte) (id string, wrap
 	return ImportedKeyIn(t, k, kms.DefaultInstance, material)
 }
 
-// ImportedKeyIn makes a key in an instance and imports its material.
+// ImportedKeyIn makes a key in an instance and imports its material, wrapped with WrappingKey.
 func ImportedKeyIn(t testing.TB, k *kmstest.KMS, instance string, material []byte) (id string, wrapped, token []byte) {
 	t.Helper()
 	id = ExternalKeyIn(t, k, instance)
-	wrapped, token = WrapMaterial(t, k, id, material)
+	cfg := k.ConfigWith()
+	p, err := ImportParameters(t.Context(), k.Manager, cfg.Store, cfg.Root, id, k.Clock.Now())
+	must(t, "ImportParameters", err)
+	wrapped, err = kms.WrapForImport(p, material)
+	must(t, "WrapForImport", err)
+	token = p.Token
 	key, err := k.ImportKeyMaterial(t.Context(), id, wrapped, token, time.Time{})
 	must(t, "ImportKeyMaterial", err)
 	if key.State != kms.Enabled {

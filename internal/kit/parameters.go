@@ -2,21 +2,17 @@ package kit
 
 import (
 	"context"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/keyhold/kms"
-	"github.com/keyhold/kms/internal/xaes"
+	"github.com/keyhold/kms/internal/keyid"
+	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -55,28 +51,9 @@ func ImportParameters(ctx context.Context, m *kms.Manager, store keystore.Store,
 	return p, err
 }
 
-// importToken seals a token as docs/design.md has it: with a key that is derived from the instance
-// key, for this key of this instance of this key store.
+// importToken seals a token for a key of an instance, as one with the root could.
 func importToken(ctx context.Context, store keystore.Store, root kms.Root, instance string, p kms.ImportParameters) ([]byte, error) {
-	item, err := store.Get(ctx, "instance/"+instance)
-	if err != nil {
-		return nil, err
-	}
-	// Before the record are a version, the name of who authenticated it behind its length, and a MAC.
-	begin := 2 + int(item.Value[1]) + sha256.Size
-	var record struct{ Store, Root []byte }
-	if err := json.Unmarshal(item.Value[begin:], &record); err != nil {
-		return nil, err
-	}
-	secret, err := root.Decrypt(record.Root, framed([]byte("keyhold instance key v1"), record.Store, []byte(instance)))
-	if err != nil {
-		return nil, err
-	}
-	derived, err := hkdf.Expand(sha256.New, secret, "keyhold/v1/import-token", xaes.KeySize)
-	if err != nil {
-		return nil, err
-	}
-	seal, err := xaes.New(derived)
+	keys, err := openInstance(ctx, store, root, instance)
 	if err != nil {
 		return nil, err
 	}
@@ -93,18 +70,32 @@ func importToken(ctx context.Context, store keystore.Store, root kms.Root, insta
 	if err != nil {
 		return nil, err
 	}
-	id, err := hex.DecodeString(strings.ReplaceAll(p.KeyID, "-", ""))
+	id, ok := keyid.Parse(p.KeyID)
+	if !ok {
+		return nil, errors.New("kit: the parameters name no key")
+	}
+	sealed, err := keys.Seal(sealing.ImportToken(id), body)
+	return append([]byte{1}, sealed...), err
+}
+
+// openInstance opens the keys of an instance with the root.
+func openInstance(ctx context.Context, store keystore.Store, root kms.Root, instance string) (*sealing.Keys, error) {
+	item, err := store.Get(ctx, "instance/"+instance)
 	if err != nil {
 		return nil, err
 	}
-	return seal.Seal([]byte{1}, body, framed([]byte("keyhold import token v1"), record.Store, []byte(instance), id)), nil
-}
-
-// framed joins parts, each behind its length.
-func framed(parts ...[]byte) (b []byte) {
-	for _, p := range parts {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
-		b = append(b, p...)
+	by, _ := sealing.Named(item.Value)
+	body, _ := sealing.Peek(by, item.Value)
+	var record struct {
+		Store, Root []byte
+		Generation  uint64
 	}
-	return b
+	if err := json.Unmarshal(body, &record); err != nil {
+		return nil, err
+	}
+	key, err := root.Decrypt(record.Root, sealing.RootContext(record.Store, instance))
+	if err != nil {
+		return nil, err
+	}
+	return sealing.Derive(instance, record.Store, record.Generation, key)
 }
