@@ -12,24 +12,54 @@ SHARE        ?= 1
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-hsm2 needs lint race fips nocgo bench fuzz campaign corpus mutants cover vuln golangci
+.PHONY: test test-all test-rest race plain long fips test-hsm2 needs lint nocgo cross bench fuzz campaign corpus mutants cover vuln golangci
 
-test: lint nocgo race fips
+# For people: every package, with the race detector, and all that a change is likely to break; at
+# most 4 minutes. CONTRIBUTING.md has a table of what runs where.
+test: lint race plain
+
+# For machines: what make test does, and the rest of it, once. It takes a quarter of an hour.
+test-all: test test-rest
+test-rest: long fips nocgo cross
 
 # Tests write to disks and wait for them: where there is memory for it they have it instead.
 IN_MEMORY := .ci/inmemory
 
-# Long tests of one goroutine, in which there is no race to find: they run once, in fips.
+# What a test run prints while it goes on. A limit is of one package, and has room for a machine that is
+# four times slower.
+GO_TEST := $(IN_MEMORY) $(GO) test -json
+SHOW    := | $(GO) run ./internal/testlog
+
+# Tests that take more than some seconds each, and look for what a change seldom breaks: kills, faults
+# at every call, all cells on all places. They have a run of their own, in which NOT_RACING are left
+# out: long tests of one goroutine, in which there is no race to find. These run once, in fips.
+LONG := ^(TestModel|TestLinearizable|TestKilledUnderLoad|TestServerKilled|TestShredKilled|TestOneWinner|TestStaleness|TestNetworkFaults|TestTLS|TestGarbled|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestAttacks|TestHardwareSpecs|TestLifecycleCells|TestLifecycleCellsExpired|TestLifecycleUsages|TestModelFindsBugs|TestNoSecretIsPrinted|TestSweepFinds|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
 NOT_RACING := ^(TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
+
+# Long tests of one goroutine that a change does break: they run in plain.
+FIRST := ^(TestLifecycleCells|TestLifecycleUsages)$$
+
+# Packages of tests of one goroutine each: arithmetic, parsers, commands.
+PLAIN := $(GO) list ./... | grep -E '/(internal/(wycheproof|kwp|walks|drawing|testlog|mutants|campaign|collision|leaktest|reach|wrapping)|legacy/.*|provider/providertest)$$'
+RACING := $(GO) list ./... | grep -vxF "$$($(PLAIN))"
 
 # The race detector and PKCS#11 need cgo.
 race:
-	CGO_ENABLED=1 $(IN_MEMORY) $(GO) test -race -timeout 20m -skip '$(NOT_RACING)' ./...
+	@echo "== the tests, with the race detector"
+	@CGO_ENABLED=1 $(GO_TEST) -race -timeout 15m -skip '$(LONG)' $$($(RACING)) $(SHOW)
+
+plain:
+	@echo "== the tests of one goroutine"
+	@{ $(GO_TEST) -timeout 10m -skip '$(LONG)' $$($(PLAIN)); $(GO_TEST) -timeout 10m -run '$(FIRST)' .; } $(SHOW)
+
+long:
+	@echo "== the long tests, with the race detector"
+	@CGO_ENABLED=1 $(GO_TEST) -race -timeout 30m -run '$(LONG)' -skip '$(NOT_RACING)|$(FIRST)' ./... $(SHOW)
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
-race fips bench campaign mutants cover: export KEYHOLD_ALL := 1
-race fips bench campaign mutants cover: needs
+race plain long fips bench campaign mutants cover: export KEYHOLD_ALL := 1
+race plain long fips bench campaign mutants cover: needs
 needs:
 	@have() { command -v "$$1" >/dev/null; }; missing=; \
 	have softhsm2-util || missing="$$missing softhsm2"; have pkcs11-tool || missing="$$missing opensc"; \
@@ -43,11 +73,18 @@ needs:
 test-hsm2:
 	.ci/hsm2
 
-# The setting is given to the tests alone, not to the go command. Long tests of order and of kills, which
-# are about no cryptography, have run once, in race.
-NOT_AGAIN := ^(TestModel|TestKilledUnderLoad|TestLinearizable|TestNetworkFaults)$$
+# With FIPS 140-3 cryptography alone. The setting is given to the tests, not to the go command. Packages
+# that do no cryptography of their own are left out, and so are long tests of order and of kills, which
+# have run in long.
+FIPS := $(GO) list ./... | grep -vE '/(keystore|examples/(ownstore|fleet)|internal/(walks|drawing|testlog|mutants|campaign|systemtest/(killed|clock)))(/|$$)'
+NOT_AGAIN := ^(TestModel|TestKilledUnderLoad|TestServerKilled|TestLinearizable|TestNetworkFaults|TestOneWinner|TestStaleness)$$
 fips:
-	$(IN_MEMORY) $(GO) test -timeout 20m -skip '$(NOT_AGAIN)' -exec 'env GODEBUG=fips140=only' ./...
+	@echo "== the tests, with FIPS 140-3 cryptography alone"
+	@$(GO_TEST) -timeout 20m -skip '$(NOT_AGAIN)' -exec 'env GODEBUG=fips140=only' $$($(FIPS)) $(SHOW)
+
+# The module builds for the systems that it is not tested on.
+cross:
+	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
 
 nocgo:
 	CGO_ENABLED=0 $(GO) build ./...

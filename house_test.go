@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -118,8 +119,15 @@ type houseFile struct {
 // houseFiles parses the whole module, whatever the build tags say.
 func houseFiles(t *testing.T) []houseFile {
 	t.Helper()
-	var files []houseFile
-	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+	files, err := parsedFiles()
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return slices.Clone(files)
+}
+
+// parsedFiles parses the module once, for all tests. Nobody changes what it found.
+var parsedFiles = sync.OnceValues(func() (files []houseFile, err error) {
+	err = filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -142,10 +150,8 @@ func houseFiles(t *testing.T) []houseFile {
 			set.File(f.Pos()).LineCount(), set, f})
 		return nil
 	})
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	return files
-}
+	return files, err
+})
 
 // librarySources are the files that are no tests.
 func librarySources(t *testing.T) []houseFile {

@@ -44,7 +44,9 @@ func (l *log) event(e event) {
 		l.broken = true
 	case "output":
 		l.output(name, e.Output)
-	case "run":
+	case "pause": // a parallel test that waits for its turn
+		delete(l.begun, name)
+	case "run", "cont":
 		if !strings.Contains(e.Test, "/") {
 			l.begun[name] = e.Time
 		}

@@ -62,6 +62,9 @@ func TestRunning(t *testing.T) {
 	l.event(event{Action: "run", Package: "github.com/keyhold/kms", Test: "TestLong/part", Time: begun})
 	l.running(begun.Add(9 * time.Second))
 	require.Empty(t, b.String())
+	for _, action := range []string{"run", "pause"} {
+		l.event(event{Action: action, Package: "github.com/keyhold/kms", Test: "TestWaiting", Time: begun})
+	}
 	l.running(begun.Add(42 * time.Second))
 	require.Equal(t, "        42s… kms TestLong\n", b.String())
 }

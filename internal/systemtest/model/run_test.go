@@ -55,6 +55,12 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// TestModelBriefly is a first look: some histories on Memory, in seconds. TestModel has them all.
+func TestModelBriefly(t *testing.T) {
+	setRapid(t, 100, "5s")
+	rapid.Check(t, func(r *rapid.T) { drawHistory(t, r, modelBug{}) })
+}
+
 // setRapid has rapid draw histories of 50 steps on average, so many for each Check, and keep no
 // files: the seed of what diverged is printed, and -rapid.seed draws it again.
 func setRapid(t *testing.T, histories int, shrink string) {
