@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/campaign"
 	"github.com/keyhold/kms/internal/kit"
@@ -162,6 +165,7 @@ func TestBackupIsTrusted(t *testing.T) {
 		"an alias that is none": func(all []kms.BackupItem) []kms.BackupItem { all[2].Body = append(all[2].Body, ' '); return all },
 		"a reserved letter":     func(all []kms.BackupItem) []kms.BackupItem { all[2].Body[36] = 'A'; return all },
 		"a key of another ID":   func(all []kms.BackupItem) []kms.BackupItem { all[1].Body[35] ^= 1; return all },
+		"a key of no ID":        func(all []kms.BackupItem) []kms.BackupItem { all[1].Body[8] = 'x'; return all },
 		"a record changed":      func(all []kms.BackupItem) []kms.BackupItem { all[1].Body[100] ^= 1; return all },
 		"another instance key":  func(all []kms.BackupItem) []kms.BackupItem { all[0].Body[0] ^= 1; return all },
 		"a longer instance":     func(all []kms.BackupItem) []kms.BackupItem { all[0].Body = append(all[0].Body, ' '); return all },
@@ -201,6 +205,7 @@ func TestBackupIsTrusted(t *testing.T) {
 	for _, bad := range []string{
 		`{"spec":"AES_512"}`, `{"usage":"SIGN/VERIFY"}`, `{"usage":""}`, `{"origin":"PAPER"}`, `{"protection":"PAPER"}`, `{"owner":"NOBODY"}`,
 		`{"owner":"SERVICE"}`, `{"service":"x"}`, `{"rotationDays":6}`, `{"brownShare":1000001}`, `{"primary":2}`, `{"versions":[{"version":1,"sealed":"AAAA"}]}`,
+		`{"versions":[{"version":2,"sealed":"AAAA"},{"version":1,"sealed":"AAAA"}]}`, `{"old":[{"scheme":"tink","locator":"1","sealed":"AAAA"}]}`,
 		`{"doomed":[{"version":1,"sealed":"AAAA"}]}`, `{"shred":"AAAA"}`, `{"fingerprint":"AAAA"}`, `{"tags":{"":"x"}}`, `{"dependents":[{"name":""}]}`,
 		`{"destroyedAt":"2026-01-01T00:00:00Z"}`, `{"unknown":1}`, `{"id":"01890000-0000-7000-8000-000000000000"}`,
 	} {
@@ -214,6 +219,47 @@ func TestBackupIsTrusted(t *testing.T) {
 const aCount = `{"key":"01890000-0000-7000-8000-000000000000","seq":1,"versions":{"1":1024}}`
 
 func countItem(body string) kms.BackupItem { return kms.BackupItem{Kind: 5, Body: []byte(body)} }
+
+// TestRestoreCountsFail: a store that does not take the counts of hardware keys ends a Restore before
+// any key of the backup is here.
+func TestRestoreCountsFail(t *testing.T) {
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
+	kit.Tenant(t, k, "acme", 0)
+	items, err := kms.BackupItems(kit.Backup(t, k.Manager, "acme", recipient), recipient)
+	require.NoError(t, err)
+	for n := range 100 { // more than are written at once
+		count := strings.Replace(aCount, "000000000000", fmt.Sprintf("%012x", n+1), 1)
+		items = slices.Insert(items, 1+n, countItem(count))
+	}
+	backup, err := kms.MakeBackup(kit.Backup(t, k.Manager, "acme", recipient), recipient, items)
+	require.NoError(t, err)
+	to := kit.NewService(t, k)
+	to.Store.OnPut(func(name string) (bool, error) {
+		if strings.HasPrefix(name, "allowance/") {
+			return false, errors.New("disk full")
+		}
+		require.False(t, strings.HasPrefix(name, "key/"), "a key before its count")
+		return true, nil
+	})
+	_, err = to.Restore(t.Context(), bytes.NewReader(backup), recipient, nil)
+	require.ErrorIs(t, err, kms.ErrUnavailable)
+}
+
+// TestBackupOfATamperedKeyOnAStoreThatFails: a record that does not authenticate is read once more. If
+// the store does not answer that, the backup fails: nobody knows what the record is.
+func TestBackupOfATamperedKeyOnAStoreThatFails(t *testing.T) {
+	k, recipient := kmstest.New(t), kit.Root(t, 7)
+	id := kit.Tenant(t, k, "acme", 0)
+	kit.EditItem(t, k, "key/"+id, func(value []byte) []byte { value[len(value)-2] ^= 1; return value })
+	require.NoError(t, kit.Err(k.BackupInstance(t.Context(), "acme", io.Discard, recipient, nil)), "it is left out and counted")
+	k.Store.OnGet(func(name string) error {
+		if name == "key/"+id {
+			return errors.New("connection reset")
+		}
+		return nil
+	})
+	require.ErrorIs(t, kit.Err(k.BackupInstance(t.Context(), "acme", io.Discard, recipient, nil)), kms.ErrUnavailable)
+}
 
 // TestBackupOfAnEndlessSource: lengths are looked at before anything is read.
 func TestBackupOfAnEndlessSource(t *testing.T) {
