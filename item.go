@@ -11,9 +11,9 @@ import (
 	"github.com/keyhold/kms/keystore"
 )
 
-// homeSegments are the segments whose items the default instance authenticates, whichever
-// instance they are about. What is in them holds no secret. Shred goes through them. The due
-// index is names alone, and needs it not.
+// homeSegments are the segments whose items the default instance authenticates, even if they are about
+// another instance. Their items hold no secret. Shred goes through them. The due index is not among
+// them: its items are names alone.
 var homeSegments = []string{instanceSegment, aliasSegment, usageSegment, allowanceSegment, legacySegment, maintainSegment}
 
 // decode has try read an item with the keys of an instance. Another process may have shredded the
@@ -39,9 +39,9 @@ func (m *Manager) readHome(ctx context.Context, c *call, name string, value []by
 	})
 }
 
-// getHome fills v from an item of the store that the default instance authenticates, or says
-// tampered. Where there is no such item it leaves v alone, and the version is "". Errors name the
-// key that the item is about, if it is about one.
+// getHome fills v from an item of the store that the default instance authenticates, or returns
+// tampered. If there is no such item it leaves v alone, and the version is "". Errors name keyID, the
+// key that the item is about, if there is one.
 func (m *Manager) getHome(ctx context.Context, c *call, name, keyID string, v any, tampered error) (keystore.Version, error) {
 	item, err := m.store.Get(ctx, name)
 	switch {
@@ -88,7 +88,7 @@ func (m *Manager) repair(ctx context.Context, name string, old keystore.Version,
 	return version, err
 }
 
-// A scanned key is a key as a list of the store gave it.
+// A scanned key is a key as the store listed it.
 type scanned struct {
 	text    string // its ID
 	record  *record
@@ -97,9 +97,8 @@ type scanned struct {
 	value   []byte
 }
 
-// scan yields the records of all keys behind an ID, but for those whose instance was released.
-// What stands in the place of a record is yielded with its error; an error with nothing ends
-// the loop.
+// scan yields the records of all keys after an ID, except those whose instance was released. An item
+// that is not a record is yielded with its error. An error without an item ends the loop.
 func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*scanned, error] {
 	return func(yield func(*scanned, error) bool) {
 		if after != "" {
@@ -121,8 +120,8 @@ func (m *Manager) scan(ctx context.Context, c *call, after string) iter.Seq2[*sc
 	}
 }
 
-// upToDate reads a key by itself that was listed and is older than one that is known: a list
-// may be of before, so that it alone shows nothing.
+// upToDate reads a listed key on its own if the record is older than a known one. A list may lag
+// behind, so an old record in it is no sign of an attack.
 func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
 	id := s.record.ID
 	if s.record.Seq >= m.latestKeys.Before(id).Seq() {
@@ -137,8 +136,8 @@ func (m *Manager) upToDate(ctx context.Context, c *call, s *scanned) error {
 	return nil
 }
 
-// scanItem reads the record of a key that is an item of the store: nothing where its instance was
-// released, what stands in its place with an error, or an error with nothing.
+// scanItem reads the record of a key from an item of the store. It returns nothing if the instance was
+// released, the item with an error if it is not a record, or an error alone.
 func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*scanned, error) {
 	s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
 	var err error
@@ -159,9 +158,8 @@ func (m *Manager) scanItem(ctx context.Context, c *call, item keystore.Item) (*s
 	return s, nil
 }
 
-// recordsOf yields the records of the keys of one instance, ascending by ID, whatever its
-// state. What stands in the place of a record is yielded with ErrTampered; an error with
-// nothing ends the loop.
+// recordsOf yields the records of the keys of one instance in any state, ascending by ID. An item that
+// is not a record is yielded with ErrTampered. An error without an item ends the loop.
 func (m *Manager) recordsOf(ctx context.Context, c *call, keys *sealing.Keys) iter.Seq2[*scanned, error] {
 	return func(yield func(*scanned, error) bool) {
 		for item, err := range m.store.List(ctx, keySegment, "") {
@@ -186,8 +184,8 @@ func (m *Manager) recordsOf(ctx context.Context, c *call, keys *sealing.Keys) it
 	}
 }
 
-// readRecord reads the record of the key that is listed under text. It is ErrNotFound where
-// the instance of the key was released, whose key it takes to read it.
+// readRecord reads the record of the key that is listed under text. It returns ErrNotFound if the
+// instance of the key was released, because only the key of the instance opens the record.
 func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
 	id, ok := keyid.Parse(text)
 	if !ok {

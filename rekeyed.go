@@ -9,15 +9,16 @@ import (
 	"github.com/keyhold/kms/keystore"
 )
 
-// Shred gives an instance another key while other processes work on. They learn of it in two
-// ways: an item does not fit the keys that they know, and so they read the record of the
-// instance once more; and whoever created something looks whether it was created under the key
-// that there is, for Shred may have passed that place before. A replacement needs no such look:
-// what Shred has sealed anew is at another version.
+// Shred gives an instance another key while other processes continue to work. They find out in two
+// ways. An item does not authenticate under the keys that they know, so they read the record of the
+// instance again. And a call that created an item checks that the key is still the same, because Shred
+// may have passed that place before. A call that replaces an item needs no such check: Shred has given
+// it another version.
 
-// retryWith is what an item that does not fit an instance is to be tried with next: the keys that
-// the instance has by now, or what stands in its place by now; with neither it is nil. Whoever
-// goes on with another value than he read has a version that is over, and will not put anything.
+// retryWith returns what to retry with if an item does not authenticate under the keys at hand: the
+// instance's current keys, or the value that the store holds now. It returns nil if neither has
+// changed. A caller that continues with a new value still has the old version, so its Put will
+// conflict.
 func (m *Manager) retryWith(ctx context.Context, c *call, keys *sealing.Keys, name string, value []byte) (*sealing.Keys, []byte, error) {
 	newer, err := m.newer(ctx, c, keys)
 	if err != nil || newer != nil {
@@ -33,7 +34,7 @@ func (m *Manager) retryWith(ctx context.Context, c *call, keys *sealing.Keys, na
 	return keys, item.Value, nil
 }
 
-// newer is an instance with the keys that it has by now, where these are others; else nil.
+// newer returns the current keys of an instance if they are not the given ones, else nil.
 func (m *Manager) newer(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
 	if keys.ID() == DefaultInstance {
 		return m.newerHome(ctx, c, keys)
@@ -50,6 +51,8 @@ func (m *Manager) newer(ctx context.Context, c *call, keys *sealing.Keys) (*seal
 	return ie.keys, nil
 }
 
+// newerHome is newer for the default instance, whose record is authenticated under the key that it
+// holds.
 func (m *Manager) newerHome(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
 	home := m.home.Load()
 	if home.keys != keys { // another call has found them
@@ -85,8 +88,8 @@ func (m *Manager) newerHome(ctx context.Context, c *call, keys *sealing.Keys) (*
 	return found.keys, nil
 }
 
-// reopenHome opens the record of the default instance again: with the keys that are known, or
-// with the root where it has others.
+// reopenHome opens the record of the default instance again: with the known keys, or with the root if
+// the record has others.
 func (m *Manager) reopenHome(c *call, item keystore.Item, keys *sealing.Keys) (*instanceEntry, error) {
 	found := &instanceEntry{version: item.Version}
 	if keys.Decode(instanceItem(DefaultInstance), item.Value, &found.rec) == nil {
@@ -101,7 +104,7 @@ func (m *Manager) reopenHome(c *call, item keystore.Item, keys *sealing.Keys) (*
 	return found, err
 }
 
-// settleHome makes what was read of the default instance known, unless later is.
+// settleHome keeps what was read of the default instance, unless something later is known.
 func (m *Manager) settleHome(found *instanceEntry) {
 	for {
 		known := m.home.Load()
@@ -115,9 +118,9 @@ func (m *Manager) settleHome(found *instanceEntry) {
 	}
 }
 
-// shreddedSince is an instance with another key, where what was created just now under in may
-// have been missed by Shred; else nil. On a store that one process owns this asks for the record
-// of the instance if one was replaced, on others each time.
+// shreddedSince returns the current keys of an instance if Shred may have missed what was just created
+// under the given ones, else nil. On a store that one process owns it reads the record of the instance
+// only if a record of an instance was replaced; on other stores it always does.
 func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
 	at, owned := m.instanceChanges.Position()
 	if known := m.openedOf(keys.ID()); owned && known != nil && known.keys == keys && known.checked.Load() == at {
@@ -136,7 +139,7 @@ func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys
 	return nil, nil
 }
 
-// created sees to a key that was created just now.
+// created writes a new key again if Shred may have missed it.
 func (m *Manager) created(ctx context.Context, c *call, r *record, version keystore.Version) (keystore.Version, error) {
 	for {
 		newer, err := m.shreddedSince(ctx, c, r.keys)
