@@ -1,10 +1,14 @@
-# make test is what decides. Everything it needs besides Go, make, a C compiler (for the race
-# detector and PKCS#11), the openssl command (to be checked against), SoftHSM and PostgreSQL
-# comes as Go modules. SoftHSM and PostgreSQL it installs itself, with apt.
+# CONTRIBUTING.md has a table of what runs where. Everything that the tests need besides Go, make, a C
+# compiler (for the race detector and PKCS#11), the openssl command (to be checked against), SoftHSM
+# and PostgreSQL comes as Go modules. As root on Debian and Ubuntu, SoftHSM and PostgreSQL are installed.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
+.NOTPARALLEL:
+ifeq (,$(filter oneshell,$(.FEATURES)))
+$(error GNU make 3.82 or later is needed; on macOS: brew install make, then gmake)
+endif
 
 GO           ?= go
 FUZZTIME     ?= 30s
@@ -25,36 +29,38 @@ test-rest: long fips nocgo cross
 # Tests write to disks and wait for them: where there is memory for it they have it instead.
 IN_MEMORY := .ci/inmemory
 
-# What a test run prints while it goes on. A limit is of one package, and has room for a machine that is
-# four times slower.
+# What a test run prints while it runs. A limit is for one package, and has room for a machine four
+# times as slow.
 GO_TEST := $(IN_MEMORY) $(GO) test -json
 SHOW    := | $(GO) run ./internal/testlog
 
 # Tests that take more than some seconds each, and look for what a change seldom breaks: kills, faults
-# at every call, all cells on all places. They have a run of their own, in which NOT_RACING are left
-# out: long tests of one goroutine, in which there is no race to find. These run once, in fips.
+# at every call, random histories. They run in long: NOT_RACING without the race detector, because
+# other tests look for the races that they could find, and FIRST not at all: a change does break these,
+# so they run in plain.
 LONG := ^(TestModel|TestLinearizable|TestKilledUnderLoad|TestServerKilled|TestShredKilled|TestOneWinner|TestStaleness|TestNetworkFaults|TestTLS|TestGarbled|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestAttacks|TestHardwareSpecs|TestLifecycleCells|TestLifecycleCellsExpired|TestLifecycleUsages|TestModelFindsBugs|TestNoSecretIsPrinted|TestSweepFinds|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
 NOT_RACING := ^(TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
-
-# Long tests of one goroutine that a change does break: they run in plain.
 FIRST := ^(TestLifecycleCells|TestLifecycleUsages)$$
 
 # Packages of tests of one goroutine each: arithmetic, parsers, commands.
-PLAIN := $(GO) list ./... | grep -E '/(internal/(wycheproof|kwp|walks|drawing|testlog|mutants|campaign|collision|leaktest|reach|wrapping)|legacy/.*|provider/providertest)$$'
+PLAIN := $(GO) list ./... | grep -E '/(internal/(wycheproof|kwp|walks|drawing|testlog|mutants|campaign|collision|leaktest|reach|wrapping)|legacy/(internal/vectors|legacytest)|provider/providertest)$$'
 RACING := $(GO) list ./... | grep -vxF "$$($(PLAIN))"
 
 # The race detector and PKCS#11 need cgo.
 race:
 	@echo "== the tests, with the race detector"
-	@CGO_ENABLED=1 $(GO_TEST) -race -timeout 15m -skip '$(LONG)' $$($(RACING)) $(SHOW)
+	@pkgs=$$($(RACING)); CGO_ENABLED=1 $(GO_TEST) -race -timeout 15m -skip '$(LONG)' $$pkgs $(SHOW)
 
 plain:
 	@echo "== the tests of one goroutine"
-	@{ $(GO_TEST) -timeout 10m -skip '$(LONG)' $$($(PLAIN)); $(GO_TEST) -timeout 10m -run '$(FIRST)' .; } $(SHOW)
+	@pkgs=$$($(PLAIN)); failed=0; { $(GO_TEST) -timeout 10m -skip '$(LONG)' $$pkgs || failed=1; \
+	$(GO_TEST) -timeout 10m -run '$(FIRST)' . || failed=1; exit $$failed; } $(SHOW)
 
 long:
-	@echo "== the long tests, with the race detector"
-	@CGO_ENABLED=1 $(GO_TEST) -race -timeout 30m -run '$(LONG)' -skip '$(NOT_RACING)|$(FIRST)' ./... $(SHOW)
+	@echo "== the long tests, with the race detector or without"
+	@pkgs=$$($(GO) list ./...); failed=0; { \
+	CGO_ENABLED=1 $(GO_TEST) -race -timeout 30m -run '$(LONG)' -skip '$(NOT_RACING)|$(FIRST)' $$pkgs || failed=1; \
+	$(GO_TEST) -timeout 30m -run '$(NOT_RACING)' $$pkgs || failed=1; exit $$failed; } $(SHOW)
 
 # What tests need besides Go: a token, a program that looks at it from outside, and programs of
 # a database server. With KEYHOLD_ALL=1 no test may be left out for want of them.
@@ -66,7 +72,7 @@ needs:
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || missing="$$missing postgresql"; \
 	[ -z "$$missing" ] || \
 	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } || \
-	{ echo "missing, and apt cannot install it:$$missing" >&2; exit 1; }
+	{ echo "install these first:$$missing (as root with apt; or: brew install softhsm opensc postgresql). go test ./... skips what lacks them." >&2; exit 1; }
 
 # Hardware keys in a second module, openCryptoki, in a chroot: needs root, and takes minutes
 # the first time.
@@ -74,15 +80,15 @@ test-hsm2:
 	.ci/hsm2
 
 # With FIPS 140-3 cryptography alone. The setting is given to the tests, not to the go command. Packages
-# that do no cryptography of their own are left out, and so are long tests of order and of kills, which
-# have run in long.
+# that do no cryptography of their own are left out, and so are the long tests that are about order,
+# kills and failures.
 FIPS := $(GO) list ./... | grep -vE '/(keystore|examples/(ownstore|fleet)|internal/(walks|drawing|testlog|mutants|campaign|systemtest/(killed|clock)))(/|$$)'
 NOT_AGAIN := ^(TestModel|TestKilledUnderLoad|TestServerKilled|TestLinearizable|TestNetworkFaults|TestOneWinner|TestStaleness|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestLifecycleCellsExpired)$$
 fips:
 	@echo "== the tests, with FIPS 140-3 cryptography alone"
-	@$(GO_TEST) -timeout 20m -skip '$(NOT_AGAIN)' -exec 'env GODEBUG=fips140=only' $$($(FIPS)) $(SHOW)
+	@pkgs=$$($(FIPS)); $(GO_TEST) -timeout 20m -skip '$(NOT_AGAIN)|$(NOT_RACING)' -exec 'env GODEBUG=fips140=only' $$pkgs $(SHOW)
 
-# The module builds for the systems that it is not tested on.
+# The module compiles for Windows, tests included.
 cross:
 	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
 
@@ -153,7 +159,7 @@ fuzz:
 
 # The long run: the tests that KEYHOLD_CAMPAIGN makes long, package by package, then each fuzz
 # target for 20 minutes. SHARE=0.1 does a tenth of it. What passed at this commit is not done again,
-# so that a campaign which was stopped goes on where it was.
+# so that an interrupted campaign resumes.
 campaign:
 	@$(fuzz_one); done=.cache/campaign/$$(git rev-parse HEAD)-$(SHARE); mkdir -p "$$done"; \
 	each=$$(awk 'BEGIN { printf "%ds", 1200 * $(SHARE) }'); \

@@ -107,12 +107,11 @@ func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (ui
 		}
 		n = min(n, m.allowances.most-given)
 		rec.Versions[v.version] = given + n
-		if err := m.putAllowance(ctx, c, rec, version); err != nil && !errors.Is(err, keystore.ErrConflict) {
-			return c.storeFailed(c.keyID, err)
-		} else if err != nil {
-			return errStale
+		err = m.putAllowance(ctx, c, rec, version)
+		if err == nil || errors.Is(err, keystore.ErrConflict) {
+			return written(c.op, c.keyID, err)
 		}
-		return nil
+		return c.storeFailed(c.keyID, err) // nothing was handed out, so the outcome is known
 	})
 	return n, err
 }

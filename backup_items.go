@@ -27,7 +27,7 @@ type backupReader struct {
 
 	rec         instanceRecord
 	keys        *sealing.Keys // as it was, in the key store that it was in
-	instanceKey func() []byte // of in; the caller wipes it
+	instanceKey func() []byte // that keys are derived from; the caller wipes it
 	wipe        func()
 }
 

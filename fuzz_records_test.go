@@ -81,7 +81,7 @@ func FuzzRecord(f *testing.F) {
 
 // FuzzRecordJSON: behind a MAC that is right may be a record of an older version, or one
 // that a bug wrote. It is read and written to the same bytes for ever after, or is
-// errRecord; and no use of it panics.
+// sealing.ErrItem; and no use of it panics.
 func FuzzRecordJSON(f *testing.F) {
 	vectors := loadFrozen(f)
 	id := enabledKey(f, vectors)

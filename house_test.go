@@ -153,6 +153,16 @@ var parsedFiles = sync.OnceValues(func() (files []houseFile, err error) {
 	return files, err
 })
 
+// functions are the names of the functions of a file that are no methods.
+func functions(f houseFile) (names []string) {
+	for _, decl := range f.Decls {
+		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil {
+			names = append(names, fn.Name.Name)
+		}
+	}
+	return names
+}
+
 // librarySources are the files that are no tests.
 func librarySources(t *testing.T) []houseFile {
 	t.Helper()
@@ -466,10 +476,8 @@ func TestHousePages(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{}
 	for _, f := range houseFiles(t) {
-		for _, decl := range f.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok && f.test && fn.Recv == nil {
-				tests[fn.Name.Name] = true
-			}
+		for _, name := range functions(f) {
+			tests[name] = tests[name] || f.test
 		}
 	}
 	pages, err := filepath.Glob("docs/*.md")

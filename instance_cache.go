@@ -34,6 +34,12 @@ func (m *Manager) keepOpened(keys *sealing.Keys) *sealing.Keys {
 	return keys
 }
 
+// areOf reports whether the keys are those, opened by this call or by another one: of the same
+// generation of the instance key.
+func (o *openedInstance) areOf(keys *sealing.Keys) bool {
+	return o != nil && o.keys.Generation() == keys.Generation()
+}
+
 // openedOf returns what keepOpened keeps of an instance, or nil.
 func (m *Manager) openedOf(id string) *openedInstance {
 	if known, ok := m.opened.Load(id); ok {

@@ -83,7 +83,7 @@ func createHome(ctx context.Context, s keystore.Store, root Root, now time.Time)
 	}
 	value, err := keys.Encode(instanceItem(rec.ID), rec)
 	if err != nil {
-		return nil, badDate(opOpen)
+		return nil, written(opOpen, "", err)
 	}
 	version, err := s.Put(ctx, instanceItem(rec.ID), "", value)
 	return &instanceEntry{keys: keys, rec: rec, version: version}, written(opOpen, "", err)
@@ -109,7 +109,7 @@ func unsealHome(op Op, item keystore.Item, root Root) (*instanceEntry, error) {
 
 // newKey gives an instance its key, sealed by root.
 func (rec *instanceRecord) newKey(op Op, root Root) (*sealing.Keys, error) {
-	return rec.setKey(op, root, randomBytes(32))
+	return rec.setKey(op, root, randomBytes(sealing.KeySize))
 }
 
 // setKey gives an instance a key, sealed by root, and wipes key.
@@ -129,7 +129,7 @@ func (rec *instanceRecord) key(op Op, root Root) ([]byte, error) {
 // unseal opens what the root sealed. The caller wipes it.
 func (rec *instanceRecord) unseal(op Op, root Root, sealed []byte) ([]byte, error) {
 	key, err := root.Decrypt(sealed, sealing.RootContext(rec.Store, rec.ID))
-	if err != nil || len(key) != 32 {
+	if err != nil || len(key) != sealing.KeySize {
 		return nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
 	}
 	return key, nil

@@ -23,7 +23,7 @@ type Manager struct {
 	store       keystore.Store
 	root        atomic.Pointer[Root]
 	home        atomic.Pointer[instanceEntry] // the default instance
-	opened      sync.Map                      // instance ID -> *instance
+	opened      sync.Map                      // instance ID -> *openedInstance
 	providers   map[Protection]provider.Provider
 	clock       func() time.Time
 	ticks       bool         // the clock is the machine's

@@ -123,7 +123,7 @@ func (m *Manager) settleHome(found *instanceEntry) {
 // only if a record of an instance was replaced; on other stores it always does.
 func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys) (*sealing.Keys, error) {
 	at, owned := m.instanceChanges.Position()
-	if known := m.openedOf(keys.ID()); owned && known != nil && known.keys == keys && known.checked.Load() == at {
+	if known := m.openedOf(keys.ID()); owned && known.areOf(keys) && known.checked.Load() == at {
 		return nil, nil
 	}
 	newer, err := m.newer(ctx, c, keys)
@@ -133,7 +133,7 @@ func (m *Manager) shreddedSince(ctx context.Context, c *call, keys *sealing.Keys
 	if newer != nil && newer.Generation() != keys.Generation() {
 		return newer, nil
 	}
-	if known := m.openedOf(keys.ID()); owned && known != nil && known.keys == keys {
+	if known := m.openedOf(keys.ID()); owned && known.areOf(keys) {
 		known.checked.Store(at)
 	}
 	return nil, nil
@@ -152,8 +152,8 @@ func (m *Manager) created(ctx context.Context, c *call, r *record, version keyst
 		}
 		name := keyItem(r.id())
 		value, err := newer.Encode(name, moved)
-		if err != nil {
-			return version, err
+		if err != nil { // cannot be: it is as long as what was written
+			return version, errors.NewAssertionErrorWithWrappedErrf(err, "kms: a record that was moved")
 		}
 		*r = *moved
 		if version, err = m.repair(ctx, name, version, value); err != nil {

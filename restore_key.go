@@ -296,7 +296,7 @@ func (r *record) moveTo(keys *sealing.Keys) (*record, error) {
 	return moved, nil
 }
 
-// reseal seals for other keys what these have sealed.
+// reseal seals with to what from has sealed, for the same place.
 func reseal(from, to *sealing.Keys, p sealing.Place, sealed *[]byte) error {
 	secret, err := from.Open(p, *sealed)
 	defer clear(secret)

@@ -116,8 +116,9 @@ func (m *Manager) rekey(ctx context.Context, c *call, rec *instanceRecord, keys 
 	}
 	if rec.ID == DefaultInstance {
 		m.settleHome(&instanceEntry{keys: keys, rec: *rec, version: version})
+	} else {
+		m.keepOpened(keys)
 	}
-	m.keepOpened(keys)
 	m.instances.Drop(rec.ID)
 	return nil
 }

@@ -45,7 +45,11 @@ func written(op Op, keyID string, err error) error {
 	case errors.Is(err, keystore.ErrConflict):
 		return errStale
 	case errors.Is(err, sealing.ErrTooLarge):
-		return refuseBecause(op, keyID, ErrLimit, "all that is known of the key is more than 512 KiB", nil)
+		what := "what is to be written"
+		if keyID != "" {
+			what = "all that is known of the key"
+		}
+		return refuseBecause(op, keyID, ErrLimit, what+" is more than 512 KiB", nil)
 	case errors.Is(err, sealing.ErrItem):
 		return badDate(op)
 	default:

@@ -14,7 +14,7 @@ import (
 type Cache[K comparable, V any] struct {
 	hash    func(K) uint64
 	slots   []atomic.Pointer[cached[K, V]]
-	mu      sync.Mutex         // held by put and drop
+	mu      sync.Mutex         // held by Put, Drop and DropAll
 	dropped [256]atomic.Uint64 // how often, for the keys of a hash
 }
 

@@ -1,8 +1,8 @@
 // Package kit has what many tests of the service share: services on each kind of store, keys in
-// each state, material to import, and ways to look at a store and to change it. It uses package
-// testing alone. What goes wrong in it fails the test that called it.
+// each state, material to import, and ways to look at a store and to change it. It fails tests
+// through package testing, without testify: a failure in a helper fails the calling test.
 //
-// A test binary that uses OnStores, Everywhere, Database or OpenToken begins with
+// A test binary that uses New, OnStores, EachStore, Everywhere, Database or OpenToken begins with
 //
 //	func TestMain(m *testing.M) { os.Exit(kit.Main(m)) }
 package kit

@@ -37,7 +37,7 @@ func ImportedKey(t testing.TB, k *kmstest.KMS, material []byte) (id string, wrap
 	return ImportedKeyIn(t, k, kms.DefaultInstance, material)
 }
 
-// ImportedKeyIn makes a key in an instance and imports its material, wrapped with WrappingKey.
+// ImportedKeyIn makes a key in an instance and imports its material, wrapped with a wrapping key that all share.
 func ImportedKeyIn(t testing.TB, k *kmstest.KMS, instance string, material []byte) (id string, wrapped, token []byte) {
 	t.Helper()
 	id = ExternalKeyIn(t, k, instance)

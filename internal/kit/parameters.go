@@ -16,10 +16,8 @@ import (
 	"github.com/keyhold/kms/keystore"
 )
 
-// WrappingKey returns a wrapping key that serves all tests of a binary: to make one takes longer
-// than most tests.
-func WrappingKey() *rsa.PrivateKey { return wrappingKey() }
-
+// wrappingKey is a wrapping key that serves all tests of a binary: to make one takes longer than most
+// tests.
 var wrappingKey = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -28,7 +26,7 @@ var wrappingKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-// ImportParameters makes what GetParametersForImport answers at that time, but with WrappingKey.
+// ImportParameters makes what GetParametersForImport answers at that time, but with one wrapping key for all.
 // It asks Explain whether the call would be refused, and returns that refusal. It opens the
 // instance key with the root and seals the token by itself.
 func ImportParameters(ctx context.Context, m *kms.Manager, store keystore.Store, root kms.Root, ref string, now time.Time) (kms.ImportParameters, error) {
@@ -44,7 +42,7 @@ func ImportParameters(ctx context.Context, m *kms.Manager, store keystore.Store,
 		return kms.ImportParameters{}, err
 	}
 	p := kms.ImportParameters{KeyID: key.ID, Spec: kms.WrapRSA2048, Algorithm: kms.WrapOAEP, ExpiresAt: now.UTC().Add(kms.ImportTokenLife)}
-	if p.PublicKey, err = x509.MarshalPKIXPublicKey(&WrappingKey().PublicKey); err != nil {
+	if p.PublicKey, err = x509.MarshalPKIXPublicKey(&wrappingKey().PublicKey); err != nil {
 		return kms.ImportParameters{}, err
 	}
 	p.Token, err = importToken(ctx, store, root, key.Instance, p)
@@ -57,7 +55,7 @@ func importToken(ctx context.Context, store keystore.Store, root kms.Root, insta
 	if err != nil {
 		return nil, err
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(WrappingKey())
+	private, err := x509.MarshalPKCS8PrivateKey(wrappingKey())
 	if err != nil {
 		return nil, err
 	}

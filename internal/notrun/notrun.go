@@ -58,7 +58,7 @@ func Main(m *testing.M) int {
 	defer left.Unlock()
 	for lacking, tests := range left.tests {
 		folder, _ := os.Getwd()
-		says := fmt.Sprintf("NOT RUN in %s: %s, because %s. make test runs all.\n", filepath.Base(folder), strings.Join(tests, ", "), lacking)
+		says := fmt.Sprintf("NOT RUN in %s: %s, because %s. make test-all runs everything.\n", filepath.Base(folder), strings.Join(tests, ", "), lacking)
 		_, _ = io.WriteString(os.Stderr, says)
 		if parent, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/2", os.Getppid()), os.O_WRONLY|os.O_APPEND, 0); err == nil {
 			_, _ = io.WriteString(parent, says)

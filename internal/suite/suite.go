@@ -1,5 +1,5 @@
-// Package suite runs the cases of the suites that prove a driver. Their users import them, and
-// with them this package: it needs nothing but the standard library.
+// Package suite runs the cases of providertest and legacytest. Drivers in other repositories import
+// those, so this package imports the standard library alone.
 package suite
 
 import (

@@ -23,12 +23,13 @@ type testName struct{ pkg, test string }
 
 // A log shows events.
 type log struct {
-	out    io.Writer
-	said   map[testName]*strings.Builder // what tests printed, until they end
-	begun  map[testName]time.Time        // what runs, of tests that are no part of another
-	passed int
-	failed []testName
-	broken bool // something was not built, or a package failed without a test that did
+	out     io.Writer
+	said    map[testName]*strings.Builder // what tests printed, until they end
+	begun   map[testName]time.Time        // top-level tests that run
+	passed  int
+	skipped int
+	failed  []testName
+	broken  bool // something was not built, or a package failed without a test that did
 }
 
 func newLog(out io.Writer) *log {
@@ -55,7 +56,7 @@ func (l *log) event(e event) {
 	}
 }
 
-// noise are the ends of lines of packages that say nothing.
+// noise are the ends of package-level lines that say nothing.
 var noise = []string{"PASS\n", "FAIL\n", "testing: warning: no tests to run\n", "[no tests to run]\n", "[no test files]\n"}
 
 // output keeps what a test prints until it is known whether it failed. What a package prints, its
@@ -80,7 +81,7 @@ func (l *log) ended(name testName, e event) {
 	switch {
 	case name.test == "" && e.Action == "fail":
 		l.broken = l.broken || !slices.ContainsFunc(l.failed, func(f testName) bool { return f.pkg == name.pkg })
-		l.unended(name.pkg)
+		l.unfinished(name.pkg)
 	case name.test == "":
 	case e.Action == "fail":
 		l.failed = append(l.failed, name)
@@ -88,6 +89,8 @@ func (l *log) ended(name testName, e event) {
 			fmt.Fprint(l.out, said)
 		}
 	case strings.Contains(name.test, "/"):
+	case e.Action == "skip":
+		l.skipped++
 	default:
 		l.passed++
 		if took := time.Duration(e.Elapsed * float64(time.Second)); took >= long {
@@ -96,8 +99,8 @@ func (l *log) ended(name testName, e event) {
 	}
 }
 
-// unended shows what tests of a package printed that never ended, for it panicked or was stopped.
-func (l *log) unended(pkg string) {
+// unfinished shows what tests of a package printed that never ended, for it panicked or was stopped.
+func (l *log) unfinished(pkg string) {
 	for name, said := range l.said {
 		if name.pkg == pkg {
 			fmt.Fprint(l.out, said)
@@ -128,7 +131,7 @@ func (l *log) end() int {
 	for _, name := range l.failed {
 		fmt.Fprintf(l.out, "FAILED  %s %s\n", short(name.pkg), name.test)
 	}
-	fmt.Fprintf(l.out, "%d passed, %d failed\n", l.passed, len(l.failed))
+	fmt.Fprintf(l.out, "%d passed, %d failed, %d skipped\n", l.passed, len(l.failed), l.skipped)
 	if len(l.failed) > 0 || l.broken || l.passed == 0 {
 		return 1
 	}

@@ -23,26 +23,26 @@ const pkg = `"Package":"github.com/keyhold/kms/hsm"`
 
 func TestLog(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
-		{"nothing ran", ``, "0 passed, 0 failed\n"},
-		{"what is no event", "go: downloading x", "go: downloading x\n0 passed, 0 failed\n"},
+		{"nothing ran", ``, "0 passed, 0 failed, 0 skipped\n"},
+		{"what is no event", "go: downloading x", "go: downloading x\n0 passed, 0 failed, 0 skipped\n"},
 		{"a quick test", `{"Action":"run",` + pkg + `,"Test":"TestA"}
 {"Action":"output",` + pkg + `,"Test":"TestA","Output":"a detail\n"}
 {"Action":"pass",` + pkg + `,"Test":"TestA","Elapsed":0.2}
 {"Action":"output",` + pkg + `,"Output":"PASS\n"}
 {"Action":"output",` + pkg + `,"Output":"ok  \thsm\t0.3s\n"}
-{"Action":"pass",` + pkg + `}`, "ok  \thsm\t0.3s\n1 passed, 0 failed\n"},
-		{"a long one", `{"Action":"pass",` + pkg + `,"Test":"TestA","Elapsed":12.34}`, "      12.3s  hsm TestA\n1 passed, 0 failed\n"},
-		{"a part is not counted", `{"Action":"pass",` + pkg + `,"Test":"TestA/b","Elapsed":12.34}`, "0 passed, 0 failed\n"},
+{"Action":"pass",` + pkg + `}`, "ok  \thsm\t0.3s\n1 passed, 0 failed, 0 skipped\n"},
+		{"a long one", `{"Action":"pass",` + pkg + `,"Test":"TestA","Elapsed":12.34}`, "      12.3s  hsm TestA\n1 passed, 0 failed, 0 skipped\n"},
+		{"a part is not counted", `{"Action":"pass",` + pkg + `,"Test":"TestA/b","Elapsed":12.34}`, "0 passed, 0 failed, 0 skipped\n"},
 		{"a failure", `{"Action":"output",` + pkg + `,"Test":"TestA","Output":"why\n"}
 {"Action":"fail",` + pkg + `,"Test":"TestA"}
 {"Action":"pass",` + pkg + `,"Test":"TestB"}
-{"Action":"fail",` + pkg + `}`, "why\nFAILED  hsm TestA\n1 passed, 1 failed\n"},
+{"Action":"fail",` + pkg + `}`, "why\nFAILED  hsm TestA\n1 passed, 1 failed, 0 skipped\n"},
 		{"a panic", `{"Action":"pass",` + pkg + `,"Test":"TestB"}
 {"Action":"output",` + pkg + `,"Test":"TestA","Output":"panic\n"}
-{"Action":"fail",` + pkg + `}`, "panic\n1 passed, 0 failed\n"},
+{"Action":"fail",` + pkg + `}`, "panic\n1 passed, 0 failed, 0 skipped\n"},
 		{"what does not build", `{"Action":"pass",` + pkg + `,"Test":"TestB"}
 {"Action":"build-output","ImportPath":"x","Output":"x.go:1: no\n"}
-{"Action":"build-fail","ImportPath":"x"}`, "x.go:1: no\n1 passed, 0 failed\n"},
+{"Action":"build-fail","ImportPath":"x"}`, "x.go:1: no\n1 passed, 0 failed, 0 skipped\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, code := shown(c.in)

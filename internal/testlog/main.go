@@ -1,5 +1,5 @@
-// Command testlog reads what go test -json prints and shows what a person wants to know of it while
-// it runs: each package when it ends, each test that took long, what runs for long by now, and all
+// Command testlog reads what go test -json prints and shows what a person wants to know while
+// it runs: each package when it ends, each test that took long, which tests are still running, and all
 // that failed, with its output.
 //
 //	go test -json ./... | go run ./internal/testlog
@@ -16,7 +16,7 @@ import (
 
 const (
 	long  = 10 * time.Second // from then on a test is worth a line
-	quiet = 30 * time.Second // how often it is said what still runs
+	quiet = 30 * time.Second // how often it reports what is still running
 )
 
 func main() {

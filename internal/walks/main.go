@@ -4,7 +4,7 @@
 //
 //	go run ./internal/walks
 //	go run ./internal/walks -entry Manager.Decrypt
-//	go run ./internal/walks -entry Manager.Decrypt -door Manager.load -door call.usable
+//	go run ./internal/walks -entry Manager.Decrypt -door Manager.load -door Manager.allow
 //
 // Without an entry it compares the section with the code, as the test does. A door is a function at
 // which the walk is left, because what comes after it is another story. The output ends with the
