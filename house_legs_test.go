@@ -28,11 +28,9 @@ func makeRegexp(t *testing.T, makefile, variable string) *regexp.Regexp {
 func topTests(t *testing.T) map[string][]string {
 	tests := map[string][]string{}
 	for _, f := range houseFiles(t) {
-		for _, name := range testsOf(f) {
-			tests[f.folder] = append(tests[f.folder], name)
-		}
+		tests[f.folder] = append(tests[f.folder], testsOf(f)...)
 	}
-	require.Greater(t, len(tests), 40)
+	require.NotEmpty(t, tests["."])
 	return tests
 }
 
