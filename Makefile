@@ -29,9 +29,10 @@ test-rest: long fips nocgo cross
 # Tests write to disks and wait for them: where there is memory for it they have it instead.
 IN_MEMORY := .ci/inmemory
 
+# With -trimpath a clone in another folder takes what was built in this one; lint has run all of vet.
 # What a test run prints while it runs. A limit is for one package, and has room for a machine four
 # times as slow.
-GO_TEST := $(IN_MEMORY) $(GO) test -json
+GO_TEST := $(IN_MEMORY) $(GO) test -json -trimpath -vet=off
 SHOW    := | $(GO) run ./internal/testlog
 
 # Tests that take more than some seconds each, and look for what a change seldom breaks: kills, faults
