@@ -10,6 +10,9 @@ ifeq (,$(filter oneshell,$(.FEATURES)))
 $(error GNU make 3.82 or later is needed; on macOS: brew install make, then gmake)
 endif
 
+# With -trimpath a clone in another folder takes what was built in this one.
+export GOFLAGS += -trimpath
+
 GO           ?= go
 FUZZTIME     ?= 30s
 SHARE        ?= 1
@@ -29,10 +32,10 @@ test-rest: long fips nocgo cross
 # Tests write to disks and wait for them: where there is memory for it they have it instead.
 IN_MEMORY := .ci/inmemory
 
-# With -trimpath a clone in another folder takes what was built in this one; lint has run all of vet.
+# Lint has run all of vet, and so the tests do not.
 # What a test run prints while it runs. A limit is for one package, and has room for a machine four
 # times as slow.
-GO_TEST := $(IN_MEMORY) $(GO) test -json -trimpath -vet=off
+GO_TEST := $(IN_MEMORY) $(GO) test -json -vet=off
 SHOW    := | $(GO) run ./internal/testlog
 
 # Tests that take more than some seconds each, and look for what a change seldom breaks: kills, faults
