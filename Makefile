@@ -43,7 +43,7 @@ SHOW    := | $(GO) run ./internal/testlog
 # other tests look for the races that they could find, and FIRST not at all: a change does break these,
 # so they run in plain.
 LONG := ^(TestModel|TestLinearizable|TestKilledUnderLoad|TestServerKilled|TestShredKilled|TestOneWinner|TestStaleness|TestNetworkFaults|TestTLS|TestGarbled|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestAttacks|TestHardwareSpecs|TestLifecycleCells|TestLifecycleCellsExpired|TestLifecycleUsages|TestModelFindsBugs|TestNoSecretIsPrinted|TestSweepFinds|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
-NOT_RACING := ^(TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
+NOT_RACING := ^(TestModel|TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
 FIRST := ^(TestLifecycleCells|TestLifecycleUsages)$$
 
 # Packages of tests of one goroutine each: arithmetic, parsers, commands.

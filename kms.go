@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/keystore"
@@ -118,21 +117,5 @@ func recorded(t time.Time) time.Time { return t.Round(0).UTC() }
 func (m *Manager) forgetKey(name string) {
 	if id, ok := keyid.Parse(strings.TrimPrefix(name, keySegment)); ok {
 		m.keys.Drop(id)
-	}
-}
-
-// fromProvider gives a provider's error the name that callers know.
-func fromProvider(op Op, keyID string, err error) error {
-	switch {
-	case errors.Is(err, provider.ErrCiphertext):
-		return refuse(op, keyID, ErrCiphertext)
-	case errors.Is(err, provider.ErrSignature):
-		return refuse(op, keyID, ErrSignature)
-	case errors.Is(err, provider.ErrUnsupported):
-		return refuseBecause(op, keyID, ErrUnsupported, "the provider", err)
-	case errors.Is(err, provider.ErrNoKey):
-		return refuseBecause(op, keyID, ErrTampered, "the provider does not know the key's material", nil)
-	default:
-		return unavailable(op, keyID, "the provider", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/provider"
 )
 
 // A refusal is what every error of this package holds.
@@ -193,6 +194,22 @@ func unavailableInstance(op Op, id, text, hint string, cause error) error {
 func outcomeUnknown(op Op, keyID string, cause error) error {
 	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
 		hint: "Look at the key before you repeat the call: the change may have been made."}, KeyID: keyID, Unknown: true, Err: cause}
+}
+
+// fromProvider gives a provider's error the name that callers know.
+func fromProvider(op Op, keyID string, err error) error {
+	switch {
+	case errors.Is(err, provider.ErrCiphertext):
+		return refuse(op, keyID, ErrCiphertext)
+	case errors.Is(err, provider.ErrSignature):
+		return refuse(op, keyID, ErrSignature)
+	case errors.Is(err, provider.ErrUnsupported):
+		return refuseBecause(op, keyID, ErrUnsupported, "the provider", err)
+	case errors.Is(err, provider.ErrNoKey):
+		return refuseBecause(op, keyID, ErrTampered, "the provider does not know the key's material", nil)
+	default:
+		return unavailable(op, keyID, "the provider", err)
+	}
 }
 
 // BlockedError says that more than one thing stands in the way. It matches the condition

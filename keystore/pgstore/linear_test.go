@@ -205,7 +205,7 @@ func said(err error) string {
 // one after the other, in an order that fits what each of them saw.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
-	histories := campaign.Size(200, 2000)
+	histories := campaign.Size(100, 2000)
 	dsn := dsn(t, "pool_max_conns=4")
 	pool, err := pgxpool.New(t.Context(), dsn)
 	require.NoError(t, err)
