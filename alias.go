@@ -204,7 +204,7 @@ type aliasEntry struct {
 
 func (m *Manager) writeAlias(ctx context.Context, c *call, alias string, current aliasEntry, id keyid.ID) error {
 	known := m.latestAliases.Before(alias)
-	_, err := m.putHome(ctx, c, alias, current.version, aliasRecord{Key: id, Seq: current.seq + 1})
+	err := m.putHome(ctx, c, alias, current.version, aliasRecord{Key: id, Seq: current.seq + 1})
 	if err == nil {
 		m.latestAliases.Saw(alias, current.seq+1, known)
 	}

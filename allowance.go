@@ -119,8 +119,7 @@ func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (ui
 // putAllowance writes what was handed out of a key. Its errors are those of putHome.
 func (m *Manager) putAllowance(ctx context.Context, c *call, rec *allowanceRecord, version keystore.Version) error {
 	rec.Seq++
-	_, err := m.putHome(ctx, c, allowanceItem(rec.Key), version, rec)
-	return err
+	return m.putHome(ctx, c, allowanceItem(rec.Key), version, rec)
 }
 
 // loadAllowance reads what was handed out of a key. What somebody else wrote there is ErrTampered:

@@ -83,13 +83,13 @@ func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backup
 	if err != nil {
 		return nil, err
 	}
-	if kind != backupInstance || len(body) < 32 {
+	if kind != backupInstance || len(body) < sealing.KeySize {
 		return nil, b.bad("it does not begin with an instance")
 	}
-	if sealing.Strictly(body[32:], &b.rec) != nil || !b.rec.sound(h) {
+	if sealing.Strictly(body[sealing.KeySize:], &b.rec) != nil || !b.rec.sound(h) {
 		return nil, b.bad("the record of the instance")
 	}
-	key32 := slices.Clone(body[:32])
+	key32 := slices.Clone(body[:sealing.KeySize])
 	clear(body)
 	b.instanceKey = func() []byte { return slices.Clone(key32) }
 	b.wipe = func() { clear(key32); b.frames.Wipe() }

@@ -98,8 +98,8 @@ func implementations(files []houseFile, methods []string) (folders []string) {
 	return slices.Compact(folders)
 }
 
-// TestHouseSuites: each package that implements a contract runs the suite of that contract. What
-// tests wrap around an implementation, under internal, is none.
+// TestHouseSuites: each package that implements a contract runs the suite of that contract. Wrappers
+// that tests put around an implementation, under internal, do not count.
 func TestHouseSuites(t *testing.T) {
 	t.Parallel()
 	all := houseFiles(t)

@@ -55,11 +55,13 @@ func (m *Manager) getHome(ctx context.Context, c *call, name, keyID string, v an
 
 // putHome puts v as an item that the default instance authenticates, in place of the version that
 // was read. Its errors are those of the codec and of the store: see written.
-func (m *Manager) putHome(ctx context.Context, c *call, name string, old keystore.Version, v any) (keystore.Version, error) {
-	return m.putHomeBy(ctx, c, m.home.Load().keys, name, old, v)
+func (m *Manager) putHome(ctx context.Context, c *call, name string, old keystore.Version, v any) error {
+	_, err := m.putHomeBy(ctx, c, m.home.Load().keys, name, old, v)
+	return err
 }
 
-// putHomeBy is putHome with the keys of the default instance that are to authenticate the item.
+// putHomeBy is putHome with the keys of the default instance that are to authenticate the item. It
+// returns the new version.
 func (m *Manager) putHomeBy(ctx context.Context, c *call, keys *sealing.Keys, name string, old keystore.Version, v any) (keystore.Version, error) {
 	value, err := keys.Encode(name, v)
 	if err != nil {

@@ -182,7 +182,7 @@ func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyid
 			return err
 		}
 		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
-		_, err = m.putHome(ctx, c, at.item(), version, rec)
+		err = m.putHome(ctx, c, at.item(), version, rec)
 		if errors.Is(err, sealing.ErrTooLarge) {
 			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
 		}

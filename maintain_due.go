@@ -182,7 +182,7 @@ func (m *Manager) loadFullPass(ctx context.Context, c *call) (last fullPass, ver
 }
 
 func (m *Manager) keepFullPass(ctx context.Context, c *call, version keystore.Version) error {
-	_, err := m.putHome(ctx, c, fullPassItem, version, fullPass{BegunAt: c.now()})
+	err := m.putHome(ctx, c, fullPassItem, version, fullPass{BegunAt: c.now()})
 	if err = written(c.op, "", err); errors.Is(err, errStale) { // another process had a full pass
 		return nil
 	}

@@ -102,8 +102,7 @@ func (m *Manager) keepUsage(ctx context.Context, c *call, id keyid.ID, counted *
 		}
 		sum := kept.plus(counted)
 		sum.Seq = kept.Seq + 1
-		_, err = m.putHome(ctx, c, usageSegment+id.String(), version, sum)
-		return written(c.op, id.String(), err)
+		return written(c.op, id.String(), m.putHome(ctx, c, usageSegment+id.String(), version, sum))
 	})
 }
 

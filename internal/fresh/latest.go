@@ -33,7 +33,8 @@ func NewLatest[K comparable](changes *Follower, hash func(K) uint64) *Latest[K] 
 	return l
 }
 
-// Before is taken before the store is asked: a slow answer may be of then.
+// Before returns what is known of a record. Call it before the store is asked: a slow answer may be
+// older than what becomes known meanwhile.
 func (l *Latest[K]) Before(key K) Sight {
 	s, hash := Sight{drops: l.drops.Load()}, l.hash(key)
 	shard := &l.shards[hash%uint64(len(l.shards))]

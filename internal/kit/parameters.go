@@ -26,9 +26,9 @@ var wrappingKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-// ImportParameters makes what GetParametersForImport answers at that time, but with one wrapping key for all.
-// It asks Explain whether the call would be refused, and returns that refusal. It opens the
-// instance key with the root and seals the token by itself.
+// ImportParameters makes what GetParametersForImport answers at that time, but with one wrapping key
+// for all. It asks Explain whether the call would be refused, and returns an error if so. It opens the
+// instance key with the root and seals the token itself.
 func ImportParameters(ctx context.Context, m *kms.Manager, store keystore.Store, root kms.Root, ref string, now time.Time) (kms.ImportParameters, error) {
 	said, err := m.Explain(ctx, kms.OpGetParametersForImport, ref)
 	if err != nil {
