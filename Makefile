@@ -42,8 +42,8 @@ SHOW    := | $(GO) run ./internal/testlog
 # at every call, random histories. They run in long: NOT_RACING without the race detector, because
 # other tests look for the races that they could find, and FIRST not at all: a change does break these,
 # so they run in plain.
-LONG := ^(TestModel|TestLinearizable|TestKilledUnderLoad|TestServerKilled|TestShredKilled|TestOneWinner|TestStaleness|TestNetworkFaults|TestTLS|TestGarbled|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestAttacks|TestHardwareSpecs|TestLifecycleCells|TestLifecycleCellsExpired|TestLifecycleUsages|TestModelFindsBugs|TestNoSecretIsPrinted|TestSweepFinds|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
-NOT_RACING := ^(TestModel|TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing)$$
+LONG := ^(TestModel|TestLinearizable|TestKilledUnderLoad|TestServerKilled|TestShredKilled|TestOneWinner|TestStaleness|TestNetworkFaults|TestTLS|TestGarbled|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestAttacks|TestHardwareSpecs|TestLifecycleCells|TestLifecycleCellsExpired|TestLifecycleUsages|TestModelFindsBugs|TestNoSecretIsPrinted|TestSweepFinds|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing|TestRotationInterleaved|TestRotationAtRandom)$$
+NOT_RACING := ^(TestModel|TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHistories|TestForensics|TestForensicsOrder|TestStoreFaults|TestStoreFaultsElsewhere|TestModelFindsBugs|TestClockMatrix|TestClockWalks|TestBackupRearranged|TestMadeUpNamesFillNothing|TestRotationInterleaved|TestRotationAtRandom)$$
 FIRST := ^(TestLifecycleCells|TestLifecycleUsages)$$
 
 # Packages of tests of one goroutine each: arithmetic, parsers, commands.
@@ -86,7 +86,7 @@ test-hsm2:
 # With FIPS 140-3 cryptography alone. The setting is given to the tests, not to the go command. Packages
 # that do no cryptography of their own are left out, and so are the long tests that are about order,
 # kills and failures.
-FIPS := $(GO) list ./... | grep -vE '/(keystore|examples/(ownstore|fleet)|internal/(walks|drawing|testlog|mutants|campaign|systemtest/(killed|clock)))(/|$$)'
+FIPS := $(GO) list ./... | grep -vE '/(keystore|examples/(ownstore|fleet)|internal/(walks|drawing|testlog|mutants|campaign|systemtest/(killed|clock|rotation)))(/|$$)'
 NOT_AGAIN := ^(TestModel|TestKilledUnderLoad|TestServerKilled|TestLinearizable|TestNetworkFaults|TestOneWinner|TestStaleness|TestEvents|TestEveryAnswer|TestEveryAnswerOfConnecting|TestOwnIV|TestManyKeys|TestLifecycleCellsExpired)$$
 fips:
 	@echo "== the tests, with FIPS 140-3 cryptography alone"

@@ -55,15 +55,16 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	if len(rec.Sealed) == 0 {
+	if rec.destroyed() {
 		return BackupInfo{}, instanceGone(c.op, id)
 	}
-	key, err := rec.key(c.op, *m.root.Load())
+	key, former, _, err := rec.unseal(c.op, m.roots())
 	if err != nil {
 		return BackupInfo{}, err
 	}
 	defer clear(key)
-	keys, err := rec.open(c.op, *m.root.Load())
+	clear(former)
+	keys, err := rec.open(c.op, m.roots())
 	if err != nil {
 		return BackupInfo{}, err
 	}
@@ -103,8 +104,8 @@ type backupWriter struct {
 
 func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byte) error {
 	lasting := *rec
-	lasting.Sealed, lasting.Backup, lasting.Told, lasting.OverSeenAt = nil, nil, "", time.Time{}
-	lasting.Generation, lasting.Former, lasting.KeyedAt, lasting.Restored, lasting.RootedFrom, lasting.RootedAt = 0, nil, time.Time{}, 0, 0, time.Time{}
+	lasting.Seals, lasting.Backup, lasting.Told, lasting.OverSeenAt = nil, nil, "", time.Time{}
+	lasting.Generation, lasting.Check, lasting.KeyedAt, lasting.Restored, lasting.Rooted, lasting.RootedAt = 0, nil, time.Time{}, 0, 0, time.Time{}
 	facts, err := json.Marshal(lasting)
 	if err != nil {
 		return badDate(b.c.op)
@@ -175,7 +176,7 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 		if err != nil {
 			return err
 		}
-		if len(rec.Sealed) == 0 || mark.At.Before(rec.backedUpAt()) {
+		if rec.destroyed() || mark.At.Before(rec.backedUpAt()) {
 			return nil
 		}
 		rec.Backup = &mark

@@ -211,7 +211,7 @@ func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *insta
 			return []error{instanceGone(asked.op, rec.ID)}
 		}
 	case OpBackupInstance:
-		if len(rec.Sealed) == 0 {
+		if rec.destroyed() {
 			return []error{instanceGone(asked.op, rec.ID)}
 		}
 	}

@@ -175,7 +175,7 @@ func ShredSecret(ctx context.Context, m *Manager, id string) ([]byte, error) {
 }
 
 // IsSealed tells whether the record of an instance still holds its key.
-func IsSealed(value []byte) bool { return bytes.Contains(value, []byte(`"root":"`)) }
+func IsSealed(value []byte) bool { return bytes.Contains(value, []byte(`"seals":[`)) }
 
 // LimitUses lets a Manager encrypt so often with a version of a hardware key, and take blocks of
 // that size first.

@@ -146,9 +146,9 @@ func FuzzInstance(f *testing.F) {
 	}
 	f.Add(record[:9+32])
 	f.Add(append(record[:9+32:9+32], strings.Replace(body, `"seq":1`, `"seq":2`, 1)...))
-	f.Add(append(record[:9+32:9+32], strings.Replace(body, `"root":"`, `"root":"AA`, 1)...))
-	f.Add(append(record[:9+32:9+32], `{"id":"default","store":"AAAAAAAAAAAAAAAAAAAAAA==","root":""}`...))
-	f.Add(append(record[:9+32:9+32], `{"id":"default","store":"AAAAAAAAAAAAAAAAAAAAAA==","root":null,"created":"x"}`...))
+	f.Add(append(record[:9+32:9+32], strings.Replace(body, `"key":"`, `"key":"AA`, 1)...))
+	f.Add(append(record[:9+32:9+32], `{"id":"default","store":"AAAAAAAAAAAAAAAAAAAAAA==","seals":[{"root":0,"key":""}]}`...))
+	f.Add(append(record[:9+32:9+32], `{"id":"default","store":"AAAAAAAAAAAAAAAAAAAAAA==","seals":null,"created":"x"}`...))
 	s := vectors.memory(f)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		if len(value) > keystore.MaxValue/2 {

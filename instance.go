@@ -84,7 +84,8 @@ type InstanceOptions struct {
 
 // CreateInstance makes an instance, Active and empty. It is refused with ErrExists where
 // there is or was one of that ID, with ErrInvalid where an option is out of bounds, and with
-// ErrRoot where another process rotated the root.
+// ErrRoot where another process rotated the root: then nothing was made, and the call can be
+// repeated under the same ID by a Manager that was opened with the new root.
 func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ Instance, err error) {
 	c := m.begin(OpCreateInstance)
 	defer c.end(ctx, &err)
@@ -114,15 +115,15 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 		ID: o.ID, Store: m.home.Load().keys.StoreID(), Name: o.Name, Protection: level,
 		CreatedAt: c.now(), ExpiresAt: o.ExpiresAt.Round(0).UTC(),
 	}
-	root, err := m.current(ctx, c)
+	by, home, err := m.sealers(ctx, c)
 	if err != nil {
 		return Instance{}, err
 	}
-	keys, err := rec.newKey(c.op, root)
+	keys, err := rec.newKey(c.op, by)
 	if err != nil {
 		return Instance{}, err
 	}
-	if err := m.writeInstance(ctx, c, &rec, ""); errors.Is(err, errStale) {
+	if err := m.createInstance(ctx, c, &rec, home); errors.Is(err, errStale) {
 		return Instance{}, instanceTaken(c.op, o.ID)
 	} else if err != nil {
 		return Instance{}, err
@@ -154,6 +155,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 			yield(Instance{}, err)
 			return
 		}
+		home := m.home.Load()
 		for item, failed := range m.store.List(ctx, instanceSegment, "") {
 			if failed != nil {
 				err = c.storeFailed("", failed)
@@ -168,7 +170,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 				}
 				continue
 			}
-			if !yield(rec.describe(c.now()), nil) {
+			if !rec.lost(&home.rec) && !yield(rec.describe(c.now()), nil) {
 				return
 			}
 		}

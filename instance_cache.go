@@ -95,41 +95,71 @@ func (m *Manager) freshInstance(ctx context.Context, c *call, id string) (*insta
 // loadInstance reads an instance from the store, opens its key and keeps both.
 func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
 	mark, sent := m.instances.Mark(id), m.clock()
-	rec, version, err := m.getInstance(ctx, c, id)
+	var ie *instanceEntry
+	err := c.retry(ctx, c.keyID, func() error {
+		rec, version, err := m.getInstance(ctx, c, id)
+		if err != nil {
+			return err
+		}
+		ie = &instanceEntry{rec: *rec, version: version, readAt: sent}
+		ie.keys, err = m.openInstance(ctx, c, rec)
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	ie := &instanceEntry{rec: *rec, version: version, readAt: sent}
-	if ie.keys, err = m.openInstance(c, rec); err != nil {
 		return nil, err
 	}
 	m.instances.Put(id, ie, mark)
 	return ie, nil
 }
 
-// openInstance opens the key of an instance, unless it is open already. Nil: it was destroyed.
-func (m *Manager) openInstance(c *call, rec *instanceRecord) (*sealing.Keys, error) {
-	if len(rec.Sealed) == 0 {
+// openInstance opens the key of an instance, unless it is open already. Nil: it was destroyed. It
+// returns errStale if the record was replaced by RotateRoot meanwhile. What is opened for the first
+// time is secured, because keys will be made in it.
+func (m *Manager) openInstance(ctx context.Context, c *call, rec *instanceRecord) (*sealing.Keys, error) {
+	known := m.openedOf(rec.ID)
+	first := known == nil || known.keys.Generation() != rec.Generation
+	if first && !rec.destroyed() {
+		if err := m.secure(ctx, c, rec); err != nil {
+			return nil, err
+		}
+	}
+	return m.openKeys(c, rec)
+}
+
+// openKeys is openInstance for a record that is secured.
+func (m *Manager) openKeys(c *call, rec *instanceRecord) (*sealing.Keys, error) {
+	if rec.destroyed() {
 		m.opened.Delete(rec.ID)
 		return nil, nil
 	}
 	if known := m.openedOf(rec.ID); known != nil && known.keys.Generation() == rec.Generation {
-		switch shredding := len(rec.Former) > 0; {
+		switch shredding := rec.shredding(); {
 		case shredding == (known.keys.Former() != nil):
 			return known.keys, nil
 		case !shredding:
 			return m.keepOpened(known.keys.WithFormer(nil)), nil
 		}
 	}
-	keys, err := rec.open(c.op, *m.root.Load())
+	keys, err := rec.open(c.op, m.roots())
 	if err == nil {
 		m.keepOpened(keys)
 	}
 	return keys, err
 }
 
-// getInstance reads the record of an instance from the store.
+// getInstance reads the record of an instance from the store. One that was never made, because its
+// creation lost to a rotation of the root, is not found.
 func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+	home := m.home.Load()
+	rec, version, err := m.storedInstance(ctx, c, id)
+	if err == nil && id != DefaultInstance && rec.lost(&home.rec) {
+		return nil, "", instanceNotFound(c.op, id)
+	}
+	return rec, version, err
+}
+
+// storedInstance is getInstance for whatever stands in the store.
+func (m *Manager) storedInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
 	known := m.latestInstances.Before(id)
 	item, err := m.store.Get(ctx, instanceItem(id))
 	rec := new(instanceRecord)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -14,14 +15,14 @@ import (
 // instanceRecord is the item of an instance. That of the default instance is authenticated
 // under the keys that are derived from the instance key, which it holds sealed; those of
 // the others under the keys of the default instance, so that they can be read without the
-// root. Where the sealed key is gone the instance is released, and all that lived in it is
-// noise.
+// root. If it has no seal the instance is released, and all that lived in it is noise.
 type instanceRecord struct {
 	ID           string      `json:"id"`
 	Store        []byte      `json:"store"` // 16 random bytes, made with the key store
 	CreatedAt    time.Time   `json:"created"`
 	Seq          uint64      `json:"seq"`
-	Sealed       []byte      `json:"root,omitempty"` // the instance key, by the root
+	Seals        []rootSeal  `json:"seals,omitempty"`  // the instance key, ascending by the root; none: it was destroyed
+	Rooted       uint64      `json:"rooted,omitempty"` // the generation of the root that RotateRoot brought it to
 	Name         string      `json:"name,omitempty"`
 	Protection   Protection  `json:"protection,omitempty"` // of its keys; "": either
 	ExpiresAt    time.Time   `json:"expiresAt,omitzero"`
@@ -34,10 +35,9 @@ type instanceRecord struct {
 
 	// Of its instance keys, each of which is a generation.
 	Generation uint64    `json:"generation,omitempty"`
-	Former     []byte    `json:"former,omitempty"`   // the one of before, by the root, while it is shredded
+	Check      []byte    `json:"check,omitempty"`    // of the present one; it stays when that is destroyed
 	KeyedAt    time.Time `json:"keyedAt,omitzero"`   // when Shred made the present one
 	Restored   uint64    `json:"restored,omitempty"` // that which a backup brought: it may be any of before
-	RootedFrom uint64    `json:"rooted,omitempty"`   // the first that the present root ever sealed
 	RootedAt   time.Time `json:"rootedAt,omitzero"`  // when RotateRoot last sealed it
 }
 
@@ -45,6 +45,16 @@ type instanceRecord struct {
 type backupMark struct {
 	At     time.Time `json:"at"`
 	Digest []byte    `json:"digest"` // of the records that the backup holds
+}
+
+// A rootSeal is an instance key as one root sealed it. The roots of a key store have generations, by
+// which it shows without a root which of them opens what.
+type rootSeal struct {
+	Root   uint64    `json:"root"`             // the generation of the root
+	Key    []byte    `json:"key"`              // the instance key
+	Former []byte    `json:"former,omitempty"` // the previous one, while the instance is shredded
+	From   uint64    `json:"from,omitempty"`   // the first generation of the instance key that this root ever sealed
+	At     time.Time `json:"at,omitzero"`      // when RotateRoot made it; zero: it was made with the instance
 }
 
 // openHome opens the default instance and makes it, if this key store is new.
@@ -64,7 +74,7 @@ func openHome(ctx context.Context, s keystore.Store, root Root, now time.Time) (
 	if err != nil {
 		return nil, unavailable(opOpen, "", "the key store", err)
 	}
-	return unsealHome(opOpen, item, root)
+	return unsealHome(opOpen, item, []Root{root})
 }
 
 // createHome makes the default instance of a new key store. It is errStale where
@@ -77,7 +87,7 @@ func createHome(ctx context.Context, s keystore.Store, root Root, now time.Time)
 		return nil, errStale
 	}
 	rec := instanceRecord{ID: DefaultInstance, Store: randomBytes(16), CreatedAt: now, Seq: 1}
-	keys, err := rec.newKey(opOpen, root)
+	keys, err := rec.newKey(opOpen, []sealer{{root: root}})
 	if err != nil {
 		return nil, err
 	}
@@ -89,15 +99,15 @@ func createHome(ctx context.Context, s keystore.Store, root Root, now time.Time)
 	return &instanceEntry{keys: keys, rec: rec, version: version}, written(opOpen, "", err)
 }
 
-// unsealHome opens the record of the default instance with root.
-func unsealHome(op Op, item keystore.Item, root Root) (*instanceEntry, error) {
+// unsealHome opens the record of the default instance with one of the roots.
+func unsealHome(op Op, item keystore.Item, roots []Root) (*instanceEntry, error) {
 	var rec, authentic instanceRecord
 	tampered := tamperedInstance(op, DefaultInstance)
 	body, ok := sealing.Peek(DefaultInstance, item.Value)
 	if !ok || json.Unmarshal(body, &rec) != nil || rec.ID != DefaultInstance || len(rec.Store) != 16 {
 		return nil, tampered
 	}
-	keys, err := rec.open(op, root)
+	keys, err := rec.open(op, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -107,45 +117,139 @@ func unsealHome(op Op, item keystore.Item, root Root) (*instanceEntry, error) {
 	return &instanceEntry{keys: keys, rec: authentic, version: item.Version}, nil
 }
 
-// newKey gives an instance its key, sealed by root.
-func (rec *instanceRecord) newKey(op Op, root Root) (*sealing.Keys, error) {
-	return rec.setKey(op, root, randomBytes(sealing.KeySize))
+// newKey gives an instance a key, sealed by each of the roots.
+func (rec *instanceRecord) newKey(op Op, by []sealer) (*sealing.Keys, error) {
+	return rec.setKey(op, by, randomBytes(sealing.KeySize))
 }
 
-// setKey gives an instance a key, sealed by root, and wipes key.
-func (rec *instanceRecord) setKey(op Op, root Root, key []byte) (_ *sealing.Keys, err error) {
+// setKey gives an instance a key, sealed by each of the roots, and wipes key. The seals that there
+// were say what these roots have sealed before, and of a key that is replaced they become the former.
+func (rec *instanceRecord) setKey(op Op, by []sealer, key []byte) (*sealing.Keys, error) {
 	defer clear(key)
-	if rec.Sealed, err = sealUnder(root, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
+	was := rec.Seals
+	rec.Seals = nil
+	for _, s := range by {
+		seal := rootSeal{Root: s.generation}
+		if i := slices.IndexFunc(was, func(w rootSeal) bool { return w.Root == s.generation }); i >= 0 {
+			seal.From, seal.At, seal.Former = was[i].From, was[i].At, was[i].Key
+		}
+		var err error
+		if seal.Key, err = rec.sealUnder(op, s.root, key); err != nil {
+			return nil, err
+		}
+		rec.Seals = append(rec.Seals, seal)
+		rec.Rooted = max(rec.Rooted, s.generation)
+	}
+	keys, err := sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
+	if err == nil {
+		rec.Check = keys.Check()
+	}
+	return keys, err
+}
+
+// oldest is the generation of the root that opens the record of the default instance. While the root
+// is rotated there are two, and newest is that of the next.
+func (rec *instanceRecord) oldest() uint64 { return rec.Seals[0].Root }
+func (rec *instanceRecord) newest() uint64 { return rec.Seals[len(rec.Seals)-1].Root }
+
+// sealedFrom is the first generation of the instance key that any root of the record ever sealed.
+func (rec *instanceRecord) sealedFrom() uint64 {
+	if rec.destroyed() {
+		return 0
+	}
+	return slices.MinFunc(rec.Seals, func(a, b rootSeal) int { return int(int64(a.From) - int64(b.From)) }).From
+}
+
+// lost reports whether an instance was never made: its record came too late for a rotation of the
+// root, and so its creation failed. See secure.
+func (rec *instanceRecord) lost(home *instanceRecord) bool {
+	return !rec.destroyed() && rec.Rooted < home.oldest()
+}
+
+// unseal opens the instance key and, while the instance is shredded, the former one, and says which
+// seal it opened. The caller wipes both.
+func (rec *instanceRecord) unseal(op Op, roots []Root) (key, former []byte, by *rootSeal, err error) {
+	for i := len(rec.Seals) - 1; i >= 0; i-- {
+		by = &rec.Seals[i]
+		for _, root := range roots {
+			if key, err = rec.unsealBy(root, by.Key); err != nil {
+				continue
+			}
+			if by.Former != nil {
+				former, err = rec.unsealBy(root, by.Former)
+			}
+			if err == nil {
+				return key, former, by, nil
+			}
+			clear(key)
+		}
+	}
+	return nil, nil, nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
+}
+
+func (rec *instanceRecord) unsealBy(root Root, sealed []byte) ([]byte, error) {
+	key, err := root.Decrypt(sealed, sealing.RootContext(rec.Store, rec.ID))
+	if err == nil && len(key) != sealing.KeySize {
+		return nil, errors.New("kms: what the root sealed is no instance key")
+	}
+	return key, err
+}
+
+// openedBy returns the first of the roots that opens a seal, or nil.
+func (rec *instanceRecord) openedBy(roots []Root, s *rootSeal) Root {
+	for _, root := range roots {
+		if key, err := rec.unsealBy(root, s.Key); err == nil {
+			clear(key)
+			return root
+		}
+	}
+	return nil
+}
+
+func (rec *instanceRecord) sealUnder(op Op, root Root, key []byte) ([]byte, error) {
+	sealed, err := sealUnder(root, key, sealing.RootContext(rec.Store, rec.ID))
+	if err != nil {
 		return nil, refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
 	}
-	return sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
+	return sealed, nil
 }
 
-// key opens the instance key with root. The caller wipes it.
-func (rec *instanceRecord) key(op Op, root Root) ([]byte, error) {
-	return rec.unseal(op, root, rec.Sealed)
-}
-
-// unseal opens what the root sealed. The caller wipes it.
-func (rec *instanceRecord) unseal(op Op, root Root, sealed []byte) ([]byte, error) {
-	key, err := root.Decrypt(sealed, sealing.RootContext(rec.Store, rec.ID))
-	if err != nil || len(key) != sealing.KeySize {
-		return nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
-	}
-	return key, nil
-}
-
-// resealFormer seals the former key of an instance under the next root.
-func (rec *instanceRecord) resealFormer(op Op, old, next Root) error {
-	key, err := rec.unseal(op, old, rec.Former)
+// carry adds a seal by a further root, unless there is one. Again says that what this root opens a
+// previous one has opened, too.
+func (rec *instanceRecord) carry(op Op, roots []Root, next sealer, again bool, now time.Time) error {
+	key, former, by, err := rec.unseal(op, roots)
 	if err != nil {
 		return err
 	}
 	defer clear(key)
-	if rec.Former, err = sealUnder(next, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
-		return refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
+	defer clear(former)
+	seal := rootSeal{Root: next.generation, From: rec.Generation, At: now}
+	if seal.Key, err = rec.sealUnder(op, next.root, key); err != nil {
+		return err
 	}
+	if former != nil {
+		seal.From--
+		if seal.Former, err = rec.sealUnder(op, next.root, former); err != nil {
+			return err
+		}
+	}
+	if again {
+		seal.From, seal.At = by.From, by.At
+	}
+	rec.Seals, rec.Rooted = append(slices.Clip(rec.Seals), seal), next.generation
 	return nil
+}
+
+// drop takes away the seals by previous roots, if there is one by that of a generation.
+func (rec *instanceRecord) drop(generation uint64) {
+	i := slices.IndexFunc(rec.Seals, func(s rootSeal) bool { return s.Root == generation })
+	if i <= 0 {
+		return
+	}
+	rec.Seals = rec.Seals[i:]
+	if at := rec.Seals[0].At; !at.IsZero() {
+		rec.RootedAt = at
+	}
 }
 
 // named is the ID of an instance in errors: who never made another need not know of the default.
@@ -156,21 +260,26 @@ func (rec *instanceRecord) named() string {
 	return rec.ID
 }
 
-// open opens an instance with root.
-func (rec *instanceRecord) open(op Op, root Root) (*sealing.Keys, error) {
-	key, err := rec.key(op, root)
+// open opens an instance with one of the roots.
+func (rec *instanceRecord) open(op Op, roots []Root) (*sealing.Keys, error) {
+	key, former, _, err := rec.unseal(op, roots)
 	if err != nil {
 		return nil, err
 	}
 	keys, err := sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
-	if err != nil || len(rec.Former) == 0 {
+	if err != nil || former == nil {
 		return keys, err
 	}
-	if key, err = rec.unseal(op, root, rec.Former); err != nil {
-		return nil, err
-	}
-	former, err := sealing.Derive(rec.ID, rec.Store, rec.Generation-1, key)
-	return keys.WithFormer(former), err
+	was, err := sealing.Derive(rec.ID, rec.Store, rec.Generation-1, former)
+	return keys.WithFormer(was), err
+}
+
+// destroyed reports whether the instance key is gone.
+func (rec *instanceRecord) destroyed() bool { return len(rec.Seals) == 0 }
+
+// shredding reports whether a Shred of the instance was begun and not finished.
+func (rec *instanceRecord) shredding() bool {
+	return slices.ContainsFunc(rec.Seals, func(s rootSeal) bool { return s.Former != nil })
 }
 
 // state is the one place that turns an instance's facts into its state.
@@ -200,7 +309,7 @@ func (rec *instanceRecord) describe(now time.Time) Instance {
 		ID: rec.ID, Name: rec.Name, State: rec.state(now), Protection: rec.Protection, CreatedAt: rec.CreatedAt,
 		ExpiresAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt(), ReleasedAt: rec.ReleasedAt,
 		Protected: rec.Protected, ProtectedWhy: rec.ProtectedWhy, BackedUpAt: rec.backedUpAt(),
-		KeyedAt: rec.KeyedAt, Shredding: len(rec.Former) > 0, RootedAt: rec.RootedAt,
+		KeyedAt: rec.KeyedAt, Shredding: rec.shredding(), RootedAt: rec.RootedAt,
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // counted of the use of keys, and else does nothing.
 type Manager struct {
 	store       keystore.Store
-	root        atomic.Pointer[Root]
+	rootsNow    atomic.Pointer[[]Root]        // the newest first: one, but while the root is rotated
 	home        atomic.Pointer[instanceEntry] // the default instance
 	opened      sync.Map                      // instance ID -> *openedInstance
 	providers   map[Protection]provider.Provider
@@ -67,7 +67,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		onRelease: cfg.OnRelease, staleness: cfg.MaxStaleness, purgeDelay: cfg.purgeDelay(), maxVersions: cfg.maxVersions(),
 		providers: map[Protection]provider.Provider{},
 	}
-	m.root.Store(&cfg.Root)
+	m.rootsNow.Store(&[]Root{cfg.Root})
 	m.allowances.most, m.allowances.first = MaxHSMUses, firstBlock
 	if cfg.Software != nil {
 		m.providers[ProtectionSoftware] = cfg.Software

@@ -19,6 +19,7 @@ type InstanceReport struct {
 
 // maintainInstances takes the next steps of every instance.
 func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report) (failed []error) {
+	home := m.home.Load()
 	for item, err := range m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
 			return append(failed, c.storeFailed("", err))
@@ -28,7 +29,7 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 			continue
 		}
 		rec, err := m.readInstance(ctx, c, id, item.Value)
-		if err == nil {
+		if err == nil && !rec.lost(&home.rec) {
 			err = m.maintainInstance(ctx, c, rec, item.Version, &report.Instances)
 		}
 		if err != nil && !errors.Is(err, errStale) { // somebody was quicker: the rest is his
@@ -41,7 +42,7 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *InstanceReport) error {
 	over, noted := rec.state(c.now()) == InstanceReleased, !rec.OverSeenAt.IsZero() && !rec.OverSeenAt.After(c.now())
 	switch {
-	case len(rec.Sealed) == 0:
+	case rec.destroyed():
 		return nil
 	case !rec.ReleasedAt.IsZero():
 		return reported(m.finishRelease(ctx, c, rec.ID), rec.ID, report)
@@ -79,7 +80,7 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 	if err != nil {
 		return err
 	}
-	if rec.state(c.now()) != InstanceReleased || len(rec.Sealed) == 0 { // it was renewed meanwhile, or released
+	if rec.state(c.now()) != InstanceReleased || rec.destroyed() { // it was renewed meanwhile, or released
 		return errStale
 	}
 	return m.release(ctx, c, rec, version)

@@ -114,9 +114,9 @@ func (d *DeletionReceipt) judge(r *record, rec *instanceRecord) {
 		d.reach(DeletionLevel4, gone.At, "if the hardware destroyed the key, as it said, and there is no copy of the hardware's memory")
 	case sealed >= rec.Generation:
 		d.lacks("the instance still has the instance key under which the material was sealed", "Shred the instance with Shred. "+order)
-	case len(rec.Former) > 0:
+	case rec.shredding():
 		d.lacks("a Shred of the instance was begun and not finished", "Call Shred again. "+order)
-	case sealed >= rec.RootedFrom:
+	case sealed >= rec.sealedFrom():
 		d.lacks("the present root opens, on old media, the instance key under which the material was sealed",
 			"Rotate the root with RotateRoot, and destroy the old one with every copy.")
 	default:

@@ -94,10 +94,10 @@ func (m *Manager) reopenHome(c *call, item keystore.Item, keys *sealing.Keys) (*
 	found := &instanceEntry{version: item.Version}
 	if keys.Decode(instanceItem(DefaultInstance), item.Value, &found.rec) == nil {
 		var err error
-		found.keys, err = m.openInstance(c, &found.rec)
+		found.keys, err = m.openKeys(c, &found.rec)
 		return found, err
 	}
-	found, err := unsealHome(c.op, item, *m.root.Load())
+	found, err := unsealHome(c.op, item, m.roots())
 	if err == nil && !bytes.Equal(found.keys.StoreID(), keys.StoreID()) {
 		err = tamperedInstance(c.op, DefaultInstance)
 	}
@@ -160,4 +160,96 @@ func (m *Manager) created(ctx context.Context, c *call, r *record, version keyst
 			return version, err
 		}
 	}
+}
+
+// RotateRoot gives instances another root while other processes continue to work. What one of them writes
+// or opens for the first time, secure sees to it that the rotation takes along.
+
+// secure sees to it that a rotation of the root does not leave an instance behind, whose record was
+// written, or was read to be used. It looks at the record of the default instance after that. If that
+// tells of a rotation which may have gone past the instance, secure writes it again: the rotation
+// then cannot end without another round. If the rotation has ended, the instance was never made, and
+// nobody has used it. So it returns ErrRoot, or errStale if the record is another one by now.
+func (m *Manager) secure(ctx context.Context, c *call, rec *instanceRecord) error {
+	if rec.ID == DefaultInstance {
+		return nil
+	}
+	for {
+		home, version, err := m.getInstance(ctx, c, DefaultInstance)
+		switch {
+		case err != nil:
+			return err
+		case rec.Rooted >= home.newest():
+			return nil
+		case rec.lost(home):
+			return m.lostToRotation(ctx, c, rec, home)
+		}
+		if err := m.writeInstance(ctx, c, home, version); !errors.Is(err, errStale) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unavailable(c.op, c.keyID, "", context.Cause(ctx))
+		}
+	}
+}
+
+// lostToRotation is what secure returns of an instance that RotateRoot did not see, unless it did.
+func (m *Manager) lostToRotation(ctx context.Context, c *call, rec, home *instanceRecord) error {
+	stored, _, err := m.storedInstance(ctx, c, rec.ID)
+	switch {
+	case err != nil && !refusedAs(err, ErrNotFound):
+		return err
+	case err == nil && !stored.lost(home):
+		return errStale
+	}
+	return &refusal{op: c.op, inst: rec.ID, cond: ErrRoot, text: "the root was rotated before the instance was made",
+		hint: "Open the key store with the new root and repeat the call. The ID of the instance is free."}
+}
+
+// createInstance writes the record of a new instance, also in the place of one that was never made. It
+// returns errStale if the ID is taken.
+func (m *Manager) createInstance(ctx context.Context, c *call, rec, home *instanceRecord) error {
+	err := m.writeInstance(ctx, c, rec, "")
+	if errors.Is(err, errStale) {
+		var stored *instanceRecord
+		var version keystore.Version
+		if stored, version, err = m.storedInstance(ctx, c, rec.ID); err != nil {
+			return err
+		}
+		if !stored.lost(home) {
+			return errStale
+		}
+		rec.Seq = stored.Seq
+		err = m.writeInstance(ctx, c, rec, version)
+	}
+	if err != nil {
+		return err
+	}
+	return m.secureNew(ctx, c, rec)
+}
+
+// secureNew is secure for an instance that was just made. It returns errStale if another call has
+// made it again.
+func (m *Manager) secureNew(ctx context.Context, c *call, rec *instanceRecord) error {
+	err := m.secure(ctx, c, rec)
+	if !errors.Is(err, errStale) {
+		return err
+	}
+	stored, _, err := m.storedInstance(ctx, c, rec.ID)
+	if err == nil && !bytes.Equal(stored.Check, rec.Check) {
+		return errStale
+	}
+	return err // nil: RotateRoot has sealed it under the new root
+}
+
+// lostInstance is the record of an instance that was never made, or an empty one if there is none.
+func (m *Manager) lostInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
+	rec, version, err := m.storedInstance(ctx, c, id)
+	if refusedAs(err, ErrNotFound) {
+		return &instanceRecord{}, "", nil
+	}
+	if err == nil {
+		rec.Seals = nil
+	}
+	return rec, version, err
 }

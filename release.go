@@ -99,7 +99,7 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	keys, err := m.openInstance(c, rec)
+	keys, err := m.openInstance(ctx, c, rec)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 	return c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
-		if err != nil || len(rec.Sealed) == 0 || rec.ReleasedAt.IsZero() { // done by another, or undone
+		if err != nil || rec.destroyed() || rec.ReleasedAt.IsZero() { // done by another, or undone
 			return err
 		}
 		if err := m.destroyAll(ctx, c, id); err != nil {
@@ -145,7 +145,7 @@ func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 
 // destroyInstanceKey writes the record of an instance without its key.
 func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
-	rec.Sealed, rec.Former = nil, nil
+	rec.Seals = nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err
 	}

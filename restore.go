@@ -283,17 +283,19 @@ func (rs *restoring) target(ctx context.Context) error {
 		rec, version, err := m.getInstance(ctx, c, was.ID)
 		switch {
 		case refusedAs(err, ErrNotFound):
-			rec = &instanceRecord{}
+			if rec, version, err = m.lostInstance(ctx, c, was.ID); err != nil {
+				return err
+			}
 		case err != nil:
 			return err
 		case rec.state(c.now()) != InstanceReleased:
 			if rec.Protection != was.Protection {
 				return refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
 			}
-			rs.keys, err = m.openInstance(c, rec)
+			rs.keys, err = m.openInstance(ctx, c, rec)
 			return err
 		}
-		if !rec.ReleasedAt.IsZero() && len(rec.Sealed) > 0 {
+		if !rec.ReleasedAt.IsZero() && !rec.destroyed() {
 			return unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
 		}
 		return rs.make(ctx, rec, was, version)
@@ -317,15 +319,18 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 		rec.Generation = old.Generation + 1
 		rec.Restored = rec.Generation
 	}
-	root, err := m.current(ctx, c)
+	by, _, err := m.sealers(ctx, c)
 	if err != nil {
 		return err
 	}
-	keys, err := rec.setKey(c.op, root, rs.backup.instanceKey())
+	keys, err := rec.setKey(c.op, by, rs.backup.instanceKey())
 	if err != nil {
 		return err
 	}
 	if err := m.writeInstance(ctx, c, &rec, version); err != nil {
+		return err
+	}
+	if err := m.secureNew(ctx, c, &rec); err != nil {
 		return err
 	}
 	m.keepOpened(keys)

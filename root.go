@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cockroachdb/errors"
@@ -20,55 +22,206 @@ type Root interface {
 	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
 }
 
-// RotateRoot seals the instance keys under next instead of the root that the Manager was
-// opened with. Keys and ciphertexts stay as they are, and every open Manager goes on; an
-// instance that another one had not met yet, or would create, is ErrRoot for it, until it is
-// opened anew. It may be killed at any point and repeated, on this Manager or on one opened
-// anew with the old root. When it has returned nil, Open takes next and the old root opens
-// nothing that the store then holds; older copies of the store it still opens (see Shred). An item
-// among the instances that is none is told as ErrTampered, and does not keep the others.
-func (m *Manager) RotateRoot(ctx context.Context, next Root) (err error) {
+// A sealer is a root that this Manager has, and its generation.
+type sealer struct {
+	root       Root
+	generation uint64
+}
+
+// roots are those that this Manager has, the newest first.
+func (m *Manager) roots() []Root { return *m.rootsNow.Load() }
+
+// sealers are the roots that the instance key of a new instance is sealed by, and the record of the
+// default instance that says so: those that this Manager has of the ones that open it.
+func (m *Manager) sealers(ctx context.Context, c *call) (by []sealer, home *instanceRecord, err error) {
+	home, _, err = m.getInstance(ctx, c, DefaultInstance)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range home.Seals {
+		if root := home.openedBy(m.roots(), &home.Seals[i]); root != nil {
+			by = append(by, sealer{root, home.Seals[i].Root})
+		}
+	}
+	if len(by) == 0 {
+		_, _, _, err = home.unseal(c.op, m.roots())
+	}
+	return by, home, err
+}
+
+// resealers are the roots by which a further instance key of an instance has to be sealed. All of
+// them are needed: where one opened the instance before, it has to open it afterwards.
+func (m *Manager) resealers(ctx context.Context, c *call, rec *instanceRecord) (by []sealer, err error) {
+	home, _, err := m.getInstance(ctx, c, DefaultInstance)
+	if err != nil {
+		return nil, err
+	}
+	rec.drop(home.oldest())
+	for i := range rec.Seals {
+		root := rec.openedBy(m.roots(), &rec.Seals[i])
+		if root == nil {
+			return nil, &refusal{op: c.op, inst: rec.named(), cond: ErrRoot, hint: "Open the key store with the root that it has now. " +
+				"While the root is rotated, let RotateRoot finish first, or use the Manager that rotates it."}
+		}
+		by = append(by, sealer{root, rec.Seals[i].Root})
+	}
+	return by, nil
+}
+
+// RotateRoot seals the instance keys under next instead of the root that the Manager was opened with.
+// Keys and ciphertexts stay as they are, and all open Managers continue. When it has returned nil,
+// next alone opens everything that any process was ever told is done, and a previous root opens
+// nothing that the store then holds. Older copies of the store it still opens: see Shred.
+//
+// It works in two phases. In the first, each instance key is sealed under next as well, and both roots
+// open the store. Then the record of the default instance is sealed under next alone, and from then on
+// Open takes next alone. In the second phase the seals by previous roots are taken away.
+//
+// It may fail, end with its context, or be killed anywhere. Repeat it with the same next, by a Manager
+// that was opened with either root. One that was opened with next may have to be given the previous
+// root as former: it returns ErrRoot if it meets an instance that is under a root which it was not
+// given, and has lost nothing. Former may be any further roots that may have sealed an instance.
+//
+// An instance that none of the roots opens, although they open the store, is reported with ErrRoot and
+// does not hold up the others. So is an item among the instances that is not one, with ErrTampered.
+//
+// Another Manager that was opened with the previous root continues with the instances that it has
+// opened. It returns ErrRoot for others, and for CreateInstance, until it is opened with next.
+func (m *Manager) RotateRoot(ctx context.Context, next Root, former ...Root) (err error) {
 	c := m.begin(OpRotateRoot)
 	defer c.end(ctx, &err)
-	if absent(next) {
-		return invalid(c.op, "the next root is nil")
+	if slices.ContainsFunc(append([]Root{next}, former...), func(r Root) bool { return absent(r) }) {
+		return invalid(c.op, "a root is nil")
 	}
 	if err := c.authorize(ctx, Request{}); err != nil {
 		return err
 	}
-	// The default instance comes after the others, so that the old root opens the store until
-	// all is done. From then on nobody makes an instance under the old root; those that were
-	// made meanwhile are sealed by the second round.
-	again := sameRoot(*m.root.Load(), next)
-	var foreign []error
-	done := map[string]bool{DefaultInstance: true}
-	for range 2 {
-		tampered, err := m.resealAll(ctx, c, done, next, again)
-		if err == nil {
-			err = m.reseal(ctx, c, DefaultInstance, next, again)
+	r := &rotation{m: m, c: c, own: m.roots(), next: sealer{root: next}, doubt: map[string]bool{}}
+	for _, root := range slices.Concat([]Root{next}, r.own, former) {
+		if !slices.ContainsFunc(r.roots, func(known Root) bool { return oneRoot(known, root) }) {
+			r.roots = append(r.roots, root)
 		}
+	}
+	if err := r.announce(ctx); err != nil {
+		return err
+	}
+	m.rootsNow.Store(&r.roots) // after a failure, too: either may be needed
+	for done := false; !done; {
+		if done, err = r.commit(ctx); err != nil {
+			return err
+		}
+	}
+	foreign, err := r.all(ctx, r.dropped, r.drop)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(append(r.left, foreign...)...); err != nil {
+		return err
+	}
+	m.rootsNow.Store(&[]Root{next})
+	return nil
+}
+
+// oneRoot reports whether two roots are the same value.
+func oneRoot(a, b Root) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+}
+
+// A rotation is one RotateRoot.
+type rotation struct {
+	m     *Manager
+	c     *call
+	own   []Root          // that the Manager had before
+	roots []Root          // all that are at hand
+	next  sealer          // what is rotated to
+	again bool            // next is a root that the store had before
+	whole bool            // the roots at hand are all that open the record of the default instance
+	home  *instanceRecord // of the default instance, when the round began
+	left  []error         // of instances that none of the roots opens, in this round
+	doubt map[string]bool // what was left by a round
+	sure  bool            // all that this round left was left by one before
+}
+
+// announce adds a seal by the next root to the record of the default instance, unless that has one. So
+// every process learns that the root is being rotated.
+func (r *rotation) announce(ctx context.Context) error {
+	return r.c.retry(ctx, "", func() error {
+		home, version, err := r.m.getInstance(ctx, r.c, DefaultInstance)
 		if err != nil {
 			return err
 		}
-		foreign = append(foreign, tampered...)
-	}
-	m.root.Store(&next)
-	return errors.Join(foreign...)
+		last := &home.Seals[len(home.Seals)-1]
+		known := home.openedBy([]Root{r.next.root}, last) != nil
+		r.next.generation = last.Root
+		if !known || (len(home.Seals) == 1 && home.openedBy(r.own, last) != nil) { // it is not the unfinished one
+			r.next.generation++
+		}
+		r.again, r.whole = false, true
+		for i := range home.Seals {
+			s := &home.Seals[i]
+			previous := s.Root < r.next.generation
+			r.again = r.again || (previous && home.openedBy([]Root{r.next.root}, s) != nil)
+			r.whole = r.whole && (!previous || home.openedBy(r.roots, s) != nil)
+		}
+		if home.newest() == r.next.generation {
+			return nil
+		}
+		if err := home.carry(r.c.op, r.roots, r.next, r.again, r.c.now()); err != nil {
+			return err
+		}
+		return r.m.writeInstance(ctx, r.c, home, version)
+	})
 }
 
-// resealAll seals the keys of all instances that are not done. What is no instance of this
-// service must not keep the root from being rotated.
-func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, next Root, again bool) (foreign []error, err error) {
-	for item, err := range m.store.List(ctx, instanceSegment, "") {
+// commit carries all instances over, and then seals the record of the default instance under the next
+// root alone. It is not done if that record was written meanwhile: an instance may have come, or its
+// record may have been replaced, where the round had passed already.
+func (r *rotation) commit(ctx context.Context) (done bool, err error) {
+	home, version, err := r.m.getInstance(ctx, r.c, DefaultInstance)
+	if err != nil {
+		return false, err
+	}
+	if home.newest() != r.next.generation {
+		return false, refuseBecause(r.c.op, "", ErrRoot, "another rotation of the root was begun, to another root", nil)
+	}
+	r.home, r.left, r.sure = home, nil, true
+	if _, err := r.all(ctx, r.carried, r.carry); err != nil {
+		return false, err
+	}
+	switch {
+	case len(r.left) > 0 && !r.whole:
+		return false, errors.Join(r.left...)
+	case !r.sure:
+		return false, nil
+	}
+	if home.oldest() == r.next.generation { // it was done before
+		return true, nil
+	}
+	alone := *home
+	alone.drop(r.next.generation)
+	err = r.m.writeInstance(ctx, r.c, &alone, version)
+	if errors.Is(err, errStale) && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// all takes a step of every instance for which it was not taken. What is not an instance must not
+// keep the root from being rotated: it is returned.
+func (r *rotation) all(ctx context.Context, taken func(*instanceRecord) bool, step func(context.Context, string) error) (foreign []error, err error) {
+	for item, err := range r.m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
-			return nil, c.storeFailed("", err)
+			return nil, r.c.storeFailed("", err)
 		}
 		id := strings.TrimPrefix(item.Name, instanceSegment)
-		if done[id] {
+		if id == DefaultInstance {
 			continue
 		}
-		done[id] = true
-		switch err := m.reseal(ctx, c, id, next, again); {
+		rec, err := r.m.readInstance(ctx, r.c, id, item.Value)
+		if err == nil && !taken(rec) {
+			err = step(ctx, id)
+		}
+		switch {
 		case refusedAs(err, ErrTampered):
 			foreign = append(foreign, err)
 		case err != nil:
@@ -78,68 +231,66 @@ func (m *Manager) resealAll(ctx context.Context, c *call, done map[string]bool, 
 	return foreign, nil
 }
 
-// reseal seals the key of one instance under next, unless it is already; again says that next is
-// the old root.
-func (m *Manager) reseal(ctx context.Context, c *call, id string, next Root, again bool) error {
-	old := *m.root.Load()
-	return c.retry(ctx, "", func() error {
-		rec, version, err := m.getInstance(ctx, c, id)
-		if err != nil {
+func (r *rotation) carried(rec *instanceRecord) bool {
+	return rec.destroyed() || rec.lost(r.home) || rec.newest() >= r.next.generation
+}
+
+// carry adds a seal by the next root to one instance. If no root opens it, carry notes that in its
+// record, so that the instance is not taken for one that was never made.
+func (r *rotation) carry(ctx context.Context, id string) error {
+	return r.c.retry(ctx, "", func() error {
+		rec, version, err := r.m.storedInstance(ctx, r.c, id)
+		if err != nil || r.carried(rec) {
 			return err
 		}
-		if len(rec.Sealed) == 0 { // it was released
-			return nil
-		}
-		key, err := rec.key(c.op, old)
-		if refusedAs(err, ErrRoot) {
-			if opened, done := rec.key(c.op, next); done == nil {
-				clear(opened)
+		switch err := rec.carry(r.c.op, r.roots, r.next, r.again, r.c.now()); {
+		case refusedAs(err, ErrRoot) && r.works(ctx):
+			r.left = append(r.left, &refusal{op: r.c.op, inst: id, cond: ErrRoot, text: "none of the roots opens it", cause: err,
+				hint: "Repeat RotateRoot and give the root that the instance is under, too, or release the instance with ReleaseInstance by force."})
+			if !r.whole || rec.Rooted == r.next.generation {
 				return nil
 			}
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := rec.setKey(c.op, next, key); err != nil {
-			return err
-		}
-		from := rec.Generation
-		if len(rec.Former) > 0 { // it is being shredded
-			if err := rec.resealFormer(c.op, old, next); err != nil {
-				return err
+			if !r.doubt[id] { // the root may have failed this once
+				r.doubt[id], r.sure = true, false
+				return nil
 			}
-			from--
+			rec.Rooted = r.next.generation
+		case err != nil:
+			return err
 		}
-		if !again {
-			rec.RootedFrom, rec.RootedAt = from, c.now()
-		}
-		return m.writeInstance(ctx, c, rec, version)
+		return r.m.writeInstance(ctx, r.c, rec, version)
 	})
 }
 
-// sameRoot tells whether the next root is the old one: what that has sealed it opens.
-func sameRoot(old, next Root) bool {
-	where := []byte("keyhold root v1")
-	probe := randomBytes(32)
-	sealed, err := next.Encrypt(probe, where)
-	if err != nil { // it will be told when it is used
+// works reports whether the roots at hand still do what they did when the rotation began.
+func (r *rotation) works(ctx context.Context) bool {
+	home, _, err := r.m.getInstance(ctx, r.c, DefaultInstance)
+	if err != nil {
 		return false
 	}
-	opened, err := old.Decrypt(sealed, where)
-	return err == nil && subtle.ConstantTimeCompare(opened, probe) == 1
+	for i := range home.Seals {
+		if r.whole && home.openedBy(r.roots, &home.Seals[i]) == nil {
+			return false
+		}
+	}
+	return home.openedBy([]Root{r.next.root}, &home.Seals[len(home.Seals)-1]) != nil
 }
 
-// current is the root, unless another process rotated it: what the old one sealed would be
-// lost with it.
-func (m *Manager) current(ctx context.Context, c *call) (Root, error) {
-	root := *m.root.Load()
-	home, _, err := m.getInstance(ctx, c, DefaultInstance)
-	if err != nil {
-		return nil, err
-	}
-	key, err := home.key(c.op, root)
-	clear(key)
-	return root, err
+// dropped reports whether there is nothing to take away, or nothing else that opens the instance.
+func (r *rotation) dropped(rec *instanceRecord) bool {
+	return rec.destroyed() || rec.oldest() >= r.next.generation || rec.newest() < r.next.generation
+}
+
+// drop takes the seals by previous roots from one instance.
+func (r *rotation) drop(ctx context.Context, id string) error {
+	return r.c.retry(ctx, "", func() error {
+		rec, version, err := r.m.storedInstance(ctx, r.c, id)
+		if err != nil || r.dropped(rec) {
+			return err
+		}
+		rec.drop(r.next.generation)
+		return r.m.writeInstance(ctx, r.c, rec, version)
+	})
 }
 
 // sealUnder seals an instance key under a root, and opens it once before it is trusted.

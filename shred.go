@@ -64,19 +64,17 @@ func (m *Manager) beginShred(ctx context.Context, c *call, id string) (keys *sea
 		if rec.state(c.now()) == InstanceReleased {
 			return instanceGone(c.op, id)
 		}
-		root := *m.root.Load()
-		key, err := rec.key(c.op, root) // another process may have rotated the root
+		by, err := m.resealers(ctx, c, rec)
 		if err != nil {
 			return err
 		}
-		clear(key)
-		was, err := m.openInstance(c, rec)
+		was, err := m.openInstance(ctx, c, rec)
 		if err != nil || was.Former() != nil {
 			keys = was
 			return err
 		}
-		rec.Former, rec.Generation, rec.KeyedAt = rec.Sealed, rec.Generation+1, c.now()
-		if keys, err = rec.newKey(c.op, root); err != nil {
+		rec.Generation, rec.KeyedAt = rec.Generation+1, c.now()
+		if keys, err = rec.newKey(c.op, by); err != nil {
 			return err
 		}
 		keys = keys.WithFormer(was)
@@ -90,10 +88,12 @@ func (m *Manager) endShred(ctx context.Context, c *call, keys *sealing.Keys) (re
 	err = c.retry(ctx, "", func() error {
 		var version keystore.Version
 		rec, version, err = m.getInstance(ctx, c, keys.ID())
-		if err != nil || rec.Generation != keys.Generation() || len(rec.Former) == 0 {
+		if err != nil || rec.Generation != keys.Generation() || !rec.shredding() {
 			return err
 		}
-		rec.Former = nil
+		for i := range rec.Seals {
+			rec.Seals[i].Former = nil
+		}
 		err := m.rekey(ctx, c, rec, keys.WithFormer(nil), version)
 		if !errors.Is(err, errStale) {
 			m.forgetAll() // records that were opened with the former key

@@ -237,11 +237,16 @@ type handMaterial struct {
 
 // openByHand opens a whole key store with its root key, and checks every MAC.
 func openByHand(t testing.TB, root []byte, store map[string][]byte) handOpened {
-	var in struct{ Store, Root []byte }
+	var in struct {
+		Store []byte
+		Seals []struct{ Key []byte }
+	}
 	body := bodyByHand(t, store["instance/default"])
 	require.NoError(t, json.Unmarshal(body, &in))
-	require.Equal(t, byte(1), in.Root[0])
-	padded, err := tinkXAES(t, root).Decrypt(in.Root[1:], framedByHand("keyhold instance key v1", in.Store, "default"))
+	require.Len(t, in.Seals, 1)
+	sealed := in.Seals[0].Key
+	require.Equal(t, byte(1), sealed[0])
+	padded, err := tinkXAES(t, root).Decrypt(sealed[1:], framedByHand("keyhold instance key v1", in.Store, "default"))
 	require.NoError(t, err)
 	require.Equal(t, make([]byte, 32), padded[:32])
 	o := handOpened{instanceKey: padded[32:], materials: map[string]map[uint32]handMaterial{}}

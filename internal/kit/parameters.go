@@ -85,15 +85,19 @@ func openInstance(ctx context.Context, store keystore.Store, root kms.Root, inst
 	by, _ := sealing.Named(item.Value)
 	body, _ := sealing.Peek(by, item.Value)
 	var record struct {
-		Store, Root []byte
-		Generation  uint64
+		Store      []byte
+		Seals      []struct{ Key []byte }
+		Generation uint64
 	}
 	if err := json.Unmarshal(body, &record); err != nil {
 		return nil, err
 	}
-	key, err := root.Decrypt(record.Root, sealing.RootContext(record.Store, instance))
-	if err != nil {
-		return nil, err
+	err = errors.New("kit: the instance has no key")
+	for _, seal := range record.Seals {
+		var key []byte
+		if key, err = root.Decrypt(seal.Key, sealing.RootContext(record.Store, instance)); err == nil {
+			return sealing.Derive(instance, record.Store, record.Generation, key)
+		}
 	}
-	return sealing.Derive(instance, record.Store, record.Generation, key)
+	return nil, err
 }

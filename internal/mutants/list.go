@@ -85,4 +85,16 @@ var list = []mutant{
 		"hsm/aes.go", "|| subtle.ConstantTimeCompare(padded[:commitmentSize], zeros[:]) != 1", "|| subtle.ConstantTimeCompare(zeros[:], zeros[:]) != 1", ".", "TestCollisionsOnEveryPath"},
 	{"the padding of a wrapped key is not looked at", "what was not wrapped so is taken for a key",
 		"internal/kwp/kwp.go", "bad |= uint64(b[len(b)-1-int(i)]) & within", "_ = within", "./internal/kwp", "TestWycheproof|TestVectors|TestHeader"},
+
+	// A rotation of the root.
+	{"a creation does not look again", "an instance that was acknowledged while the root was rotated is lost",
+		"rekeyed.go", "return m.secureNew(ctx, c, rec)", "return nil", "./internal/systemtest/rotation", "TestRotationInterleaved"},
+	{"an instance is used without a second look", "keys are made in an instance that the rotation leaves behind",
+		"instance_cache.go", "if first && !rec.destroyed() {", "if first && rec.destroyed() {", "./internal/systemtest/rotation", "TestRotationAtRandom"},
+	{"the second phase is skipped", "the previous root goes on opening everything",
+		"root.go", "foreign, err := r.all(ctx, r.dropped, r.drop)", "foreign, err := r.all(ctx, r.carried, r.drop)", "./internal/systemtest/rotation", "TestRotationInterleaved"},
+	{"the rotation ends without another round", "what came while a round was made is left behind",
+		"root.go", "if errors.Is(err, errStale) && ctx.Err() == nil {\n\t\treturn false, nil", "if errors.Is(err, errStale) && ctx.Err() == nil {\n\t\treturn true, nil", "./internal/systemtest/rotation", "TestRotationInterleaved"},
+	{"a root that fails once is believed", "an instance is left behind although its root opens it",
+		"root.go", "if !r.doubt[id] {", "if false {", "./internal/systemtest/rotation", "TestRotationRootFails"},
 }

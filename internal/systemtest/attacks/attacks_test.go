@@ -126,7 +126,7 @@ var storeAttacks = []attack{
 	{attack: "the key of another instance", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {
 		id := kit.Tenant(t, k, "tenant-7", 0)
 		kit.Tenant(t, k, "tenant-8", 0)
-		swapFields(t, k, "instance/tenant-7", "instance/tenant-8", "root")
+		swapFields(t, k, "instance/tenant-7", "instance/tenant-8", "key")
 		return encrypts(t, id)
 	}, want: kms.ErrTampered, restarted: kms.ErrTampered},
 	{attack: "the record of another instance", do: func(t *testing.T, k *kmstest.KMS) func(*kms.Manager) error {

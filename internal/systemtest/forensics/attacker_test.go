@@ -47,9 +47,12 @@ type (
 		Sealed  []byte `json:"sealed"`
 	}
 	foundInstance struct {
-		ID     string `json:"id"`
-		Store  []byte `json:"store"`
-		Root   []byte `json:"root"`
+		ID    string      `json:"id"`
+		Store []byte      `json:"store"`
+		Seals []foundRoot `json:"seals"`
+	}
+	foundRoot struct {
+		Key    []byte `json:"key"`
 		Former []byte `json:"former"`
 	}
 	foundSeal struct {
@@ -98,10 +101,12 @@ func (f *forensic) found(body []byte) {
 // open opens all that he can open.
 func (f *forensic) open() {
 	for _, in := range f.instances {
-		for _, sealed := range [][]byte{in.Root, in.Former} {
+		for _, s := range in.Seals {
 			for _, root := range f.roots {
-				if key, err := root.Decrypt(sealed, asFramed([]byte("keyhold instance key v1"), in.Store, []byte(in.ID))); err == nil {
-					f.derive(in, key)
+				for _, sealed := range [][]byte{s.Key, s.Former} {
+					if key, err := root.Decrypt(sealed, asFramed([]byte("keyhold instance key v1"), in.Store, []byte(in.ID))); err == nil {
+						f.derive(in, key)
+					}
 				}
 			}
 		}
