@@ -165,9 +165,12 @@ func leakBackup(t *testing.T, m *kms.Manager, values map[string][]any) {
 
 // instanceKeyByHand opens the key of an instance as one with the root could.
 func instanceKeyByHand(t *testing.T, root kms.Root, k *kmstest.KMS, id string) []byte {
-	var rec struct{ Store, Root []byte }
+	var rec struct {
+		Store []byte
+		Seals []struct{ Key []byte }
+	}
 	require.NoError(t, json.Unmarshal(bodyByHand(t, kit.StoredValue(t, k, "instance/"+id)), &rec))
-	key, err := root.Decrypt(rec.Root, framedByHand("keyhold instance key v1", rec.Store, id))
+	key, err := root.Decrypt(rec.Seals[0].Key, framedByHand("keyhold instance key v1", rec.Store, id))
 	require.NoError(t, err)
 	return key
 }
