@@ -195,15 +195,22 @@ func (rec *instanceRecord) unsealBy(root Root, sealed []byte) ([]byte, error) {
 	return key, err
 }
 
-// openedBy returns the first of the roots that opens a seal, or nil.
-func (rec *instanceRecord) openedBy(roots []Root, s *rootSeal) Root {
+// openedBy returns the first of the roots that opens a seal, or nil and what the last one said.
+func (rec *instanceRecord) openedBy(roots []Root, s *rootSeal) (_ Root, err error) {
 	for _, root := range roots {
-		if key, err := rec.unsealBy(root, s.Key); err == nil {
+		var key []byte
+		if key, err = rec.unsealBy(root, s.Key); err == nil {
 			clear(key)
-			return root
+			return root, nil
 		}
 	}
-	return nil
+	return nil, err
+}
+
+// opens reports whether one of the roots opens a seal.
+func (rec *instanceRecord) opens(s *rootSeal, roots ...Root) bool {
+	_, err := rec.openedBy(roots, s)
+	return err == nil
 }
 
 func (rec *instanceRecord) sealUnder(op Op, root Root, key []byte) ([]byte, error) {

@@ -174,7 +174,8 @@ func (m *Manager) secure(ctx context.Context, c *call, rec *instanceRecord) erro
 	if rec.ID == DefaultInstance {
 		return nil
 	}
-	for {
+	replaced := false
+	err := c.retry(ctx, c.keyID, func() error {
 		home, version, err := m.getInstance(ctx, c, DefaultInstance)
 		switch {
 		case err != nil:
@@ -182,27 +183,27 @@ func (m *Manager) secure(ctx context.Context, c *call, rec *instanceRecord) erro
 		case rec.Rooted >= home.newest():
 			return nil
 		case rec.lost(home):
-			return m.lostToRotation(ctx, c, rec, home)
-		}
-		if err := m.writeInstance(ctx, c, home, version); !errors.Is(err, errStale) {
+			replaced, err = m.replaced(ctx, c, rec, home)
 			return err
 		}
-		if ctx.Err() != nil {
-			return unavailable(c.op, c.keyID, "", context.Cause(ctx))
-		}
+		return m.writeInstance(ctx, c, home, version)
+	})
+	if replaced {
+		return errStale
 	}
+	return err
 }
 
-// lostToRotation is what secure returns of an instance that RotateRoot did not see, unless it did.
-func (m *Manager) lostToRotation(ctx context.Context, c *call, rec, home *instanceRecord) error {
+// replaced reports whether RotateRoot has seen an instance after all. If not, it refuses.
+func (m *Manager) replaced(ctx context.Context, c *call, rec, home *instanceRecord) (bool, error) {
 	stored, _, err := m.storedInstance(ctx, c, rec.ID)
 	switch {
 	case err != nil && !refusedAs(err, ErrNotFound):
-		return err
+		return false, err
 	case err == nil && !stored.lost(home):
-		return errStale
+		return true, nil
 	}
-	return &refusal{op: c.op, inst: rec.ID, cond: ErrRoot, text: "the root was rotated before the instance was made",
+	return false, &refusal{op: c.op, inst: rec.ID, cond: ErrRoot, text: "the root was rotated before the instance was made",
 		hint: "Open the key store with the new root and repeat the call. The ID of the instance is free."}
 }
 

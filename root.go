@@ -39,14 +39,17 @@ func (m *Manager) sealers(ctx context.Context, c *call) (by []sealer, home *inst
 		return nil, nil, err
 	}
 	for i := range home.Seals {
-		if root := home.openedBy(m.roots(), &home.Seals[i]); root != nil {
-			by = append(by, sealer{root, home.Seals[i].Root})
+		root, failed := home.openedBy(m.roots(), &home.Seals[i])
+		if failed != nil {
+			err = refuseInstance(c.op, "", ErrRoot, "", failed)
+			continue
 		}
+		by = append(by, sealer{root, home.Seals[i].Root})
 	}
 	if len(by) == 0 {
-		_, _, _, err = home.unseal(c.op, m.roots())
+		return nil, nil, err
 	}
-	return by, home, err
+	return by, home, nil
 }
 
 // resealers are the roots by which a further instance key of an instance has to be sealed. All of
@@ -58,9 +61,9 @@ func (m *Manager) resealers(ctx context.Context, c *call, rec *instanceRecord) (
 	}
 	rec.drop(home.oldest())
 	for i := range rec.Seals {
-		root := rec.openedBy(m.roots(), &rec.Seals[i])
-		if root == nil {
-			return nil, &refusal{op: c.op, inst: rec.named(), cond: ErrRoot, hint: "Open the key store with the root that it has now. " +
+		root, err := rec.openedBy(m.roots(), &rec.Seals[i])
+		if err != nil {
+			return nil, &refusal{op: c.op, inst: rec.named(), cond: ErrRoot, cause: err, hint: "Open the key store with the root that it has now. " +
 				"While the root is rotated, let RotateRoot finish first, or use the Manager that rotates it."}
 		}
 		by = append(by, sealer{root, rec.Seals[i].Root})
@@ -106,10 +109,8 @@ func (m *Manager) RotateRoot(ctx context.Context, next Root, former ...Root) (er
 		return err
 	}
 	m.rootsNow.Store(&r.roots) // after a failure, too: either may be needed
-	for done := false; !done; {
-		if done, err = r.commit(ctx); err != nil {
-			return err
-		}
+	if err := c.retry(ctx, "", func() error { return r.commit(ctx) }); err != nil {
+		return err
 	}
 	foreign, err := r.all(ctx, r.dropped, r.drop)
 	if err != nil {
@@ -151,17 +152,17 @@ func (r *rotation) announce(ctx context.Context) error {
 			return err
 		}
 		last := &home.Seals[len(home.Seals)-1]
-		known := home.openedBy([]Root{r.next.root}, last) != nil
+		known := home.opens(last, r.next.root)
 		r.next.generation = last.Root
-		if !known || (len(home.Seals) == 1 && home.openedBy(r.own, last) != nil) { // it is not the unfinished one
+		if !known || (len(home.Seals) == 1 && home.opens(last, r.own...)) { // it is not the unfinished one
 			r.next.generation++
 		}
 		r.again, r.whole = false, true
 		for i := range home.Seals {
 			s := &home.Seals[i]
 			previous := s.Root < r.next.generation
-			r.again = r.again || (previous && home.openedBy([]Root{r.next.root}, s) != nil)
-			r.whole = r.whole && (!previous || home.openedBy(r.roots, s) != nil)
+			r.again = r.again || (previous && home.opens(s, r.next.root))
+			r.whole = r.whole && (!previous || home.opens(s, r.roots...))
 		}
 		if home.newest() == r.next.generation {
 			return nil
@@ -174,36 +175,31 @@ func (r *rotation) announce(ctx context.Context) error {
 }
 
 // commit carries all instances over, and then seals the record of the default instance under the next
-// root alone. It is not done if that record was written meanwhile: an instance may have come, or its
+// root alone. It returns errStale if that record was written meanwhile: an instance may have come, or its
 // record may have been replaced, where the round had passed already.
-func (r *rotation) commit(ctx context.Context) (done bool, err error) {
+func (r *rotation) commit(ctx context.Context) error {
 	home, version, err := r.m.getInstance(ctx, r.c, DefaultInstance)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if home.newest() != r.next.generation {
-		return false, refuseBecause(r.c.op, "", ErrRoot, "another rotation of the root was begun, to another root", nil)
+		return refuseBecause(r.c.op, "", ErrRoot, "another rotation of the root was begun, to another root", nil)
 	}
 	r.home, r.left, r.sure = home, nil, true
 	if _, err := r.all(ctx, r.carried, r.carry); err != nil {
-		return false, err
+		return err
 	}
 	switch {
 	case len(r.left) > 0 && !r.whole:
-		return false, errors.Join(r.left...)
+		return errors.Join(r.left...)
 	case !r.sure:
-		return false, nil
-	}
-	if home.oldest() == r.next.generation { // it was done before
-		return true, nil
+		return errStale
+	case home.oldest() == r.next.generation: // it was done before
+		return nil
 	}
 	alone := *home
 	alone.drop(r.next.generation)
-	err = r.m.writeInstance(ctx, r.c, &alone, version)
-	if errors.Is(err, errStale) && ctx.Err() == nil {
-		return false, nil
-	}
-	return err == nil, err
+	return r.m.writeInstance(ctx, r.c, &alone, version)
 }
 
 // all takes a step of every instance for which it was not taken. What is not an instance must not
@@ -269,11 +265,11 @@ func (r *rotation) works(ctx context.Context) bool {
 		return false
 	}
 	for i := range home.Seals {
-		if r.whole && home.openedBy(r.roots, &home.Seals[i]) == nil {
+		if r.whole && !home.opens(&home.Seals[i], r.roots...) {
 			return false
 		}
 	}
-	return home.openedBy([]Root{r.next.root}, &home.Seals[len(home.Seals)-1]) != nil
+	return home.opens(&home.Seals[len(home.Seals)-1], r.next.root)
 }
 
 // dropped reports whether there is nothing to take away, or nothing else that opens the instance.
