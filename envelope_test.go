@@ -117,8 +117,10 @@ func TestDataKeys(t *testing.T) {
 	dataKey, err := k.GenerateDataKey(ctx, id, nil)
 	require.NoError(t, err)
 	again := dataKey
+	handedOut := dataKey.Plaintext()
 	dataKey.Wipe()
-	require.Equal(t, make([]byte, 32), again.Plaintext())
+	require.Nil(t, again.Plaintext())
+	require.Equal(t, make([]byte, 32), handedOut)
 	kms.DataKey{}.Wipe()
 }
 
