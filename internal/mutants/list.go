@@ -85,4 +85,15 @@ var list = []mutant{
 		"hsm/aes.go", "|| subtle.ConstantTimeCompare(padded[:commitmentSize], zeros[:]) != 1", "|| subtle.ConstantTimeCompare(zeros[:], zeros[:]) != 1", ".", "TestCollisionsOnEveryPath"},
 	{"the padding of a wrapped key is not looked at", "what was not wrapped so is taken for a key",
 		"internal/kwp/kwp.go", "bad |= uint64(b[len(b)-1-int(i)]) & within", "_ = within", "./internal/kwp", "TestWycheproof|TestVectors|TestHeader"},
+
+	// Which key is meant.
+	{"the key that is named is not the one that opens", "whoever can replace a ciphertext chooses the key",
+		"envelope.go", "plaintext, err := m.decryptWith(ctx, c, e, nil, ciphertext, ec)", "_ = e; plaintext, err := m.decrypt(ctx, c, nil, ciphertext, ec)",
+		".", "TestPinned$|TestPinnedReads"},
+	{"a rewrap passes over what may be its key's", "a wrong context is noticed when the old versions are gone",
+		"rewrap.go", "if !r.had(at) {", "if true {", ".", "TestPinnedRewrap"},
+	{"a wiped data key gives zeros", "data is encrypted under a key that everybody knows",
+		"envelope.go", "case wiped.Load():", "case false:", ".", "TestWipedDataKey|TestDataKeys"},
+	{"a wiped stream is written", "zeros are sealed in the place of what was there",
+		"internal/frames/frames.go", "return ErrWiped", "return f.flush(true)", "./internal/frames", "TestWipe"},
 }
