@@ -458,6 +458,56 @@ func TestPinnedRewrap(t *testing.T) {
 	}
 }
 
+// TestUsedIsTold: Observe is told which key did the work, whatever name it was called by, for uses
+// whose results name no key.
+func TestUsedIsTold(t *testing.T) {
+	ctx := t.Context()
+	var event kms.Event
+	k := kmstest.New(t, func(c *kms.Config) {
+		c.Observe = func(_ context.Context, e kms.Event) { event = e }
+	})
+	message := []byte("message")
+	for name, row := range map[string]struct {
+		spec  kms.Spec
+		usage kms.Usage
+		make  func(ref string) ([]byte, error)
+		check func(id string, made []byte) error
+	}{
+		"Sign": {kms.SpecEd25519, kms.UsageSignVerify,
+			func(ref string) ([]byte, error) { return k.Sign(ctx, ref, kms.SignEd25519, message) },
+			func(id string, made []byte) error { return k.Verify(ctx, id, kms.SignEd25519, message, made) }},
+		"GenerateMac": {kms.SpecHMAC256, kms.UsageGenerateVerifyMac,
+			func(ref string) ([]byte, error) { return k.GenerateMac(ctx, ref, kms.MacHMACSHA256, message) },
+			func(id string, made []byte) error { return k.VerifyMac(ctx, id, kms.MacHMACSHA256, message, made) }},
+		"AsymmetricEncrypt": {kms.SpecRSA2048, kms.UsageEncryptDecrypt,
+			func(ref string) ([]byte, error) { return k.AsymmetricEncrypt(ctx, ref, message) },
+			func(id string, made []byte) error { return kit.Err(k.AsymmetricDecrypt(ctx, id, made)) }},
+		"Encrypt": {kms.SpecAES256, kms.UsageEncryptDecrypt,
+			func(ref string) ([]byte, error) { return k.Encrypt(ctx, ref, message, nil) },
+			func(id string, made []byte) error {
+				_, used, err := k.DecryptWithKey(ctx, id, made, nil)
+				require.Equal(t, err == nil, used == kms.Used{KeyID: id, KeyVersion: 1})
+				return err
+			}},
+	} {
+		first, second := kit.Key(t, k, row.spec, row.usage), kit.Key(t, k, row.spec, row.usage)
+		alias := "alias/" + name
+		require.NoError(t, k.CreateAlias(ctx, alias, first))
+		for i, ref := range []string{first, alias, alias, second} {
+			want, other := first, second
+			if i > 1 {
+				require.NoError(t, k.UpdateAlias(ctx, alias, second))
+				want, other = second, first
+			}
+			made, err := row.make(ref)
+			require.NoError(t, err, name)
+			require.Equal(t, kms.Used{KeyID: want, KeyVersion: 1}, kms.Used{KeyID: event.KeyID, KeyVersion: event.KeyVersion}, name)
+			require.NoError(t, row.check(want, made), name)
+			require.Error(t, row.check(other, made), name)
+		}
+	}
+}
+
 // TestDecrypterOfOneKey: a Decrypter opens with the key that its alias named when it was made.
 func TestDecrypterOfOneKey(t *testing.T) {
 	ctx := t.Context()
