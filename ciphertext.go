@@ -15,8 +15,8 @@ func suiteOf(p Protection) wire.Suite {
 
 // CiphertextInfo is what a ciphertext says of itself, to anybody. Nothing proves it, not even that
 // Decrypt opened the ciphertext: one that a key of another system made may look like one of this
-// service, and name any key. Which key it was that opened a ciphertext, DecryptWithKey says, and the
-// Event that Config.Observe gets.
+// service, and name any key. Which key it was that opened a ciphertext, DecryptWithKey says, and
+// the Event that Config.Observe gets.
 type CiphertextInfo struct {
 	KeyID      string
 	KeyVersion int

@@ -53,9 +53,9 @@ func (k DataKey) Plaintext() []byte {
 
 // Wipe overwrites the plain key with zeros. From then on Plaintext is nil, also for copies of this
 // DataKey, so that whatever still wants to encrypt with it fails. A slice that Plaintext returned
-// before shows the zeros: a cipher must not be made from it any more. Many goroutines may call Wipe
-// and Plaintext at once; none may use such a slice while another wipes it. Wipe is a best effort: Go
-// gives no guarantee that no other copy is in memory.
+// before shows the zeros: a cipher must not be made from it any more. Many goroutines may call
+// Wipe and Plaintext at once; none may use such a slice while another wipes it. Wipe is a best
+// effort: Go gives no guarantee that no other copy is in memory.
 func (k DataKey) Wipe() {
 	if k.plaintext != nil {
 		k.plaintext(true)
@@ -146,13 +146,13 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 	return m.encrypt(ctx, c, nil, ref, plaintext, ec)
 }
 
-// Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption
-// context that it was made with; and what another system made, if Config.Legacy knows it. It returns
-// ErrNotFound where the key is unknown or deleted, the state's error where the key is not Enabled, and
-// ErrCiphertext for all that can be wrong with the ciphertext and its context.
+// Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption context that
+// it was made with; and what another system made, if Config.Legacy knows it. It returns
+// ErrNotFound where the key is unknown or deleted, the state's error where the key is not Enabled,
+// and ErrCiphertext for all that can be wrong with the ciphertext and its context.
 //
-// The ciphertext chooses the key: whoever can replace a ciphertext can have another key open another
-// plaintext. A caller that relies on one key calls DecryptWithKey.
+// The ciphertext chooses the key: an attacker who replaces a ciphertext can have another key open
+// another plaintext. A caller that relies on one key calls DecryptWithKey.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
@@ -167,11 +167,12 @@ type Used struct {
 
 func (c *call) used() Used { return Used{KeyID: c.keyID, KeyVersion: int(c.version)} }
 
-// DecryptWithKey is Decrypt with the key that ref names, a key ID or an alias, and with no other. It
-// opens what any version of that key made, also in another system, and says which key it was: an
-// alias can be given to another key. What another key made is ErrCiphertext, even if that key would
-// open it, and nothing is asked or told about the other key. A ref that names nothing is ErrNotFound.
-// Like Decrypt it is OpDecrypt for Authorize, which sees the key and the alias that ref names.
+// DecryptWithKey is Decrypt with the key that ref names, a key ID or an alias, and with no other.
+// It opens what any version of that key made, also in another system, and says which key it was:
+// an alias can be given to another key. What another key made is ErrCiphertext, even if that key
+// would open it, and nothing is asked or told about the other key. A ref that names nothing is
+// ErrNotFound. Like Decrypt it is OpDecrypt for Authorize, which sees the key and the alias that
+// ref names.
 func (m *Manager) DecryptWithKey(ctx context.Context, ref string, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
@@ -303,8 +304,8 @@ func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
 	return out, nil
 }
 
-// decrypt opens a ciphertext with the key that it names, or else with the one of another system that
-// made it, and appends the plaintext to dst, whose spare capacity may not overlap it.
+// decrypt opens a ciphertext with the key that it names, or else with the one of another system
+// that made it, and appends the plaintext to dst, whose spare capacity may not overlap it.
 func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
 	if err := ec.check(c.op); err != nil {
 		return nil, err
@@ -350,9 +351,9 @@ func (m *Manager) decryptWithKey(ctx context.Context, c *call, ref string, ciphe
 	return plaintext, c.used(), nil
 }
 
-// decryptWith opens a ciphertext with that key or not at all, and appends the plaintext to dst: with
-// the version of the key that the ciphertext names, or one that the key had in another system, whose
-// ciphertexts can be made to look like one of this service, and to name any key.
+// decryptWith opens a ciphertext with that key or not at all, and appends the plaintext to dst:
+// with the version of the key that the ciphertext names, or one that the key had in another
+// system, whose ciphertexts can be made to look like one of this service, and to name any key.
 func (m *Manager) decryptWith(ctx context.Context, c *call, e *entry, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
 	plaintext, err := m.decryptOwn(ctx, c, e, dst, ciphertext, ec)
 	if err == nil || len(e.record.Old) == 0 || !refusedAs(err, ErrCiphertext) {

@@ -40,10 +40,10 @@ func moved(dst, plaintext []byte) []byte {
 	return append(dst, plaintext...)
 }
 
-// decryptForeign opens a ciphertext with each key in turn that may have made it in another system, for
-// it does not say whose it is; it authenticates under one alone. If none opens it, the answer is the
-// refusal of the key that it seems to name, which is missing here; without one, that of the first key
-// that was refused, for it may be that one's.
+// decryptForeign opens a ciphertext with each key in turn that may have made it in another system,
+// for it does not say whose it is; it authenticates under one alone. If none opens it, the answer
+// is the refusal of the key that it seems to name, which is missing here; without one, that of the
+// first key that was refused, for it may be that one's.
 func (m *Manager) decryptForeign(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext, missing error) ([]byte, error) {
 	refused, answered := missing, *c
 	ids, err := m.makers(ctx, c, m.legacy.locate(ciphertext))

@@ -247,9 +247,9 @@ func (p *oneKey) last(t *testing.T, op kms.Op) kms.Event {
 	return p.events[0]
 }
 
-// TestPinned: a call that names its key succeeds if and only if that key made the ciphertext and may
-// be used; the key version that it returns is the one that Observe is told; and nobody is asked
-// about another key.
+// TestPinned: a call that names its key succeeds if and only if that key made the ciphertext and
+// may be used; the key version that it returns is the one that Observe is told; and nobody is
+// asked about another key.
 func TestPinned(t *testing.T) {
 	p := newPinned(t)
 	ctx := t.Context()
@@ -445,7 +445,8 @@ func TestPinnedRewrap(t *testing.T) {
 		}
 	}
 
-	// Of two keys that have one locator, the one that is asked for; a wrong context is no other key's.
+	// Of two keys that have one locator, the one that is asked for; a wrong context is no other
+	// key's.
 	for _, data := range []string{"transit taken", "keyring taken"} {
 		for _, c := range p.made {
 			if c.key == data && c.version == 0 {

@@ -37,9 +37,9 @@ type RewrapReport struct {
 // with its error and a report from which the next run goes on. What was done before is
 // not done again: a run over everything costs little where little is left.
 //
-// What it encrypts anew, that key has opened, as DecryptWithKey does. The rest it leaves by what the
-// ciphertext says of itself. A ciphertext of another system may not say whose it is: if the key may
-// have made it and does not open it, another key has to open it to be among the Others.
+// What it encrypts anew, that key has opened, as DecryptWithKey does. The rest it leaves by what
+// the ciphertext says of itself. A ciphertext of another system may not say whose it is: if the
+// key may have made it and does not open it, another key has to open it to be among the Others.
 //
 // Items yields the ciphertexts behind a given ID, or from the first for "", in an order
 // that stays. Put puts the new ciphertext in the place of the one in w, if that is still
@@ -82,9 +82,8 @@ type rewrap struct {
 	report RewrapReport
 }
 
-// do deals with one ciphertext. What this says of itself spares the key no more than the work on its
-// own newest ciphertexts and on those of others; whose a ciphertext is that is encrypted anew, the key
-// itself says by opening it.
+// do deals with one ciphertext. By what that says of itself it is left alone, as current or as
+// another key's; what is encrypted anew the key itself has opened.
 func (r *rewrap) do(ctx context.Context, w Wrapped) error {
 	info, err := Inspect(w.Ciphertext)
 	foreign, named := err != nil, err == nil && info.KeyID == r.report.KeyID
@@ -130,9 +129,9 @@ func (r *rewrap) had(at []oldLocator) bool {
 	return slices.ContainsFunc(r.old, func(v oldVersion) bool { return slices.Contains(at, v.at()) })
 }
 
-// other counts a ciphertext of another system that the key does not open as another key's. If the key
-// may have made it, another key has to open it: it could be the key's own, damaged or with a wrong
-// context, and would be lost with the key's old versions if it were passed over.
+// other counts a ciphertext of another system that the key does not open as another key's. If the
+// key may have made it, another key has to open it: it could be the key's own, damaged or with a
+// wrong context, and would be lost with the key's old versions if it were passed over.
 func (r *rewrap) other(ctx context.Context, w Wrapped, at []oldLocator) error {
 	if !r.had(at) {
 		ids, err := r.m.makers(ctx, r.m.begin(OpReEncryptFrom), at)

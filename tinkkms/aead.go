@@ -79,9 +79,9 @@ func (a *KeyAEAD) EncryptWithContext(ctx context.Context, plaintext, associatedD
 }
 
 // DecryptWithContext is Manager.DecryptWithKey: it opens what the key encrypted, under any of its
-// versions, also in another system. What another key encrypted is kms.ErrCiphertext, even if that key
-// would open it: a program that holds an AEAD of one key relies on that key's policy. A ref that names
-// nothing is kms.ErrNotFound, and a key that is not Enabled refuses.
+// versions, also in another system. What another key encrypted is kms.ErrCiphertext, even if that
+// key would open it: a program that holds an AEAD of one key relies on that key's policy. A ref
+// that names nothing is kms.ErrNotFound, and a key that is not Enabled refuses.
 func (a *KeyAEAD) DecryptWithContext(ctx context.Context, ciphertext, associatedData []byte) ([]byte, error) {
 	plaintext, _, err := a.m.DecryptWithKey(ctx, a.ref, ciphertext, encryptionContext(associatedData))
 	return plaintext, err
