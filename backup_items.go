@@ -72,7 +72,7 @@ type backupReader struct {
 
 	rec         instanceRecord
 	keys        *sealing.Keys // as it was, in the key store that it was in
-	instanceKey func() []byte // that keys are derived from; the caller wipes it
+	instanceKey func() []byte // that keys are derived from; the caller wipes it; nil after wipe
 	wipe        func()
 }
 
@@ -92,7 +92,7 @@ func openBackup(op Op, h *backupHeader, key *xaes.Key, r *bufio.Reader) (*backup
 	key32 := slices.Clone(body[:sealing.KeySize])
 	clear(body)
 	b.instanceKey = func() []byte { return slices.Clone(key32) }
-	b.wipe = func() { clear(key32); b.frames.Wipe() }
+	b.wipe = func() { clear(key32); key32 = nil; b.frames.Wipe() }
 	b.keys, err = sealing.Derive(b.rec.ID, b.rec.Store, 0, b.instanceKey())
 	return b, err
 }

@@ -21,7 +21,9 @@ type Request struct {
 	EncryptionContext EncryptionContext
 }
 
-// Event is what Config.Observe is told when a call is over.
+// Event is what Config.Observe is told when a call is over. It is told on the caller's goroutine,
+// with the caller's context: a caller that named a key by an alias, and wants to know which key
+// signed, puts a place for the answer there (see the example of Event).
 type Event struct {
 	Time       time.Time // that the call went by
 	Op         Op

@@ -13,16 +13,18 @@ func suiteOf(p Protection) wire.Suite {
 	return wire.Software
 }
 
-// CiphertextInfo is what a ciphertext says of itself, to anybody. None of it is proven
-// until the ciphertext was decrypted.
+// CiphertextInfo is what a ciphertext says of itself, to anybody. Nothing proves it, not even that
+// Decrypt opened the ciphertext: one that a key of another system made may look like one of this
+// service, and name any key. Which key it was that opened a ciphertext, DecryptWithKey says, and
+// the Event that Config.Observe gets.
 type CiphertextInfo struct {
 	KeyID      string
 	KeyVersion int
-	Protection Protection // where the key lives that opens it
+	Protection Protection // where that key lives
 }
 
 // Inspect reads what a ciphertext says of itself, without a key and without a key store.
-// What is no ciphertext of this package gives ErrCiphertext.
+// What does not look like a ciphertext of this package gives ErrCiphertext.
 func Inspect(ciphertext []byte) (CiphertextInfo, error) {
 	h, _, ok := wire.Parse(ciphertext)
 	if !ok {

@@ -75,6 +75,12 @@ func TestCollisionsOnEveryPath(t *testing.T) {
 						"in memory":     func() ([]byte, error) { return k.Decrypt(t.Context(), c, ec) },
 						"another":       func() ([]byte, error) { return k.Another(t).Decrypt(t.Context(), c, ec) },
 						"AppendDecrypt": func() ([]byte, error) { return k.AppendDecrypt(t.Context(), nil, c, ec) },
+						"DecryptWithKey": func() ([]byte, error) {
+							info, err := kms.Inspect(c)
+							require.NoError(t, err)
+							opened, _, err := k.DecryptWithKey(t.Context(), info.KeyID, c, ec)
+							return opened, err
+						},
 						"ReEncrypt": func() ([]byte, error) {
 							again, err := k.ReEncrypt(t.Context(), c, ec, to, nil)
 							if err != nil {
@@ -95,8 +101,8 @@ func TestCollisionsOnEveryPath(t *testing.T) {
 					}
 				}
 			}
-			require.Equal(t, 4*n, accepted)
-			t.Logf("%d collisions by 4 ways, all refused; %d committed to the key, all opened", n, n)
+			require.Equal(t, 5*n, accepted)
+			t.Logf("%d collisions by 5 ways, all refused; %d committed to the key, all opened", n, n)
 		})
 	}
 }

@@ -3,6 +3,7 @@ package kms
 import (
 	"context"
 	"crypto/rand"
+	"sync/atomic"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
@@ -23,21 +24,43 @@ type DataKey struct {
 	KeyID      string // of the master key
 	KeyVersion int
 	Ciphertext []byte // what Decrypt turns into the plain key again
-	plaintext  func() []byte
+	plaintext  func(wipe bool) []byte
 }
 
-// Plaintext returns the plain key, or nil if there is none. It is the key itself, not a
-// copy. Encrypt with it, then Wipe it; keep only the Ciphertext.
+// heldKey is what a DataKey holds of its plain key. All copies of the DataKey hold the same.
+func heldKey(plaintext []byte) func(wipe bool) []byte {
+	var wiped atomic.Bool
+	return func(wipe bool) []byte {
+		switch {
+		case wipe && !wiped.Swap(true):
+			clear(plaintext)
+			return nil
+		case wiped.Load():
+			return nil
+		}
+		return plaintext
+	}
+}
+
+// Plaintext returns the plain key, or nil if there is none or it was wiped. It is the key itself,
+// not a copy. Encrypt with it, then Wipe it; keep only the Ciphertext.
 func (k DataKey) Plaintext() []byte {
 	if k.plaintext == nil {
 		return nil
 	}
-	return k.plaintext()
+	return k.plaintext(false)
 }
 
-// Wipe overwrites the plain key with zeros, also for copies of this DataKey. It is a best
+// Wipe overwrites the plain key with zeros. From then on Plaintext is nil, also for copies of this
+// DataKey, so that whatever still wants to encrypt with it fails. A slice that Plaintext returned
+// before shows the zeros: a cipher must not be made from it any more. Many goroutines may call
+// Wipe and Plaintext at once; none may use such a slice while another wipes it. Wipe is a best
 // effort: Go gives no guarantee that no other copy is in memory.
-func (k DataKey) Wipe() { clear(k.Plaintext()) }
+func (k DataKey) Wipe() {
+	if k.plaintext != nil {
+		k.plaintext(true)
+	}
+}
 
 // GenerateDataKey makes a data key of 32 random bytes under a master key, bound to an
 // encryption context. The service keeps nothing of it.
@@ -57,7 +80,7 @@ func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec En
 	if err != nil {
 		return DataKey{}, err
 	}
-	return DataKey{c.keyID, int(c.version), ciphertext, func() []byte { return plaintext }}, nil
+	return DataKey{c.keyID, int(c.version), ciphertext, heldKey(plaintext)}, nil
 }
 
 // GenerateDataKeyWithoutPlaintext makes a data key of n bytes, 1 to 1024, and returns it
@@ -123,19 +146,43 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 	return m.encrypt(ctx, c, nil, ref, plaintext, ec)
 }
 
-// Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption
-// context that it was made with; and what another system made, where Config.Legacy knows it. It returns ErrNotFound where the key is unknown or
-// deleted, the state's error where the key is not Enabled, and ErrCiphertext for all
-// that can be wrong with the ciphertext and its context.
+// Decrypt opens what Encrypt, GenerateDataKey or ReEncrypt made, under the encryption context that
+// it was made with; and what another system made, if Config.Legacy knows it. It returns
+// ErrNotFound where the key is unknown or deleted, the state's error where the key is not Enabled,
+// and ErrCiphertext for all that can be wrong with the ciphertext and its context.
+//
+// The ciphertext chooses the key: an attacker who replaces a ciphertext can have another key open
+// another plaintext. A caller that relies on one key calls DecryptWithKey.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
 	return m.decrypt(ctx, c, nil, ciphertext, ec)
 }
 
+// Used is the key version that did the work of a call.
+type Used struct {
+	KeyID      string
+	KeyVersion int // 0: one that the key had in another system
+}
+
+func (c *call) used() Used { return Used{KeyID: c.keyID, KeyVersion: int(c.version)} }
+
+// DecryptWithKey is Decrypt with the key that ref names, a key ID or an alias, and with no other.
+// It opens what any version of that key made, also in another system, and says which key it was:
+// an alias can be given to another key. What another key made is ErrCiphertext, even if that key
+// would open it, and nothing is asked or told about the other key. A ref that names nothing is
+// ErrNotFound. Like Decrypt it is OpDecrypt for Authorize, which sees the key and the alias that
+// ref names.
+func (m *Manager) DecryptWithKey(ctx context.Context, ref string, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
+	c := m.begin(OpDecrypt)
+	defer c.end(ctx, &err)
+	return m.decryptWithKey(ctx, c, ref, ciphertext, ec)
+}
+
 // ReEncrypt decrypts a ciphertext under one encryption context and encrypts what was in
 // it under a key and another context; the plaintext does not leave the service. It asks
-// and tells twice: ReEncryptFrom the one key, ReEncryptTo the other.
+// and tells twice: ReEncryptFrom the one key, ReEncryptTo the other. Like Decrypt it opens the
+// ciphertext with the key that this is of; ReEncryptWithKey with one that the caller names.
 func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
 	if to.check(OpReEncryptTo) != nil {
 		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
@@ -148,11 +195,36 @@ func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from Encrypt
 	return m.reEncryptTo(ctx, ref, plaintext, to)
 }
 
-func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (plaintext []byte, keyID string, err error) {
+// ReEncryptWithKey is ReEncrypt from the key that source names, a key ID or an alias, and from no
+// other, as DecryptWithKey opens. It says which key version that was.
+func (m *Manager) ReEncryptWithKey(ctx context.Context, source string, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, Used, error) {
+	if to.check(OpReEncryptTo) != nil {
+		_, err := m.reEncryptTo(ctx, ref, nil, to) // which refuses it
+		return nil, Used{}, err
+	}
+	plaintext, used, err := m.reEncryptFromKey(ctx, source, ciphertext, from)
+	if err != nil {
+		return nil, Used{}, err
+	}
+	defer clear(plaintext)
+	moved, err := m.reEncryptTo(ctx, ref, plaintext, to)
+	if err != nil {
+		return nil, Used{}, err
+	}
+	return moved, used, nil
+}
+
+func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
 	c := m.begin(OpReEncryptFrom)
 	defer c.end(ctx, &err)
 	plaintext, err = m.decrypt(ctx, c, nil, ciphertext, ec)
-	return plaintext, c.keyID, err
+	return plaintext, c.used(), err
+}
+
+func (m *Manager) reEncryptFromKey(ctx context.Context, source string, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
+	c := m.begin(OpReEncryptFrom)
+	defer c.end(ctx, &err)
+	return m.decryptWithKey(ctx, c, source, ciphertext, ec)
 }
 
 func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
@@ -232,25 +304,68 @@ func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
 	return out, nil
 }
 
-// decrypt opens a ciphertext with the key version that it names and appends the plaintext to
-// dst, whose spare capacity may not overlap it.
+// decrypt opens a ciphertext with the key that it names, or else with the one of another system
+// that made it, and appends the plaintext to dst, whose spare capacity may not overlap it.
 func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
 	if err := ec.check(c.op); err != nil {
 		return nil, err
 	}
-	h, payload, ours := wire.Parse(ciphertext)
-	var e *entry
-	var err error
-	if ours {
-		e, err = m.decryptor(ctx, c, h.ID, ec)
+	var missing error
+	if h, _, ours := wire.Parse(ciphertext); ours {
+		e, err := m.decryptor(ctx, c, h.ID, ec)
+		if err == nil {
+			return m.decryptWith(ctx, c, e, dst, ciphertext, ec)
+		}
+		if !refusedAs(err, ErrNotFound) {
+			return nil, err
+		}
+		missing = err
 	}
-	if !ours || refusedAs(err, ErrNotFound) {
-		return m.decryptLegacy(ctx, c, dst, ciphertext, ec, err)
+	return m.decryptForeign(ctx, c, dst, ciphertext, ec, missing)
+}
+
+// decryptor finds the key to decrypt with.
+func (m *Manager) decryptor(ctx context.Context, c *call, id keyid.ID, ec EncryptionContext) (*entry, error) {
+	if m.ask != nil {
+		c.keyID = id.String()
+		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
+			return nil, err
+		}
 	}
+	return m.find(ctx, c, id)
+}
+
+// decryptWithKey opens a ciphertext with the key that a caller named.
+func (m *Manager) decryptWithKey(ctx context.Context, c *call, ref string, ciphertext []byte, ec EncryptionContext) ([]byte, Used, error) {
+	if err := ec.check(c.op); err != nil {
+		return nil, Used{}, err
+	}
+	e, err := m.lookup(ctx, c, ref, ec)
 	if err != nil {
-		return nil, err
+		return nil, Used{}, err
 	}
-	if h.Suite != e.header.Suite {
+	plaintext, err := m.decryptWith(ctx, c, e, nil, ciphertext, ec)
+	if err != nil {
+		return nil, Used{}, err
+	}
+	return plaintext, c.used(), nil
+}
+
+// decryptWith opens a ciphertext with that key or not at all, and appends the plaintext to dst:
+// with the version of the key that the ciphertext names, or one that the key had in another
+// system, whose ciphertexts can be made to look like one of this service, and to name any key.
+func (m *Manager) decryptWith(ctx context.Context, c *call, e *entry, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	plaintext, err := m.decryptOwn(ctx, c, e, dst, ciphertext, ec)
+	if err == nil || len(e.record.Old) == 0 || !refusedAs(err, ErrCiphertext) {
+		return plaintext, err
+	}
+	return m.decryptOld(ctx, c, e, dst, ciphertext, ec)
+}
+
+// decryptOwn opens a ciphertext that names the key, with the version that it names.
+func (m *Manager) decryptOwn(ctx context.Context, c *call, e *entry, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	h, payload, ours := wire.Parse(ciphertext)
+	if !ours || h.ID != e.header.ID || h.Suite != e.header.Suite {
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}
 	key, err := m.open(ctx, c, e, h.Version)
@@ -267,15 +382,4 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
 	return plaintext, nil
-}
-
-// decryptor finds the key to decrypt with.
-func (m *Manager) decryptor(ctx context.Context, c *call, id keyid.ID, ec EncryptionContext) (*entry, error) {
-	if m.ask != nil {
-		c.keyID = id.String()
-		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
-			return nil, err
-		}
-	}
-	return m.find(ctx, c, id)
 }

@@ -117,9 +117,37 @@ func TestDataKeys(t *testing.T) {
 	dataKey, err := k.GenerateDataKey(ctx, id, nil)
 	require.NoError(t, err)
 	again := dataKey
+	handedOut := dataKey.Plaintext()
 	dataKey.Wipe()
-	require.Equal(t, make([]byte, 32), again.Plaintext())
+	require.Nil(t, again.Plaintext())
+	require.Equal(t, make([]byte, 32), handedOut)
 	kms.DataKey{}.Wipe()
+}
+
+// TestWipedDataKey: after Wipe no copy of a data key gives bytes, whoever asks meanwhile.
+func TestWipedDataKey(t *testing.T) {
+	k := kmstest.New(t)
+	id := k.MustCreateKey(t).ID
+	for range 100 {
+		dataKey, err := k.GenerateDataKey(t.Context(), id, nil)
+		require.NoError(t, err)
+		var all sync.WaitGroup
+		for range 4 {
+			again := dataKey
+			all.Go(func() {
+				if key := again.Plaintext(); key != nil && len(key) != kms.DataKeySize {
+					t.Error("a part of the key")
+				}
+				again.Wipe()
+				if again.Plaintext() != nil {
+					t.Error("there are bytes after Wipe")
+				}
+			})
+		}
+		all.Wait()
+		require.Nil(t, dataKey.Plaintext())
+		require.NoError(t, kit.Err(k.Decrypt(t.Context(), dataKey.Ciphertext, nil)))
+	}
 }
 
 // TestContextBounds: 64 pairs and 8192 bytes, for whatever takes a context.

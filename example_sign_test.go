@@ -10,6 +10,8 @@ import (
 	"log"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/software"
 )
 
 // A key signs, and the service verifies. With the public key anybody can.
@@ -41,6 +43,43 @@ func ExampleManager_Sign() {
 	// <nil>
 	// true
 	// true
+}
+
+// A signature by an alias does not say which key made it. The event does: Observe leaves it where the
+// caller's context says.
+func ExampleEvent() {
+	type place struct{}
+	m, err := kms.Open(context.Background(), kms.Config{
+		Store: new(keystore.Memory), Root: exampleRoot(1), Software: software.New(),
+		Observe: func(ctx context.Context, e kms.Event) {
+			if used, ok := ctx.Value(place{}).(*kms.Used); ok && e.Err == nil {
+				*used = kms.Used{KeyID: e.KeyID, KeyVersion: e.KeyVersion}
+			}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	key, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Spec: kms.SpecEd25519})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := m.CreateAlias(ctx, "alias/releases", key.ID); err != nil {
+		log.Fatal(err)
+	}
+
+	var used kms.Used
+	message := []byte("keyhold-1.0.tar.gz, 2026-03-01")
+	signature, err := m.Sign(context.WithValue(ctx, place{}, &used), "alias/releases", kms.SignEd25519, message)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(used == kms.Used{KeyID: key.ID, KeyVersion: 1})
+	fmt.Println(m.Verify(ctx, used.KeyID, kms.SignEd25519, message, signature)) // also after the alias moved
+	// Output:
+	// true
+	// <nil>
 }
 
 // A MAC proves to whoever may ask the service that a message is as it was.

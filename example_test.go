@@ -206,7 +206,7 @@ func ExampleManager_GenerateDataKey() {
 		log.Fatal(err)
 	}
 	fmt.Println(len(again), bytes.Equal(again, used))
-	fmt.Println(bytes.Equal(dataKey.Plaintext(), make([]byte, kms.DataKeySize)))
+	fmt.Println(dataKey.Plaintext() == nil)
 	// Output:
 	// 32 true
 	// true
@@ -259,6 +259,31 @@ func ExampleManager_Decrypt() {
 	_, err = m.Decrypt(ctx, ciphertext, kms.EncryptionContext{"row": "8"})
 	fmt.Println(errors.Is(err, kms.ErrCiphertext))
 	// Output: true
+}
+
+func ExampleManager_DecryptWithKey() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices", "alias/letters")
+	ciphertext, err := m.Encrypt(ctx, "alias/letters", []byte("pay me"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The ciphertext was put where those of another key are. Decrypt would open it.
+	_, _, err = m.DecryptWithKey(ctx, "alias/invoices", ciphertext, nil)
+	fmt.Println(errors.Is(err, kms.ErrCiphertext))
+
+	plain, used, err := m.DecryptWithKey(ctx, "alias/letters", ciphertext, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := m.DescribeKey(ctx, "alias/letters")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s %t %d\n", plain, used.KeyID == key.ID, used.KeyVersion)
+	// Output:
+	// true
+	// pay me true 1
 }
 
 func ExampleManager_AppendEncrypt() {
@@ -333,6 +358,26 @@ func ExampleManager_ReEncrypt() {
 	}
 	fmt.Printf("%s\n", plain)
 	// Output: hello
+}
+
+func ExampleManager_ReEncryptWithKey() {
+	ctx := context.Background()
+	m := exampleManager("alias/old", "alias/new", "alias/other")
+	mine, err := m.Encrypt(ctx, "alias/old", []byte("hello"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	planted, err := m.Encrypt(ctx, "alias/other", []byte("hello"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, ciphertext := range [][]byte{mine, planted} {
+		_, used, err := m.ReEncryptWithKey(ctx, "alias/old", ciphertext, nil, "alias/new", nil)
+		fmt.Println(used.KeyVersion, errors.Is(err, kms.ErrCiphertext))
+	}
+	// Output:
+	// 1 false
+	// 0 true
 }
 
 func ExampleInspect() {

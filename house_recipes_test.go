@@ -68,6 +68,36 @@ func TestHouseOps(t *testing.T) {
 	}
 }
 
+// wiped are the types that have a Wipe, and the tests which show that they give nothing afterwards.
+var wiped = map[string]string{
+	"..DataKey": "TestWipedDataKey", "internal/frames.Writer": "TestWipe", "internal/frames.Reader": "TestWipe",
+}
+
+// TestHouseWipe: what was wiped must not look like a secret of zeros. Each type with a Wipe has a test
+// of that.
+func TestHouseWipe(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{}
+	for _, f := range houseFiles(t) {
+		for _, decl := range f.Decls {
+			if d, ok := decl.(*ast.FuncDecl); ok {
+				tests[f.folder+"."+d.Name.Name] = tests[f.folder+"."+d.Name.Name] || f.test
+			}
+		}
+	}
+	found := 0
+	for _, f := range librarySources(t) {
+		for _, decl := range f.Decls {
+			if d, ok := decl.(*ast.FuncDecl); ok && d.Recv != nil && strings.EqualFold(d.Name.Name, "wipe") {
+				found++
+				of := f.folder + "." + receiver(d).Name
+				require.True(t, tests[f.folder+"."+wiped[of]], "%s has a %s, and no test in wiped", of, d.Name.Name)
+			}
+		}
+	}
+	require.Equal(t, len(wiped), found)
+}
+
 // The contracts, by methods that only an implementation has, and the suites that prove one.
 var contracts = []struct {
 	methods []string

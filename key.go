@@ -129,18 +129,22 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 
 // DescribeKey returns what is known of a key. The ref of this and every other call is a
 // key ID or an alias.
-func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error) {
+func (m *Manager) DescribeKey(ctx context.Context, ref string) (Key, error) {
+	key, _, err := m.describeKey(ctx, ref)
+	return key, err
+}
+
+func (m *Manager) describeKey(ctx context.Context, ref string) (_ Key, e *entry, err error) {
 	c := m.begin(OpDescribeKey)
 	defer c.end(ctx, &err)
-	e, err := m.lookup(ctx, c, ref, nil)
-	if err != nil {
-		return Key{}, err
+	if e, err = m.lookup(ctx, c, ref, nil); err != nil {
+		return Key{}, nil, err
 	}
 	ie, err := m.instanceOf(ctx, c, e.record.keys.ID())
 	if err != nil {
-		return Key{}, err
+		return Key{}, nil, err
 	}
-	return m.describe(e.record, ie, c.now()), nil
+	return m.describe(e.record, ie, c.now()), e, nil
 }
 
 // newRecord turns options into the record of a key that has no material and no instance yet.

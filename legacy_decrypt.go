@@ -2,26 +2,33 @@ package kms
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/legacy"
 )
 
-// decryptLegacy opens a ciphertext of another system and appends the plaintext to dst. The ciphertext
-// may look like one of this service and name a key that is not here: missing is the refusal of that
-// key, and remains the answer if no other key opens it. Nil: the ciphertext names no key.
-func (m *Manager) decryptLegacy(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext, missing error) ([]byte, error) {
-	named := c.keyID
-	plaintext, err := m.decryptOld(ctx, c, m.legacy.locate(ciphertext), ciphertext, ec)
-	switch {
-	case err == nil:
-		return moved(dst, plaintext), nil
-	case missing != nil:
-		c.keyID = named
-		return nil, missing
+// decryptOld opens a ciphertext with a version that the key had in another system.
+func (m *Manager) decryptOld(ctx context.Context, c *call, e *entry, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	at := m.legacy.locate(ciphertext)
+	for i := range e.record.Old {
+		if !slices.Contains(at, e.record.Old[i].at()) {
+			continue
+		}
+		opener, err := m.openOld(c, e.record, i)
+		if err != nil {
+			return nil, err
+		}
+		plaintext, err := opener.Decrypt(ciphertext, ec)
+		if err == nil {
+			c.version, c.tally = 0, m.usage.of(e.record.ID, 0)
+			return moved(dst, plaintext), nil
+		}
+		if !errors.Is(err, legacy.ErrCiphertext) {
+			return nil, fromSource(c, err)
+		}
 	}
-	return nil, err
+	return nil, refuse(c.op, c.keyID, ErrCiphertext)
 }
 
 // moved appends a plaintext to dst and wipes it, unless it can be had as it is.
@@ -33,63 +40,39 @@ func moved(dst, plaintext []byte) []byte {
 	return append(dst, plaintext...)
 }
 
-// decryptOld opens a ciphertext of another system with the key version that it may be of. Where
-// several may be, each is tried; it authenticates under one alone. Where none opens it, the
-// answer is that of a key that was refused, for it may be that one's.
-func (m *Manager) decryptOld(ctx context.Context, c *call, at []oldLocator, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
-	ids, err := m.makers(ctx, c, at)
-	if err != nil {
+// decryptForeign opens a ciphertext with each key in turn that may have made it in another system,
+// for it does not say whose it is; it authenticates under one alone. If none opens it, the answer
+// is the refusal of the key that it seems to name, which is missing here; without one, that of the
+// first key that was refused, for it may be that one's.
+func (m *Manager) decryptForeign(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext, missing error) ([]byte, error) {
+	refused, answered := missing, *c
+	ids, err := m.makers(ctx, c, m.legacy.locate(ciphertext))
+	if err != nil && missing == nil {
 		return nil, err
 	}
-	var refused error
 	for _, id := range ids {
 		tried := *c
 		tried.keyID = id.String()
-		plaintext, err := m.decryptOldWith(ctx, &tried, id, at, ciphertext, ec)
+		var plaintext []byte
+		e, err := m.decryptor(ctx, &tried, id, ec)
+		if err == nil {
+			plaintext, err = m.decryptWith(ctx, &tried, e, dst, ciphertext, ec)
+		}
 		if err == nil {
 			*c = tried
 			return plaintext, nil
 		}
 		if refused == nil && !refusedAs(err, ErrCiphertext) {
-			*c, refused = tried, err
+			refused, answered = err, tried
 		}
 	}
+	*c = answered
 	if refused != nil {
 		return nil, refused
 	}
 	c.keyID = ""
 	if len(ids) == 1 {
 		c.keyID = ids[0].String()
-	}
-	return nil, refuse(c.op, c.keyID, ErrCiphertext)
-}
-
-func (m *Manager) decryptOldWith(ctx context.Context, c *call, id keyid.ID, at []oldLocator, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
-	if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {
-		return nil, err
-	}
-	e, err := m.find(ctx, c, id)
-	if err != nil {
-		return nil, err
-	}
-	for i := range e.record.Old {
-		for _, l := range at {
-			if e.record.Old[i].at() != l {
-				continue
-			}
-			opener, err := m.openOld(c, e.record, i)
-			if err != nil {
-				return nil, err
-			}
-			plaintext, err := opener.Decrypt(ciphertext, ec)
-			if err == nil {
-				c.tally = m.usage.of(id, 0)
-				return plaintext, nil
-			}
-			if !errors.Is(err, legacy.ErrCiphertext) {
-				return nil, fromSource(c, err)
-			}
-		}
 	}
 	return nil, refuse(c.op, c.keyID, ErrCiphertext)
 }
@@ -139,28 +122,33 @@ func fromSource(c *call, err error) error {
 	return refuseBecause(c.op, c.keyID, ErrTampered, "the material of another system", nil)
 }
 
-// oldNeedsRewrap tells whether a ciphertext of another system may be of a key that was taken
-// over, and so of one that has a version to encrypt with.
+// oldNeedsRewrap reports whether a ciphertext of another system may be of a key that was taken
+// over, and so of one that has a version to encrypt with. A key that is refused does not keep the
+// others.
 func (m *Manager) oldNeedsRewrap(ctx context.Context, c *call, ciphertext []byte) (bool, error) {
 	ids, err := m.makers(ctx, c, m.legacy.locate(ciphertext))
 	if err != nil {
 		return false, err
 	}
+	var refused error
+	answered := *c
 	for _, id := range ids {
-		c.keyID = id.String()
-		if err := c.authorize(ctx, Request{KeyID: c.keyID}); err != nil {
-			return false, err
-		}
-		e, err := m.find(ctx, c, id)
-		if err != nil {
-			return false, err
-		}
-		if e.record.Owner != OwnerLegacy {
+		tried := *c
+		tried.keyID = id.String()
+		e, err := m.decryptor(ctx, &tried, id, nil)
+		switch {
+		case err == nil && e.record.Owner != OwnerLegacy:
+			*c = tried
 			return true, nil
+		case err == nil && refused == nil:
+			answered = tried
+		case err != nil && refused == nil:
+			refused, answered = err, tried
 		}
 	}
+	*c = answered
 	if len(ids) == 0 {
 		return false, refuse(c.op, "", ErrCiphertext)
 	}
-	return false, nil
+	return false, refused
 }

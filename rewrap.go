@@ -3,6 +3,7 @@ package kms
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -26,7 +27,7 @@ type RewrapReport struct {
 	Version   int    // the primary version when the Rewrap began
 	Rewrapped int    // encrypted anew, and put
 	Current   int    // under that version or a later one already
-	Others    int    // under another key, left alone
+	Others    int    // of another key, left alone
 	Last      string // the ID of the last that was dealt with: RewrapOptions.After of the next run
 	Complete  bool   // the end was reached: behind After nothing is left under an older version
 }
@@ -35,6 +36,10 @@ type RewrapReport struct {
 // primary version of a key, those of older versions. It stops at the first that fails,
 // with its error and a report from which the next run goes on. What was done before is
 // not done again: a run over everything costs little where little is left.
+//
+// What it encrypts anew, that key has opened, as DecryptWithKey does. The rest it leaves by what
+// the ciphertext says of itself. A ciphertext of another system may not say whose it is: if the
+// key may have made it and does not open it, another key has to open it to be among the Others.
 //
 // Items yields the ciphertexts behind a given ID, or from the first for "", in an order
 // that stays. Put puts the new ciphertext in the place of the one in w, if that is still
@@ -45,79 +50,109 @@ func (m *Manager) Rewrap(ctx context.Context, ref string, items func(after strin
 	if opts != nil {
 		o = *opts
 	}
-	key, err := m.DescribeKey(ctx, ref)
+	key, e, err := m.describeKey(ctx, ref)
 	if err != nil {
 		return report, err
 	}
-	report = RewrapReport{KeyID: key.ID, Version: key.PrimaryVersion, Last: o.After}
-	pace := newPace(o.PerSecond)
-	defer pace.stop()
+	r := rewrap{m: m, old: e.record.Old, put: put, pace: newPace(o.PerSecond),
+		report: RewrapReport{KeyID: key.ID, Version: key.PrimaryVersion, Last: o.After}}
+	defer r.pace.stop()
 	for w, err := range items(o.After) {
 		if err == nil {
-			err = m.rewrapOne(ctx, w, put, pace, &report)
+			err = r.do(ctx, w)
 		}
 		if err != nil {
-			return report, err
+			return r.report, err
 		}
-		report.Last = w.ID
+		r.report.Last = w.ID
 		if o.Progress != nil {
-			o.Progress(report)
+			o.Progress(r.report)
 		}
 	}
-	report.Complete = true
-	return report, nil
+	r.report.Complete = true
+	return r.report, nil
 }
 
-func (m *Manager) rewrapOne(ctx context.Context, w Wrapped, put func(context.Context, Wrapped, []byte) error, p pace, report *RewrapReport) error {
+// A rewrap is one run of Rewrap.
+type rewrap struct {
+	m      *Manager
+	old    []oldVersion // that the key had in another system
+	put    func(context.Context, Wrapped, []byte) error
+	pace   pace
+	report RewrapReport
+}
+
+// do deals with one ciphertext. By what that says of itself it is left alone, as current or as
+// another key's; what is encrypted anew the key itself has opened.
+func (r *rewrap) do(ctx context.Context, w Wrapped) error {
 	info, err := Inspect(w.Ciphertext)
+	foreign, named := err != nil, err == nil && info.KeyID == r.report.KeyID
+	at := r.m.legacy.locate(w.Ciphertext)
 	switch {
-	case err != nil && len(m.legacy.locate(w.Ciphertext)) > 0:
-		return m.rewrapOld(ctx, w, put, p, report)
-	case err != nil:
-		return err
-	case info.KeyID != report.KeyID:
-		report.Others++
+	case named && info.KeyVersion >= r.report.Version:
+		r.report.Current++
 		return nil
-	case info.KeyVersion >= report.Version:
-		report.Current++
+	case named || r.had(at):
+	case foreign:
+		return r.other(ctx, w, at)
+	default:
+		r.report.Others++
 		return nil
 	}
-	if err := p.wait(ctx); err != nil {
-		return unavailable(OpReEncryptTo, report.KeyID, "", err)
+	if err := r.pace.wait(ctx); err != nil {
+		return unavailable(OpReEncryptTo, r.report.KeyID, "", err)
 	}
-	ciphertext, err := m.ReEncrypt(ctx, w.Ciphertext, w.Context, report.KeyID, w.Context)
-	if err != nil {
-		return err
-	}
-	if err := put(ctx, w, ciphertext); err != nil {
-		return err
-	}
-	report.Rewrapped++
-	return nil
-}
-
-// rewrapOld encrypts a ciphertext of another system anew. Whose it is shows when it is opened.
-func (m *Manager) rewrapOld(ctx context.Context, w Wrapped, put func(context.Context, Wrapped, []byte) error, p pace, report *RewrapReport) error {
-	if err := p.wait(ctx); err != nil {
-		return unavailable(OpReEncryptTo, report.KeyID, "", err)
-	}
-	plaintext, keyID, err := m.reEncryptFrom(ctx, w.Ciphertext, w.Context)
-	if err != nil {
+	plaintext, _, err := r.m.reEncryptFromKey(ctx, r.report.KeyID, w.Ciphertext, w.Context)
+	switch {
+	case err == nil:
+	case foreign && refusedAs(err, ErrCiphertext):
+		return r.other(ctx, w, at)
+	case !named && refusedAs(err, ErrCiphertext):
+		r.report.Others++
+		return nil
+	default:
 		return err
 	}
 	defer clear(plaintext)
-	if keyID != report.KeyID {
-		report.Others++
-		return nil
-	}
-	ciphertext, err := m.reEncryptTo(ctx, report.KeyID, plaintext, w.Context)
+	ciphertext, err := r.m.reEncryptTo(ctx, r.report.KeyID, plaintext, w.Context)
 	if err == nil {
-		err = put(ctx, w, ciphertext)
+		err = r.put(ctx, w, ciphertext)
 	}
 	if err == nil {
-		report.Rewrapped++
+		r.report.Rewrapped++
 	}
 	return err
+}
+
+// had reports whether the key may have made a ciphertext of which that is known, in another system.
+func (r *rewrap) had(at []oldLocator) bool {
+	return slices.ContainsFunc(r.old, func(v oldVersion) bool { return slices.Contains(at, v.at()) })
+}
+
+// other counts a ciphertext of another system that the key does not open as another key's. If the
+// key may have made it, another key has to open it: it could be the key's own, damaged or with a
+// wrong context, and would be lost with the key's old versions if it were passed over.
+func (r *rewrap) other(ctx context.Context, w Wrapped, at []oldLocator) error {
+	if !r.had(at) {
+		ids, err := r.m.makers(ctx, r.m.begin(OpReEncryptFrom), at)
+		if err != nil {
+			return err
+		}
+		if len(ids) > 0 {
+			r.report.Others++
+			return nil
+		}
+	}
+	plaintext, used, err := r.m.reEncryptFrom(ctx, w.Ciphertext, w.Context)
+	clear(plaintext)
+	switch {
+	case err != nil:
+		return err
+	case used.KeyID == r.report.KeyID: // which did not open it just before
+		return refuse(OpReEncryptFrom, r.report.KeyID, ErrCiphertext)
+	}
+	r.report.Others++
+	return nil
 }
 
 // A pace is how fast a job may go. Nil is as fast as it can.

@@ -92,9 +92,10 @@ func rotateEvery(days int) func(*call, *record) error {
 	}
 }
 
-// NeedsRewrap tells whether a ciphertext was made under another version of its key than
-// the one that encrypts now, or by another system by a key that was taken over. It does not
-// open the ciphertext.
+// NeedsRewrap reports whether a ciphertext was made under another version of its key than the one
+// that encrypts now, or may have been made in another system by a key that was taken over. It does
+// not open the ciphertext, but goes by what this says of itself, as Inspect does: nothing of that
+// is proven.
 func (m *Manager) NeedsRewrap(ctx context.Context, ciphertext []byte) (_ bool, err error) {
 	c := m.begin(OpDescribeKey)
 	defer c.end(ctx, &err)

@@ -34,8 +34,8 @@ var changesNoKey = map[string]bool{
 	"KeyUsage": true, "PlanDeletion": true, "Explain": true, "DeletionReceipt": true, "DescribeInstance": true, "Instances": true, "Tombstones": true,
 	// they use
 	"GenerateDataKey": true, "GenerateDataKeyN": true, "GenerateDataKeyWithoutPlaintext": true, "Encrypt": true, "Decrypt": true,
-	"AppendDataKey": true, "AppendEncrypt": true, "AppendDecrypt": true,
-	"ReEncrypt": true, "Rewrap": true, "Sign": true, "SignDigest": true, "Verify": true, "VerifyDigest": true, "GenerateMac": true,
+	"AppendDataKey": true, "AppendEncrypt": true, "AppendDecrypt": true, "DecryptWithKey": true,
+	"ReEncrypt": true, "ReEncryptWithKey": true, "Rewrap": true, "Sign": true, "SignDigest": true, "Verify": true, "VerifyDigest": true, "GenerateMac": true,
 	"VerifyMac": true, "AsymmetricEncrypt": true, "AsymmetricDecrypt": true, "Signer": true, "Decrypter": true,
 	// they are about other things than one key
 	"CreateKey": true, "CreateInstance": true, "RenewInstance": true, "ReleaseInstance": true, "SetInstanceDeletionProtection": true,

@@ -21,7 +21,8 @@ const MaxMessage = 64 << 10
 //	ED25519                       ED25519
 //	ML_DSA_65                     ML_DSA_65, without a context
 //
-// The signature names no key. Who verifies it has to know which key to ask.
+// The signature names no key. Who verifies it has to know which key to ask. If ref is an alias, the
+// Event that Config.Observe gets says which key signed.
 func (m *Manager) Sign(ctx context.Context, ref string, alg SigningAlgorithm, message []byte) (_ []byte, err error) {
 	c := m.begin(OpSign)
 	defer c.end(ctx, &err)

@@ -18,6 +18,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"os"
@@ -74,6 +75,12 @@ func TestClosed(t *testing.T) {
 	require.NoError(t, err)
 	k, err := token.Open(t.Context(), "closed", provider.AES256, m)
 	require.NoError(t, err)
+	sealed, err := k.Encrypt(t.Context(), nil, []byte("x"), nil)
+	require.NoError(t, err)
+	root, err := token.Root(t.Context(), "closed root")
+	require.NoError(t, err)
+	under, err := root.Encrypt([]byte("x"), nil)
+	require.NoError(t, err)
 	require.NoError(t, token.Close())
 	require.NoError(t, token.Close())
 	_, err = k.Encrypt(t.Context(), nil, nil, nil)
@@ -81,6 +88,25 @@ func TestClosed(t *testing.T) {
 	_, err = token.Generate(t.Context(), "closed", provider.AES256, provider.UseEncrypt)
 	require.ErrorIs(t, err, provider.ErrUnavailable)
 	require.ErrorIs(t, token.Destroy(t.Context(), "closed", m), provider.ErrUnavailable)
+	var all sync.WaitGroup
+	for range 4 { // nobody gets bytes from it any more
+		all.Go(func() {
+			for name, use := range map[string]func() ([]byte, error){
+				"Encrypt": func() ([]byte, error) { return k.Encrypt(t.Context(), nil, []byte("x"), nil) },
+				"Decrypt": func() ([]byte, error) { return k.Decrypt(t.Context(), nil, sealed, nil) },
+				"Import": func() ([]byte, error) {
+					return token.Import(t.Context(), "i", provider.AES256, provider.UseEncrypt, make([]byte, 32))
+				},
+				"Root.Encrypt": func() ([]byte, error) { return root.Encrypt([]byte("x"), nil) },
+				"Root.Decrypt": func() ([]byte, error) { return root.Decrypt(under, nil) },
+			} {
+				if b, err := use(); b != nil || !errors.Is(err, provider.ErrUnavailable) {
+					t.Errorf("%s after Close: %d bytes, %v", name, len(b), err)
+				}
+			}
+		})
+	}
+	all.Wait()
 
 	again := tk.open(t)
 	_, err = again.Open(t.Context(), "closed", provider.AES256, m)

@@ -59,8 +59,7 @@ var (
 // asked of the Manager before the first use, where a ref that names nothing is told.
 //
 // An alias is resolved at every use. After it was given to another key, the AEAD opens what
-// that key encrypted, and no longer what the first did; to move data, use ReEncrypt. To
-// decrypt by an alias takes the right to DescribeKey besides Decrypt.
+// that key encrypted, and no longer what the first did; to move data, use ReEncrypt.
 func AEAD(m *kms.Manager, ref string) *KeyAEAD { return &KeyAEAD{m: m, ref: ref} }
 
 // Encrypt is EncryptWithContext for callers that have no context.
@@ -79,25 +78,13 @@ func (a *KeyAEAD) EncryptWithContext(ctx context.Context, plaintext, associatedD
 	return a.m.Encrypt(ctx, a.ref, plaintext, encryptionContext(associatedData))
 }
 
-// DecryptWithContext opens what the key encrypted, under any of its versions. What names
-// another key is kms.ErrCiphertext, even where that key would open it: whoever holds an AEAD
-// of one key relies on that key's policy.
+// DecryptWithContext is Manager.DecryptWithKey: it opens what the key encrypted, under any of its
+// versions, also in another system. What another key encrypted is kms.ErrCiphertext, even if that
+// key would open it: a program that holds an AEAD of one key relies on that key's policy. A ref
+// that names nothing is kms.ErrNotFound, and a key that is not Enabled refuses.
 func (a *KeyAEAD) DecryptWithContext(ctx context.Context, ciphertext, associatedData []byte) ([]byte, error) {
-	ec := encryptionContext(associatedData)
-	info, err := kms.Inspect(ciphertext)
-	if err != nil || info.KeyID == a.ref {
-		return a.m.Decrypt(ctx, ciphertext, ec)
-	}
-	key, err := a.m.DescribeKey(ctx, a.ref)
-	if err != nil {
-		return nil, err
-	}
-	if key.ID != info.KeyID {
-		// To decrypt nothing gives the one answer to all that can be wrong with a
-		// ciphertext, and has Observe see that somebody tried.
-		ciphertext = nil
-	}
-	return a.m.Decrypt(ctx, ciphertext, ec)
+	plaintext, _, err := a.m.DecryptWithKey(ctx, a.ref, ciphertext, encryptionContext(associatedData))
+	return plaintext, err
 }
 
 // encryptionContext is injective: hex is, and what is empty has no pair.

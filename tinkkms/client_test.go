@@ -45,7 +45,7 @@ func TestURI(t *testing.T) {
 		require.True(t, c.Supported(uri), uri)
 		a, err := c.GetAEAD(uri)
 		require.NoError(t, err)
-		require.ErrorIs(t, only(a.Decrypt(nil, nil)), kms.ErrCiphertext)
+		require.ErrorIs(t, only(a.Decrypt(nil, nil)), kms.ErrNotFound)
 	}
 	for _, uri := range badURIs {
 		require.False(t, c.Supported(uri), uri)

@@ -24,11 +24,15 @@ const Size = 64 << 10
 // Err is the one answer to whatever is wrong with a frame.
 var Err = errors.New("frames: malformed frame")
 
+// ErrWiped is the answer of a Reader or a Writer that was wiped.
+var ErrWiped = errors.New("frames: the stream was wiped")
+
 // framing is what both ends know of the next frame.
 type framing struct {
 	key    *xaes.Key
 	header [sha256.Size]byte
 	index  uint64
+	wiped  bool
 }
 
 // context is the associated data of the next frame.
@@ -56,6 +60,9 @@ func NewWriter(w io.Writer, key *xaes.Key, header [sha256.Size]byte) *Writer {
 
 // Write seals p. Its errors are those of the writer below.
 func (f *Writer) Write(p []byte) (n int, err error) {
+	if f.wiped {
+		return 0, ErrWiped
+	}
 	for len(p) > 0 {
 		if len(f.plain) == Size {
 			if err := f.flush(false); err != nil {
@@ -81,10 +88,18 @@ func (f *Writer) flush(last bool) error {
 }
 
 // Close writes the last frame. It does not close the writer below.
-func (f *Writer) Close() error { return f.flush(true) }
+func (f *Writer) Close() error {
+	if f.wiped {
+		return ErrWiped
+	}
+	return f.flush(true)
+}
 
-// Wipe overwrites what was not written yet.
-func (f *Writer) Wipe() { clear(f.plain[:cap(f.plain)]) }
+// Wipe overwrites what was not written yet. Afterwards nothing can be written.
+func (f *Writer) Wipe() {
+	f.wiped = true
+	clear(f.plain[:cap(f.plain)])
+}
 
 // Reader opens the frames that a Writer made. It returns io.EOF after the last frame if nothing
 // follows that, and Err for a frame that does not belong where it is. Other errors are those of the
@@ -106,6 +121,9 @@ func NewReader(r *bufio.Reader, key *xaes.Key, header [sha256.Size]byte) *Reader
 
 // Read reads from the current frame, or from the next one once that is used up.
 func (f *Reader) Read(p []byte) (int, error) {
+	if f.wiped {
+		return 0, ErrWiped
+	}
 	if len(f.unread) == 0 {
 		if f.last {
 			return 0, io.EOF
@@ -144,5 +162,8 @@ func (f *Reader) next() error {
 // Last reports whether the last frame was read.
 func (f *Reader) Last() bool { return f.last }
 
-// Wipe overwrites what was read.
-func (f *Reader) Wipe() { clear(f.plain[:cap(f.plain)]) }
+// Wipe overwrites what was read. Afterwards nothing can be read.
+func (f *Reader) Wipe() {
+	f.wiped = true
+	clear(f.plain[:cap(f.plain)])
+}

@@ -76,7 +76,7 @@ func TestFrames(t *testing.T) {
 	require.ErrorIs(t, err, frames.Err, "of another key")
 }
 
-// TestWipe: nothing of what was written or read stays in the buffers.
+// TestWipe: what was wiped neither reads nor writes, so that no zeros are taken for what was there.
 func TestWipe(t *testing.T) {
 	key := newKey(t)
 	var b bytes.Buffer
@@ -84,8 +84,19 @@ func TestWipe(t *testing.T) {
 	_, err := w.Write([]byte("secret"))
 	require.NoError(t, err)
 	w.Wipe()
-	require.NoError(t, w.Close())
-	opened, err := io.ReadAll(frames.NewReader(bufio.NewReader(&b), key, [32]byte{}))
+	_, err = w.Write([]byte("more"))
+	require.ErrorIs(t, err, frames.ErrWiped)
+	require.ErrorIs(t, w.Close(), frames.ErrWiped)
+	require.Zero(t, b.Len())
+
+	r := frames.NewReader(bufio.NewReader(bytes.NewReader(seal(t, key, "acme", []byte("secret")))), key, sha256.Sum256([]byte("acme")))
+	read := make([]byte, 3)
+	_, err = io.ReadFull(r, read)
 	require.NoError(t, err)
-	require.Equal(t, make([]byte, 6), opened, "the frame that was being filled")
+	require.Equal(t, "sec", string(read))
+	r.Wipe()
+	n, err := r.Read(read)
+	require.ErrorIs(t, err, frames.ErrWiped)
+	require.Zero(t, n)
+	require.Equal(t, "sec", string(read))
 }

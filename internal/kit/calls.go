@@ -57,12 +57,17 @@ func EveryCall(ctx context.Context, s *Subject, m *kms.Manager) map[string]func(
 		"GenerateDataKey": func() error { return Err(m.GenerateDataKey(ctx, s.ID, nil)) },
 		"Encrypt":         func() error { return Err(m.Encrypt(ctx, s.ID, nil, nil)) },
 		"Decrypt":         func() error { return Err(m.Decrypt(ctx, s.Ciphertext, nil)) },
+		"DecryptWithKey":  func() error { _, _, err := m.DecryptWithKey(ctx, s.ID, s.Ciphertext, nil); return err },
 		"ReEncrypt":       func() error { return Err(m.ReEncrypt(ctx, s.Ciphertext, nil, s.ID, nil)) },
 		"AppendDataKey":   func() error { return Err(m.AppendDataKey(ctx, nil, s.ID, make([]byte, 16), nil)) },
 		"AppendEncrypt":   func() error { return Err(m.AppendEncrypt(ctx, nil, s.ID, nil, nil)) },
 		"AppendDecrypt":   func() error { return Err(m.AppendDecrypt(ctx, nil, s.Ciphertext, nil)) },
 		"Maintain":        func() error { return Err(m.Maintain(ctx)) },
 		"RotateRoot":      func() error { return m.RotateRoot(ctx, s.Root) },
+		"ReEncryptWithKey": func() error {
+			_, _, err := m.ReEncryptWithKey(ctx, s.ID, s.Ciphertext, nil, s.ID, nil)
+			return err
+		},
 		"GenerateDataKeyN": func() error {
 			return Err(m.GenerateDataKeyN(ctx, s.ID, 16, nil))
 		},

@@ -97,4 +97,14 @@ var list = []mutant{
 		"root.go", "return r.m.writeInstance(ctx, r.c, &alone, version)", "_, version, _ = r.m.getInstance(ctx, r.c, DefaultInstance); return r.m.writeInstance(ctx, r.c, &alone, version)", "./internal/systemtest/rotation", "TestRotationInterleaved"},
 	{"a root that fails once is believed", "an instance is left behind although its root opens it",
 		"root.go", "if !r.doubt[id] {", "if false {", "./internal/systemtest/rotation", "TestRotationRootFails"},
+	// Which key is meant.
+	{"the key that is named is not the one that opens", "whoever can replace a ciphertext chooses the key",
+		"envelope.go", "plaintext, err := m.decryptWith(ctx, c, e, nil, ciphertext, ec)", "_ = e; plaintext, err := m.decrypt(ctx, c, nil, ciphertext, ec)",
+		".", "TestPinned$|TestPinnedReads"},
+	{"a rewrap passes over what may be its key's", "a wrong context is noticed when the old versions are gone",
+		"rewrap.go", "if !r.had(at) {", "if true {", ".", "TestPinnedRewrap"},
+	{"a wiped data key gives zeros", "data is encrypted under a key that everybody knows",
+		"envelope.go", "case wiped.Load():", "case false:", ".", "TestWipedDataKey|TestDataKeys"},
+	{"a wiped stream is written", "zeros are sealed in the place of what was there",
+		"internal/frames/frames.go", "return ErrWiped", "return f.flush(true)", "./internal/frames", "TestWipe"},
 }

@@ -33,6 +33,9 @@ type Keys struct {
 // Derive derives the keys of an instance from its instance key, and wipes that. StoreID is the ID
 // of the key store; generation says which of the instance keys it is.
 func Derive(id string, storeID []byte, generation uint64, key []byte) (*Keys, error) {
+	if len(key) != KeySize {
+		return nil, errors.New("sealing: the instance key is not 32 bytes long")
+	}
 	defer clear(key)
 	k := &Keys{id: id, storeID: storeID, generation: generation}
 	var err error

@@ -22,6 +22,15 @@ func derive(t *testing.T, id, store string, generation uint64, key byte) *sealin
 
 var id = keyid.ID{1, 2, 3}
 
+// TestNoKeysOfNothing: an instance key that was wiped, or cut, gives no keys.
+func TestNoKeysOfNothing(t *testing.T) {
+	for _, key := range [][]byte{nil, {}, make([]byte, sealing.KeySize-1), make([]byte, sealing.KeySize+1)} {
+		k, err := sealing.Derive("acme", nil, 1, key)
+		require.Error(t, err)
+		require.Nil(t, k)
+	}
+}
+
 // places are some of every kind: no two are one place.
 func places() map[string]sealing.Place {
 	return map[string]sealing.Place{

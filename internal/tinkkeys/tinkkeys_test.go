@@ -40,3 +40,18 @@ func TestAEADIsOfTheKey(t *testing.T) {
 		require.Error(t, err)
 	})
 }
+
+// A ciphertext begins as was wished, and is one of Tink's.
+func TestBeginning(t *testing.T) {
+	t.Parallel()
+	key, start := bytes.Repeat([]byte{1}, 32), []byte("\x01\x01\x02\x03\x04 and eighteen more")
+	for _, id := range []uint32{0, 0x01020304} {
+		ciphertext, plaintext := tinkkeys.Beginning(t, key, id, start, []byte("data"))
+		require.Equal(t, start, ciphertext[:len(start)])
+		fips140.WithoutEnforcement(func() {
+			opened, err := tinkkeys.AEAD(t, tinkkeys.AESGCM(t, key, id)).Decrypt(ciphertext, []byte("data"))
+			require.NoError(t, err)
+			require.Equal(t, plaintext, opened)
+		})
+	}
+}

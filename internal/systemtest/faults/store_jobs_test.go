@@ -96,6 +96,13 @@ var errands = map[string]func(t *testing.T) errand{
 			return kit.Err(m.Decrypt(ctx, old.Ciphertexts[0], old.EC))
 		}}
 	},
+	"open with one key what another system made": func(t *testing.T) errand {
+		k, old := kit.OldIn(t, "acme", true)
+		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
+			_, _, err := m.DecryptWithKey(ctx, old.ID, old.Ciphertexts[0], old.EC)
+			return err
+		}}
+	},
 	"ask about what another system made": func(t *testing.T) errand {
 		k, old := kit.OldIn(t, "acme", true)
 		return errand{KMS: k, call: func(ctx context.Context, m *kms.Manager) error {
