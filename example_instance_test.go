@@ -73,7 +73,7 @@ func ExampleManager_ReleaseInstance() {
 	_, err := m.ReleaseInstance(ctx, "tenant-7", nil)
 	fmt.Println(errors.Is(err, kms.ErrNoBackup))
 
-	in, err := m.ReleaseInstance(ctx, "tenant-7", &kms.ReleaseOptions{Force: true})
+	in, err := m.ReleaseInstance(ctx, "tenant-7", &kms.ReleaseOptions{Force: true, Reason: "the tenant left"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func ExampleManager_SetInstanceDeletionProtection() {
 	ctx := context.Background()
 	m := exampleManager()
 	exampleInstance(m)
-	if _, err := m.SetInstanceDeletionProtection(ctx, "tenant-7", true, "there is a lawsuit"); err != nil {
+	if _, err := m.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true, Reason: "there is a lawsuit"}); err != nil {
 		log.Fatal(err)
 	}
 	_, err := m.ReleaseInstance(ctx, "tenant-7", nil)

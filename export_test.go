@@ -25,6 +25,7 @@ var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 var KeylessOps = []Op{
 	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpMigrateLegacyKey, OpCreateInstance, OpDescribeInstance, OpListInstances,
 	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain, OpShred, OpDeletionReceipt,
+	OpPlanRelease, OpReleaseReceipt,
 }
 
 func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }

@@ -27,10 +27,14 @@ type instanceRecord struct {
 	ExpiresAt    time.Time   `json:"expiresAt,omitzero"`
 	Protected    bool        `json:"protected,omitempty"`
 	ProtectedWhy string      `json:"protectedWhy,omitempty"`
-	ReleasedAt   time.Time   `json:"releasedAt,omitzero"` // when its key was destroyed
-	OverSeenAt   time.Time   `json:"overSeenAt,omitzero"` // when Maintain first saw its grace over
-	Told         Notice      `json:"told,omitempty"`      // the last notice of its end
-	Backup       *backupMark `json:"backup,omitempty"`    // of the last backup
+	ReleaseOnly  bool        `json:"releaseOnly,omitempty"` // its protection does not cover its keys
+	ReleasedAt   time.Time   `json:"releasedAt,omitzero"`   // when its key was destroyed
+	OverSeenAt   time.Time   `json:"overSeenAt,omitzero"`   // when Maintain first saw its grace over
+	ReleasedWhy  string      `json:"releasedWhy,omitempty"` // that the caller gave
+	RootedThen   time.Time   `json:"rootedThen,omitzero"`   // RootedAt of the default instance when the key was destroyed
+	RootMoving   bool        `json:"rootMoving,omitempty"`  // a rotation of the root was under way then
+	Told         Notice      `json:"told,omitempty"`        // the last notice of its end
+	Backup       *backupMark `json:"backup,omitempty"`      // of the last backup
 
 	// Of its instance keys, each of which is a generation.
 	Generation uint64    `json:"generation,omitempty"`
@@ -187,6 +191,9 @@ func (rec *instanceRecord) state(now time.Time) InstanceState {
 	}
 }
 
+// coversKeys reports whether the deletion protection of an instance is that of its keys, too.
+func (rec *instanceRecord) coversKeys() bool { return rec.Protected && !rec.ReleaseOnly }
+
 // releasesAt is when the grace is over; zero: never.
 func (rec *instanceRecord) releasesAt() time.Time {
 	if rec.ExpiresAt.IsZero() {
@@ -198,8 +205,8 @@ func (rec *instanceRecord) releasesAt() time.Time {
 func (rec *instanceRecord) describe(now time.Time) Instance {
 	return Instance{
 		ID: rec.ID, Name: rec.Name, State: rec.state(now), Protection: rec.Protection, CreatedAt: rec.CreatedAt,
-		ExpiresAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt(), ReleasedAt: rec.ReleasedAt,
-		Protected: rec.Protected, ProtectedWhy: rec.ProtectedWhy, BackedUpAt: rec.backedUpAt(),
+		ExpiresAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt(), ReleasedAt: rec.ReleasedAt, ReleasedWhy: rec.ReleasedWhy,
+		Protected: rec.Protected, ProtectedWhy: rec.ProtectedWhy, ReleaseOnly: rec.ReleaseOnly, BackedUpAt: rec.backedUpAt(),
 		KeyedAt: rec.KeyedAt, Shredding: len(rec.Former) > 0, RootedAt: rec.RootedAt,
 	}
 }
