@@ -92,7 +92,7 @@ func TestRestoreRoundTrips(t *testing.T) {
 			"fresh": func(t *testing.T, k *kmstest.KMS) *kmstest.KMS { return kit.NewService(t, k) },
 			"released": func(t *testing.T, k *kmstest.KMS) *kmstest.KMS {
 				if instance != kms.DefaultInstance {
-					require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), instance, nil)))
+					require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), instance, kit.Force())))
 				}
 				return k
 			},
@@ -103,7 +103,7 @@ func TestRestoreRoundTrips(t *testing.T) {
 				k, recipient := kmstest.New(t), kit.Root(t, 7)
 				if instance != kms.DefaultInstance {
 					require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: instance, Name: "A. C. Me"})))
-					require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, instance, kms.InstanceProtection{On: true, Reason: "until it is backed up"})))
+					require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, instance, kms.InstanceProtection{On: true, ReleaseOnly: true, Reason: "until it is backed up"})))
 				}
 				h := newHousehold(t, k, instance)
 				before := described(t, k.Manager, instance)
