@@ -242,3 +242,6 @@ func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt
 		return r.obstacles(&call{op: op, moment: fresh.Moment{At: now}}, m.home.Load()) == 0
 	}
 }
+
+// IsGuarded reports whether deletion protection refuses an operation on a key.
+func IsGuarded(op Op) bool { return lifecycle[op].protects }

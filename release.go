@@ -92,10 +92,10 @@ func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
 	case rec.state(c.now()) == InstanceReleased:
 		return instanceGone(c.op, rec.ID)
-	case rec.Protected:
-		return newProtectedInstance(c.op, rec)
 	case rec.Protection == ProtectionHSM && m.providers[ProtectionHSM] == nil:
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the protection level of its keys", nil)
+	case rec.Protected:
+		return newProtectedInstance(c.op, rec)
 	}
 	return nil
 }
