@@ -96,7 +96,7 @@ var list = []mutant{
 	{"a release ignores dependents", "data that is registered as needed is lost with its tenant",
 		"plan_release.go", "if s.inUse.n > 0 {", "if false {", ".", "TestWays$|TestReleasePlanAgrees"},
 	{"force overrides the protection of an instance", "one option releases what was to be kept",
-		"release.go", "case rec.Protected:", "case rec.Protected && !c.forced && c.reason == \"\":", ".", "TestWays$"},
+		"release.go", "case rec.Protected:", "case rec.Protected && c.reason == \"\":", ".", "TestWays$"},
 	{"level 4 is said of every key in hardware", "the owner's material and an old copy of the store open a key that is said to be gone",
 		"receipt.go", "case r.Bare:", "case r.Protection == ProtectionHSM:", ".", "TestDeletionReceiptIsTrue"},
 	{"level 4 of a release without a rotation", "the present root opens an instance that is said to be gone",
