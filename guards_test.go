@@ -1,6 +1,7 @@
 package kms_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/stretchr/testify/require"
 )
@@ -44,7 +46,7 @@ var guards = []guard{
 // guards that it asks is there, and by force while one of those is there that force respects. This
 // is the whole list, but for RotateRoot and Shred, after which old copies of the store are noise.
 type way struct {
-	op       kms.Op // none: it is not a call, but what a date does
+	op       kms.Op // none: it is what a date does, or what was decided elsewhere
 	asks     []string
 	respects []string // by force; nil: there is no force
 	call     func(ctx context.Context, s *kit.Subject, force bool) error
@@ -71,6 +73,34 @@ var ways = map[string]way{
 		err := kit.Err(s.ImportKeyMaterial(ctx, s.ID, s.Wrapped, s.Token, at))
 		s.Clock.Set(at)
 		return err
+	}},
+	// A key that was deleted elsewhere, where its guards were asked, is deleted here too.
+	"a restore of its tombstone": {asks: []string{}, call: func(ctx context.Context, s *kit.Subject, _ bool) error {
+		elsewhere := new(keystore.Memory)
+		if err := kit.CopyItems(ctx, elsewhere, s.Store); err != nil {
+			return err
+		}
+		m, err := kms.Open(ctx, s.ConfigWith(func(c *kms.Config) { c.Store = elsewhere }))
+		if err != nil {
+			return err
+		}
+		for _, err := range []error{
+			kit.Err(m.SetInstanceDeletionProtection(ctx, s.Instance, kms.InstanceProtection{})), kit.Err(m.SetDeletionProtection(ctx, s.ID, false, "")),
+			kit.Err(m.RemoveDependent(ctx, s.ID, kms.Dependent{Name: "table invoices"})), kit.Err(m.DisableKey(ctx, s.ID)), kit.Err(m.ScheduleKeyDeletion(ctx, s.ID, 7)),
+		} {
+			if err != nil {
+				return err
+			}
+		}
+		s.Clock.AdvanceDays(7)
+		if _, err := m.Maintain(ctx); err != nil {
+			return err
+		}
+		var backup bytes.Buffer
+		if _, err := m.BackupInstance(ctx, s.Instance, &backup, s.Root, nil); err != nil {
+			return err
+		}
+		return kit.Err(s.Restore(ctx, bytes.NewReader(backup.Bytes()), s.Root, nil))
 	}},
 	"the end of an instance": {asks: []string{}, call: func(_ context.Context, s *kit.Subject, _ bool) error {
 		s.Clock.Set(s.Expires.AddDate(0, 0, kms.GraceDays))
