@@ -129,8 +129,8 @@ func opens(ctx context.Context, s *kit.Subject) bool {
 }
 
 // TestWays takes every way to lose a key past every set of guards: it is refused by those that it
-// asks, all of them are told where they are told together, with nothing changed; or it is done,
-// because force was given or nothing stands in the way. Explain says the same.
+// asks, with nothing changed, and one error holds all of them; or it is done, because force was
+// given or nothing stands in the way. Explain says the same.
 func TestWays(t *testing.T) {
 	ctx := t.Context()
 	for name, w := range ways {
@@ -226,7 +226,7 @@ func TestWaysAreAll(t *testing.T) {
 }
 
 // TestForceNeedsAReason: a call by force without a reason, or with one that is too long, is refused
-// before anything is read; what is done by force tells why.
+// before anything is read; what is done by force is reported with it.
 func TestForceNeedsAReason(t *testing.T) {
 	ctx := t.Context()
 	s := kit.NewSubject(t, kms.OriginExternal, kms.Enabled)

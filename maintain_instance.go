@@ -111,7 +111,7 @@ func (m *Manager) instanceStep(ctx context.Context, c *call, rec *instanceRecord
 }
 
 // protectedIn are the first keys of an instance that are under deletion protection, which its end
-// does not respect: for the notice, if anything is told.
+// does not respect: for the notice, if there is an Observe.
 func (m *Manager) protectedIn(ctx context.Context, c *call, rec *instanceRecord) ([]string, error) {
 	if m.tell == nil {
 		return nil, nil

@@ -151,7 +151,7 @@ func TestOnReleaseIsAskedLast(t *testing.T) {
 	require.Equal(t, reason, in.ReleasedWhy, "a reason is kept without force, too")
 }
 
-// TestNoticesNameProtectedKeys: the end of an instance, which protection does not stop, is told
+// TestNoticesNameProtectedKeys: the end of an instance, which protection does not stop, is reported
 // with the keys that are protected.
 func TestNoticesNameProtectedKeys(t *testing.T) {
 	ctx := t.Context()

@@ -195,7 +195,7 @@ func (f *fakeToken) Destroy(_ context.Context, _ string, name []byte) error {
 }
 
 // A thief has every state that the store was ever in, the present root, the token, the sources
-// and the owner's material, and sets the clock as he likes.
+// and the owner's material, and sets the clock at will.
 type thief struct {
 	*kmstest.KMS
 	id          string

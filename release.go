@@ -100,7 +100,7 @@ func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 	return nil
 }
 
-// blockRelease refuses what only Force does. All that stands in the way is told at once.
+// blockRelease refuses what only Force does. One error holds all that stands in the way.
 func (m *Manager) blockRelease(ctx context.Context, c *call, rec *instanceRecord, backedUp bool) error {
 	blockers, err := m.releaseBlockers(ctx, c, rec, backedUp)
 	if err != nil {
