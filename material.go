@@ -98,7 +98,8 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 // say: 32 bytes for AES_256, 24 for AES_192, 16 for AES_128; 32, 48 or 64 for HMAC; for RSA, EC and ED25519 the private key as
 // PKCS #8 in DER, which takes WrapAESKeyWrap where it is longer than OAEP can wrap. A key that
 // was PendingImport is Enabled, or Disabled if DisableKey was called before its material went: only
-// EnableKey takes that back. One that had its material keeps its state and takes the new expiry. The material expires at expiresAt, which is in the future; the zero time is never.
+// EnableKey takes that back. One that had its material keeps its state and takes the new expiry.
+// The material expires at expiresAt, which is in the future; the zero time is never.
 //
 // Beware of private keys: such a key works with the material itself, for its public half is
 // known. When it is deleted here, the owner's copy GOES ON SIGNING AND DECRYPTING. A key of
