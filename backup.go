@@ -58,7 +58,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if rec.destroyed() {
 		return BackupInfo{}, instanceGone(c.op, id)
 	}
-	key, former, _, err := rec.unseal(c.op, m.roots())
+	key, former, err := rec.unseal(c.op, m.roots())
 	if err != nil {
 		return BackupInfo{}, err
 	}

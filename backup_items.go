@@ -264,7 +264,8 @@ func (rec *instanceRecord) sound(h *backupHeader) bool {
 	if rec.ID == DefaultInstance {
 		level = rec.Protection == "" && rec.ExpiresAt.IsZero()
 	}
-	return level && rec.ID == h.Instance && bytes.Equal(rec.Store, h.Store) && rec.destroyed() && rec.Rooted == 0 && rec.Generation == 0 &&
+	guards := !rec.ReleaseOnly || rec.Protected && rec.ID != DefaultInstance
+	return level && guards && rec.ID == h.Instance && bytes.Equal(rec.Store, h.Store) && rec.destroyed() && rec.Rooted == 0 && rec.Generation == 0 &&
 		checkText(op, rec.Name, "", MaxInstanceName) == nil && checkText(op, rec.ProtectedWhy, "", MaxDescription) == nil
 }
 

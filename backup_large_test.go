@@ -119,7 +119,7 @@ func TestLargeInstance(t *testing.T) {
 
 	before := store.Calls().Put
 	begun := time.Now()
-	require.NoError(t, kit.Err(m.ReleaseInstance(ctx, "acme", &kms.ReleaseOptions{Force: true})))
+	require.NoError(t, kit.Err(m.ReleaseInstance(ctx, "acme", kit.Force())))
 	t.Logf("release  %6d keys: %6.2f s", n, time.Since(begun).Seconds())
 	require.Equal(t, 1, store.Calls().Put-before, "one write")
 	for _, id := range ids {

@@ -98,7 +98,7 @@ func freezeBackup(t *testing.T) *frozenBackup {
 	f := &frozenBackup{Recipient: kit.Pattern(32), Keys: map[string]string{}, Texts: map[string][]byte{}}
 	k := kmstest.New(t)
 	require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Name: "A. C. Mé & Söhne"})))
-	require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", true, "until the audit")))
+	require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", kms.InstanceProtection{On: true, ReleaseOnly: true, Reason: "until the audit"})))
 	h := newHousehold(t, k, "acme")
 	disabled, pending, waiting := kit.KeyIn(t, k, "acme"), kit.KeyIn(t, k, "acme"), kit.ExternalKeyIn(t, k, "acme")
 	for _, id := range []string{disabled, pending} {

@@ -27,12 +27,14 @@ type Request struct {
 type Event struct {
 	Time       time.Time // that the call went by
 	Op         Op
-	KeyID      string // the key concerned, whether or not it exists; "" where there is none
-	KeyVersion int    // the version that was used, for uses of a key
-	Instance   string // the instance, where the call is about one
-	Service    string // the code of the service, where the call came through Manager.Service
-	Notice     Notice // what somebody should be told, besides the call; "": nothing
-	Err        error  // nil if the call did what it was asked
+	KeyID      string   // the key concerned, whether or not it exists; "" where there is none
+	KeyVersion int      // the version that was used, for uses of a key
+	Instance   string   // the instance, where the call is about one
+	Service    string   // the code of the service, where the call came through Manager.Service
+	Reason     string   // that the caller gave for what was done by force, or for a release
+	Notice     Notice   // what somebody should be told, besides the call; "": nothing
+	Protected  []string // with a notice of an instance's end: the first 100 of its keys under deletion protection
+	Err        error    // nil if the call did what it was asked
 }
 
 // A call is one call of the service: what it does, when it began, what it concerns.
@@ -46,6 +48,8 @@ type call struct {
 	service  string // the code of the service whose view was called; "": the Manager itself
 	tally    *tally // of the key version that is used
 	refused  error  // by what the key is
+	forced   bool   // in spite of deletion protection
+	reason   string // why
 }
 
 // begin begins a call. It is small enough to be inlined, so that a call takes no memory of its own
@@ -92,7 +96,7 @@ func (c *call) end(ctx context.Context, err *error) {
 	if c.m.tell != nil {
 		c.m.tell(ctx, Event{
 			Time: c.now(), Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Instance: c.instance, Service: c.service,
-			Notice: c.notice(*err), Err: *err,
+			Reason: c.reason, Notice: c.notice(*err), Err: *err,
 		})
 	}
 }

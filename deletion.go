@@ -18,8 +18,9 @@ const (
 // keys included, is unreadable for good.
 //
 // The key must be Disabled, or without material, and nothing may depend on it: an
-// Enabled key (ErrState), one under deletion protection (ErrProtected) and one with
-// dependents (ErrInUse) is refused, with all that stands in the way in one error.
+// Enabled key (ErrState), one under deletion protection, its own or that of its instance
+// (ErrProtected), and one with dependents (ErrInUse) is refused, with all that stands in the
+// way in one error.
 func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int) (Key, error) {
 	return m.update(ctx, OpScheduleKeyDeletion, ref, checkWindow(days), deleteIn(days))
 }
@@ -51,8 +52,9 @@ func cancelDeletion(_ *call, r *record) error {
 	return nil
 }
 
-// SetDeletionProtection switches a key's deletion protection on or off. While it is on,
-// the key's deletion cannot be scheduled. The reason, up to 8192 characters, is kept
+// SetDeletionProtection switches a key's deletion protection on or off. While it is on, the key's
+// deletion cannot be scheduled, and neither DeleteKeyMaterial nor ReleaseInstance of its instance
+// is done, unless by force. What a date does, of material or of the instance, it does not stop. The reason, up to 8192 characters, is kept
 // while it is on and stands in the error of whoever tries.
 func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool, why string) (Key, error) {
 	bad := checkText(OpSetDeletionProtection, why, "reason", MaxDescription)
@@ -66,7 +68,8 @@ func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool
 }
 
 // AddDependent registers something that depends on a key: up to 100 of them. One of the
-// same name is replaced. While a key has dependents its deletion cannot be scheduled.
+// same name is replaced. While a key has dependents its deletion cannot be scheduled, and its
+// instance is not released but by force.
 func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
 	return m.update(ctx, OpAddDependent, ref, d.check(OpAddDependent), func(_ *call, r *record) error {
 		r.Dependents = slices.Clone(r.Dependents)

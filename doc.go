@@ -102,7 +102,7 @@
 //	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
 //	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
 //	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrUnavailable
-//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrUnavailable
+//	ImportKeyMaterial                as its facts say  ok             ok               ErrState            ErrNotFound  ErrUnavailable
 //	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrUnavailable
 //	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
 //	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable

@@ -75,7 +75,7 @@ var dueVerbs = []struct {
 	}, 7 * 24 * time.Hour, func(r kms.Report) int { return len(r.Rotated) }},
 	{"DeleteKeyMaterial", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
 		id, _, _ := kit.ImportedKey(t, k, make([]byte, 32))
-		return func(ctx context.Context) error { return kit.Err(k.DeleteKeyMaterial(ctx, id)) }
+		return func(ctx context.Context) error { return kit.Err(k.DeleteKeyMaterial(ctx, id, nil)) }
 	}, 0, func(r kms.Report) int { return len(r.Expired) }},
 }
 

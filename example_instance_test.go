@@ -73,7 +73,7 @@ func ExampleManager_ReleaseInstance() {
 	_, err := m.ReleaseInstance(ctx, "tenant-7", nil)
 	fmt.Println(errors.Is(err, kms.ErrNoBackup))
 
-	in, err := m.ReleaseInstance(ctx, "tenant-7", &kms.ReleaseOptions{Force: true})
+	in, err := m.ReleaseInstance(ctx, "tenant-7", &kms.ReleaseOptions{Force: true, Reason: "the tenant left"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -88,12 +88,57 @@ func ExampleManager_SetInstanceDeletionProtection() {
 	ctx := context.Background()
 	m := exampleManager()
 	exampleInstance(m)
-	if _, err := m.SetInstanceDeletionProtection(ctx, "tenant-7", true, "there is a lawsuit"); err != nil {
+	if _, err := m.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true, Reason: "there is a lawsuit"}); err != nil {
 		log.Fatal(err)
 	}
 	_, err := m.ReleaseInstance(ctx, "tenant-7", nil)
 	fmt.Println(err)
 	// Output: kms: ReleaseInstance: instance tenant-7: deletion protection is on: "there is a lawsuit"
+}
+
+func ExampleManager_PlanRelease() {
+	ctx := context.Background()
+	m := exampleManager()
+	key := exampleInstance(m)
+	if _, err := m.AddDependent(ctx, key, kms.Dependent{Name: "table invoices"}); err != nil {
+		log.Fatal(err)
+	}
+	plan, err := m.PlanRelease(ctx, "tenant-7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(plan.Verdict, len(plan.InUse))
+	for _, step := range plan.Steps {
+		fmt.Println(step.Do, step.Done)
+	}
+	for _, blocker := range plan.Blockers {
+		fmt.Println(kms.Code(blocker))
+	}
+	// Output:
+	// Blocked 1
+	// Confirm that no data still depends on its keys. false
+	// Back the instance up with BackupInstance, and keep what opens the backup. false
+	// Switch the deletion protection of the instance off. true
+	// Rejected.InUse
+	// Forbidden.NoBackup
+}
+
+func ExampleManager_ReleaseReceipt() {
+	ctx := context.Background()
+	m := exampleManager()
+	exampleInstance(m)
+	if _, err := m.ReleaseInstance(ctx, "tenant-7", &kms.ReleaseOptions{Force: true, Reason: "the tenant left"}); err != nil {
+		log.Fatal(err)
+	}
+	receipt, err := m.ReleaseReceipt(ctx, "tenant-7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(receipt.Level)
+	fmt.Println(receipt.Do)
+	// Output:
+	// level 3
+	// Rotate the root with RotateRoot, and destroy the old one with every copy.
 }
 
 func ExampleManager_Service() {

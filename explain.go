@@ -66,7 +66,7 @@ const (
 // instanceOps are the operations that are about an instance.
 var instanceOps = map[Op]bool{
 	OpCreateKey: true, OpCreateInstance: true, OpDescribeInstance: true, OpRenewInstance: true, OpReleaseInstance: true, OpShred: true,
-	OpSetInstanceDeletionProtection: true, OpBackupInstance: true,
+	OpSetInstanceDeletionProtection: true, OpBackupInstance: true, OpPlanRelease: true, OpReleaseReceipt: true,
 }
 
 func aboutOf(op Op) about {
@@ -117,7 +117,7 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	case err != nil:
 		return err
 	}
-	ie, err := m.instanceOf(ctx, asked, e.record.keys.ID())
+	ie, err := m.homeOf(ctx, asked, e.record.keys.ID())
 	if err != nil {
 		return err
 	}
@@ -197,22 +197,27 @@ func (m *Manager) explainInstance(ctx context.Context, c, asked *call, id string
 	case err != nil:
 		x.against(err)
 	default:
-		x.against(m.instanceObstacles(ctx, asked, rec)...)
+		reasons, err := m.instanceObstacles(ctx, asked, rec)
+		if err != nil {
+			return err
+		}
+		x.against(reasons...)
 	}
 	return nil
 }
 
-// instanceObstacles is all that stands in the way of an operation on an instance.
-func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *instanceRecord) (all []error) {
+// instanceObstacles is all that stands in the way of an operation on an instance; of a release, one
+// without Force.
+func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *instanceRecord) (all []error, err error) {
 	state := rec.state(asked.now())
 	switch asked.op {
-	case OpCreateKey, OpRenewInstance, OpSetInstanceDeletionProtection, OpReleaseInstance, OpShred:
+	case OpCreateKey, OpRenewInstance, OpSetInstanceDeletionProtection, OpReleaseInstance, OpShred, OpPlanRelease:
 		if state == InstanceReleased {
-			return []error{instanceGone(asked.op, rec.ID)}
+			return []error{instanceGone(asked.op, rec.ID)}, nil
 		}
 	case OpBackupInstance:
 		if rec.destroyed() {
-			return []error{instanceGone(asked.op, rec.ID)}
+			return []error{instanceGone(asked.op, rec.ID)}, nil
 		}
 	}
 	switch asked.op {
@@ -228,10 +233,15 @@ func (m *Manager) instanceObstacles(ctx context.Context, asked *call, rec *insta
 			all = append(all, err)
 		}
 		if rec.ID != DefaultInstance {
-			if err := m.checkBackup(ctx, asked, rec); err != nil {
-				all = append(all, err)
+			blockers, err := m.releaseBlockers(ctx, asked, rec, true)
+			switch {
+			case refusedAs(err, ErrUnavailable):
+				return nil, err
+			case err != nil:
+				blockers = append(blockers, err)
 			}
+			all = append(all, blockers...)
 		}
 	}
-	return all
+	return all, nil
 }

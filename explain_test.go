@@ -26,7 +26,9 @@ func agree(t *testing.T, x kms.Explanation, err error) {
 	}
 	said := kit.Conditions(err)
 	slices.Sort(said)
-	if len(said) == 1 {
+	var blocked *kms.BlockedError
+	if !errors.As(err, &blocked) {
+		require.Len(t, said, 1)
 		require.Equal(t, said, kit.Conditions(x.Reasons[0]), "the first reason is what the call says")
 		if x.Op != kms.OpDeleteAlias { // which speaks of the alias
 			require.Equal(t, err.Error(), x.Reasons[0].Error())
@@ -37,7 +39,11 @@ func agree(t *testing.T, x kms.Explanation, err error) {
 			all = append(all, kit.Conditions(reason)...)
 		}
 		slices.Sort(all)
-		require.Equal(t, said, all)
+		require.Equal(t, said, slices.Compact(all))
+		require.Len(t, x.Reasons, len(blocked.Blockers))
+		for i, one := range blocked.Blockers {
+			require.Equal(t, one.Error(), x.Reasons[i].Error())
+		}
 	}
 	for _, reason := range x.Reasons {
 		require.Len(t, kit.Conditions(reason), 1)
@@ -146,7 +152,7 @@ func TestExplainInstances(t *testing.T) {
 		kms.OpReleaseInstance: func(k *kmstest.KMS) error { return kit.Err(k.ReleaseInstance(ctx, "tenant-7", nil)) },
 		kms.OpShred:           func(k *kmstest.KMS) error { return kit.Err(k.Shred(ctx, "tenant-7")) },
 		kms.OpSetInstanceDeletionProtection: func(k *kmstest.KMS) error {
-			return kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, ""))
+			return kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true}))
 		},
 	}
 	for op, call := range calls {
@@ -154,7 +160,7 @@ func TestExplainInstances(t *testing.T) {
 			for _, protected := range []bool{false, true} {
 				k := kmstest.New(t)
 				kit.Tenant(t, k, "tenant-7", 10)
-				require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", protected, "")))
+				require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: protected})))
 				k.Clock.AdvanceDays(days)
 				require.Equal(t, state, instanceState(t, k.Manager, "tenant-7"))
 				x, err := k.Explain(ctx, op, "tenant-7")
@@ -297,7 +303,7 @@ func TestExplainWithoutProvider(t *testing.T) {
 			agree(t, x, kit.Err(s.Decrypt(ctx, transitCiphertext(t, "old", "1"), nil)))
 		}
 		if origin == kms.OriginExternal {
-			require.NoError(t, kit.Err(s.DeleteKeyMaterial(ctx, s.ID)))
+			require.NoError(t, kit.Err(s.DeleteKeyMaterial(ctx, s.ID, &kms.DeleteMaterialOptions{Force: true, Reason: "withdrawn"})))
 			x, err := s.Explain(ctx, kms.OpImportKeyMaterial, s.ID)
 			require.NoError(t, err)
 			agree(t, x, verbs[kms.OpImportKeyMaterial](ctx, s))
@@ -329,11 +335,11 @@ func TestExplainReleased(t *testing.T) {
 	k := kmstest.New(t, kit.InHardware)
 	require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: kms.ProtectionHSM})))
 	id := kit.KeyIn(t, k, "acme")
-	release := &kms.ReleaseOptions{Force: true}
+	release := kit.Force()
 	require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "acme", release)))
 	for op, err := range map[kms.Op]error{
 		kms.OpRenewInstance:                 kit.Err(k.RenewInstance(ctx, "acme", time.Time{})),
-		kms.OpSetInstanceDeletionProtection: kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", true, "")),
+		kms.OpSetInstanceDeletionProtection: kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", kms.InstanceProtection{On: true})),
 		kms.OpReleaseInstance:               kit.Err(k.ReleaseInstance(ctx, "acme", release)),
 		kms.OpBackupInstance:                kit.Err(k.BackupInstance(ctx, "acme", io.Discard, k.Root, nil)),
 		kms.OpShred:                         kit.Err(k.Shred(ctx, "acme")),

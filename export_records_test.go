@@ -3,8 +3,11 @@ package kms
 import (
 	"bytes"
 	"context"
+	"maps"
+	"reflect"
 	"slices"
 
+	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 )
@@ -76,4 +79,42 @@ func BreakSeals(ctx context.Context, m *Manager, id string) error {
 		return nil
 	})
 	return err
+}
+
+// SealedFields are the fields of a record that the receipts know to hold something sealed.
+func SealedFields() []string { return slices.Sorted(maps.Keys(sealedFields)) }
+
+// FieldsWithBytes are the fields of a record that hold bytes, or a list of what has such fields.
+func FieldsWithBytes() (names []string) {
+	has := func(t reflect.Type) bool { return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 }
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[record]()) {
+		held := has(f.Type)
+		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+			for _, inner := range reflect.VisibleFields(f.Type.Elem()) {
+				held = held || has(inner.Type)
+			}
+		}
+		if f.IsExported() && held {
+			names = append(names, f.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Facts are what a record says of a key, by name.
+func Facts(ctx context.Context, m *Manager, id string) (map[string]any, error) {
+	c := &call{m: m, op: OpDescribeKey, moment: fresh.Moment{At: m.now()}}
+	key, _ := keyid.Parse(id)
+	e, err := m.load(ctx, c, key)
+	if err != nil {
+		return nil, err
+	}
+	r := e.record
+	return map[string]any{
+		"disabled": []any{r.Disabled, r.DisabledAt}, "protected": []any{r.Protected, r.ProtectedWhy}, "dependents": slices.Clone(r.Dependents),
+		"rotation policy": r.RotationDays, "brown-out": []any{r.BrownShare, r.BrownUntil}, "tags": r.Tags, "description": r.Description,
+		"deletion": r.DeleteAt, "versions": []any{r.Primary, len(r.Versions)}, "expiry of material": r.MaterialUntil,
+		"kind": []any{r.Spec, r.Usage, r.Origin, r.Protection, r.Owner, r.Service, r.CreatedAt}, "old versions": len(r.Old),
+	}, nil
 }

@@ -25,6 +25,7 @@ var States = []State{PendingImport, Enabled, Disabled, PendingDeletion, Deleted}
 var KeylessOps = []Op{
 	OpCreateKey, OpListKeys, OpListAliases, OpMaintain, OpRotateRoot, OpMigrateLegacyKey, OpCreateInstance, OpDescribeInstance, OpListInstances,
 	OpRenewInstance, OpReleaseInstance, OpSetInstanceDeletionProtection, OpBackupInstance, OpRestore, OpListTombstones, OpExplain, OpShred, OpDeletionReceipt,
+	OpPlanRelease, OpReleaseReceipt,
 }
 
 func HasRow(op Op) bool { return lifecycle[op].next != [numStates]State{} }
@@ -241,3 +242,6 @@ func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt
 		return r.obstacles(&call{op: op, moment: fresh.Moment{At: now}}, m.home.Load()) == 0
 	}
 }
+
+// IsGuarded reports whether deletion protection refuses an operation on a key.
+func IsGuarded(op Op) bool { return lifecycle[op].protects }

@@ -17,23 +17,27 @@ import (
 type obstacles uint16
 
 const (
-	isGone        obstacles = 1 << iota // deleted, or its instance was released
-	isUnavailable                       // its instance has expired
-	isReadOnly                          // it belongs to a service, or to another system
-	hasOrigin                           // another origin
-	hasPurpose                          // another spec or usage
-	isProtected                         // deletion protection is on
-	isInUse                             // it has dependents
-	inState                             // its state does not allow it
+	isGone              obstacles = 1 << iota // deleted, or its instance was released
+	isUnavailable                             // its instance has expired
+	isReadOnly                                // it belongs to a service, or to another system
+	hasOrigin                                 // another origin
+	hasPurpose                                // another spec or usage
+	isProtected                               // deletion protection is on
+	isInstanceProtected                       // that of its instance is on, and covers its keys
+	isInUse                                   // it has dependents
+	inState                                   // its state does not allow it
 
 	// blockers are told together, by operations that are blocked.
-	blockers = isProtected | isInUse | inState
+	blockers = protections | isInUse | inState
+
+	// protections are what a call by force does in spite of.
+	protections = isProtected | isInstanceProtected
 )
 
 // allow decides whether the operation of a call may be done to the key of r now. It is the
 // only place that refuses because of what a key is. The instance of the key comes with it.
 func (m *Manager) allow(ctx context.Context, c *call, r *record) (*instanceEntry, error) {
-	ie, err := m.instanceOf(ctx, c, r.keys.ID())
+	ie, err := m.homeOf(ctx, c, r.keys.ID())
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +47,28 @@ func (m *Manager) allow(ctx context.Context, c *call, r *record) (*instanceEntry
 	}
 	c.refused = r.refuseFor(c, ie, found)
 	return nil, c.refused
+}
+
+// homeOf is the instance of a key for a decision. Where its deletion protection matters it is as
+// the store has it now: what is in memory may be older, and of the default instance as old as
+// the process.
+func (m *Manager) homeOf(ctx context.Context, c *call, id string) (*instanceEntry, error) {
+	if !lifecycle[c.op].protects {
+		return m.instanceOf(ctx, c, id)
+	}
+	ie, err := m.currentInstance(ctx, c, id)
+	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
+		return nil, refuse(c.op, c.keyID, ErrTampered) // a key without its instance
+	}
+	return ie, err
+}
+
+// checkForce refuses to do something by force for no reason.
+func checkForce(op Op, force bool, reason string) error {
+	if force && reason == "" {
+		return invalid(op, "Force needs a Reason")
+	}
+	return checkText(op, reason, "reason", MaxDescription)
 }
 
 // obstacles is all that stands in the way of a call. Of a key that is gone nothing more is
@@ -65,8 +91,14 @@ func (r *record) obstacles(c *call, ie *instanceEntry) (found obstacles) {
 	if row.needs != 0 && r.purpose()&row.needs == 0 {
 		found |= hasPurpose
 	}
-	if row.blocks && r.Protected {
+	if row.protects && r.Protected {
 		found |= isProtected
+	}
+	if row.protects && ie.rec.coversKeys() {
+		found |= isInstanceProtected
+	}
+	if c.forced {
+		found &^= protections
 	}
 	if row.blocks && len(r.Dependents) > 0 {
 		found |= isInUse
@@ -110,6 +142,8 @@ func (r *record) refusal(c *call, ie *instanceEntry, one obstacles) error {
 		return wrongPurpose(c.op, r.id(), row.needs)
 	case isProtected:
 		return newProtectedError(c.op, r.id(), r.ProtectedWhy)
+	case isInstanceProtected:
+		return newProtectedHome(c.op, r.id(), &ie.rec)
 	case isInUse:
 		return newInUseError(c.op, r.id(), r.Dependents)
 	default:

@@ -137,7 +137,7 @@ func TestHardwareOwnerAfterDeletion(t *testing.T) {
 	require.True(t, openHardwareAsOwner(t, c, kit.Material(), living), "the attack does not work where it should")
 	require.False(t, openHardwareAsOwner(t, c, kit.Material(), make([]byte, 32)))
 
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 	require.Zero(t, objects(t, token))
 	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
 	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, importToken, time.Time{})))

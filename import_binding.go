@@ -26,7 +26,6 @@ func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, materi
 	}
 	defer clear(shred)
 	if r.facts().state(c.now()) == PendingImport {
-		r.Disabled, r.DisabledAt = false, time.Time{}
 		r.dropMaterial() // what is over, and was not swept yet
 		if err := m.importVersion(ctx, c, r, key, shred); err != nil {
 			return err

@@ -84,7 +84,7 @@ func TestImportPrivateKeys(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, k.Verify(ctx, id, alg, []byte("x"), theirs))
 
-			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 			require.ErrorIs(t, k.Verify(ctx, id, alg, []byte("x"), theirs), kms.ErrPendingImport)
 			require.ErrorIs(t, kit.Err(k.GetPublicKey(ctx, id)), kms.ErrPendingImport)
 			require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(importAgain(t, k, id, marshalPKCS8(t, another(t, private)))))
@@ -170,7 +170,7 @@ func TestImportMacKeys(t *testing.T) {
 			require.NoError(t, err)
 			macs[i], err = k.GenerateMac(ctx, id, alg, []byte("x"))
 			require.NoError(t, err)
-			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 			require.NoError(t, importAgain(t, k, id, bytes.Repeat([]byte{1}, n)))
 			require.NoError(t, k.VerifyMac(ctx, id, alg, []byte("x"), macs[i]), "the same again restores")
 		}

@@ -107,8 +107,8 @@ func TestSameMaterialOnly(t *testing.T) {
 	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
 	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
 
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)), "twice")
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)), "twice")
 	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrPendingImport)
 	refused() // deleted
 	require.NoError(t, k.RotateRoot(ctx, kit.Root(t, 2)))
@@ -165,7 +165,7 @@ func TestImportToken(t *testing.T) {
 	require.Equal(t, "ExpiredImportToken", kms.Code(err))
 	k.Clock.Advance(-1)
 	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})), "a token is good again while it lives")
 }
 
@@ -263,7 +263,7 @@ func TestMaterialGone(t *testing.T) {
 	require.Equal(t, 1, imported.PrimaryVersion)
 	k.Clock.Advance(time.Hour)
 	for _, step := range []func() error{
-		func() error { return nil }, func() error { return kit.Err(k.Maintain(ctx)) }, func() error { return kit.Err(k.DeleteKeyMaterial(ctx, key.ID)) },
+		func() error { return nil }, func() error { return kit.Err(k.Maintain(ctx)) }, func() error { return kit.Err(k.DeleteKeyMaterial(ctx, key.ID, nil)) },
 	} {
 		require.NoError(t, step())
 		got, err := k.DescribeKey(ctx, key.ID)
@@ -310,14 +310,14 @@ func TestWrongMaterial(t *testing.T) {
 	encrypt()
 	allWrong(t, k, id, p, n/2) // Enabled
 	opens()
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 	allWrong(t, k, id, p, n/4) // PendingImport
 	importRight()
 	opens()
 
 	require.NoError(t, k.RotateRoot(ctx, kit.Root(t, 2)))
 	encrypt()
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 	allWrong(t, k, id, p, n-n/2-n/4)
 	importRight()
 	opens()

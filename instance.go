@@ -39,11 +39,17 @@ type Instance struct {
 	ReleasesAt   time.Time // from then on its keys are gone: ExpiresAt and 15 times 24 hours; zero: never
 	ReleasedAt   time.Time // when its key was destroyed; zero: it was not yet
 	BackedUpAt   time.Time // when the last backup of it was complete; zero: never
+	ReleasedWhy  string    // the reason that ReleaseInstance was given
 	Protected    bool      // deletion protection is on: it cannot be released by hand
 	ProtectedWhy string    // and why
+	ReleaseOnly  bool      // and does not cover its keys
 	KeyedAt      time.Time // when Shred made its present instance key; zero: it has the first
 	Shredding    bool      // a Shred was begun and not finished
 	RootedAt     time.Time // when RotateRoot last sealed its key; zero: never
+
+	// PendingDeletions is how many of its keys are PendingDeletion. SetInstanceDeletionProtection
+	// fills it, and nothing else does.
+	PendingDeletions int
 }
 
 // InstanceState is what an instance is at an instant. It follows from its dates and the
@@ -192,18 +198,58 @@ func (m *Manager) RenewInstance(ctx context.Context, id string, until time.Time)
 	})
 }
 
-// SetInstanceDeletionProtection switches an instance's deletion protection on or off. While
-// it is on, ReleaseInstance is refused; a release because of its expiry is not. The
-// reason, up to 8192 characters, stands in the error of whoever tries.
-func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, on bool, why string) (Instance, error) {
-	bad := checkText(OpSetInstanceDeletionProtection, why, "reason", MaxDescription)
-	return m.updateInstance(ctx, OpSetInstanceDeletionProtection, id, bad, func(_ *call, rec *instanceRecord) error {
-		rec.Protected, rec.ProtectedWhy = on, ""
-		if on {
-			rec.ProtectedWhy = why
+// InstanceProtection is the deletion protection of an instance.
+type InstanceProtection struct {
+	On          bool
+	ReleaseOnly bool   // it stops ReleaseInstance and does not cover the keys; only with On, and not for the default instance
+	Reason      string // up to 8192 characters, kept while it is on. It stands in the error of a call that is refused
+}
+
+// SetInstanceDeletionProtection switches an instance's deletion protection on or off. While it is
+// on, ReleaseInstance is refused, by force too, and it covers the keys: their deletion is not
+// scheduled, and DeleteKeyMaterial is not done but by force. With ReleaseOnly it does not cover
+// them. What a date does it does not stop: the expiry of the instance, or of material, and
+// deletions that are scheduled already. Instance.PendingDeletions of the answer counts those;
+// CancelKeyDeletion takes one back. To learn it, the call reads all keys of the instance: where
+// the store fails at that the error says that the outcome is unknown.
+func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, p InstanceProtection) (_ Instance, err error) {
+	c := m.begin(OpSetInstanceDeletionProtection)
+	defer c.end(ctx, &err)
+	if err := p.check(c.op, id); err != nil {
+		return Instance{}, err
+	}
+	if err := c.nameInstance(ctx, id); err != nil {
+		return Instance{}, err
+	}
+	rec, err := m.changeInstance(ctx, c, id, func(_ *call, rec *instanceRecord) error {
+		rec.Protected, rec.ReleaseOnly, rec.ProtectedWhy = p.On, p.ReleaseOnly, ""
+		if p.On {
+			rec.ProtectedWhy = p.Reason
 		}
 		return nil
 	})
+	if err != nil {
+		return Instance{}, err
+	}
+	s, err := m.survey(ctx, c, rec, nil)
+	if err != nil {
+		return Instance{}, outcomeUnknown(c.op, "", err)
+	}
+	in := rec.describe(c.now())
+	in.PendingDeletions = s.pending
+	return in, nil
+}
+
+// check refuses a protection that would protect nothing.
+func (p InstanceProtection) check(op Op, id string) error {
+	switch {
+	case p.ReleaseOnly && !p.On:
+		return invalid(op, "ReleaseOnly is for a protection that is on")
+	case p.ReleaseOnly && id == DefaultInstance:
+		return &refusal{op: op, inst: id, cond: ErrInvalid, text: "the default instance is not released, so ReleaseOnly would protect nothing",
+			hint: "Leave ReleaseOnly out: the protection then covers the keys of the instance."}
+	}
+	return checkText(op, p.Reason, "reason", MaxDescription)
 }
 
 // instanceNamed is the instance that an item says it is authenticated by.

@@ -112,6 +112,19 @@ func (m *Manager) loadInstance(ctx context.Context, c *call, id string) (*instan
 	return ie, nil
 }
 
+// currentInstance is an instance as the store has it now.
+func (m *Manager) currentInstance(ctx context.Context, c *call, id string) (*instanceEntry, error) {
+	if id != DefaultInstance {
+		return m.loadInstance(ctx, c, id)
+	}
+	home := m.home.Load()
+	rec, version, err := m.getInstance(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	return &instanceEntry{keys: home.keys, rec: *rec, version: version}, nil
+}
+
 // openInstance opens the key of an instance, unless it is open already. Nil: it was destroyed. It
 // returns errStale if the record was replaced by RotateRoot meanwhile. What is opened for the first
 // time is secured, because keys will be made in it.

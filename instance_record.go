@@ -28,10 +28,13 @@ type instanceRecord struct {
 	ExpiresAt    time.Time   `json:"expiresAt,omitzero"`
 	Protected    bool        `json:"protected,omitempty"`
 	ProtectedWhy string      `json:"protectedWhy,omitempty"`
-	ReleasedAt   time.Time   `json:"releasedAt,omitzero"` // when its key was destroyed
-	OverSeenAt   time.Time   `json:"overSeenAt,omitzero"` // when Maintain first saw its grace over
-	Told         Notice      `json:"told,omitempty"`      // the last notice of its end
-	Backup       *backupMark `json:"backup,omitempty"`    // of the last backup
+	ReleaseOnly  bool        `json:"releaseOnly,omitempty"` // its protection does not cover its keys
+	ReleasedAt   time.Time   `json:"releasedAt,omitzero"`   // when its key was destroyed
+	OverSeenAt   time.Time   `json:"overSeenAt,omitzero"`   // when Maintain first saw its grace over
+	ReleasedWhy  string      `json:"releasedWhy,omitempty"` // that the caller gave
+	SealedBy     uint64      `json:"sealedBy,omitempty"` // the last generation of the root that sealed the key which was destroyed
+	Told         Notice      `json:"told,omitempty"`        // the last notice of its end
+	Backup       *backupMark `json:"backup,omitempty"`      // of the last backup
 
 	// Of its instance keys, each of which is a generation.
 	Generation uint64    `json:"generation,omitempty"`
@@ -51,6 +54,7 @@ type backupMark struct {
 // which it shows without a root which of them opens what.
 type rootSeal struct {
 	Root   uint64    `json:"root"`             // the generation of the root
+	Since  uint64    `json:"since,omitempty"`  // the generation in which this very root came
 	Key    []byte    `json:"key"`              // the instance key
 	Former []byte    `json:"former,omitempty"` // the previous one, while the instance is shredded
 	From   uint64    `json:"from,omitempty"`   // the first generation of the instance key that this root ever sealed
@@ -131,7 +135,7 @@ func (rec *instanceRecord) setKey(op Op, by []sealer, key []byte) (*sealing.Keys
 	for _, s := range by {
 		seal := rootSeal{Root: s.generation}
 		if i := slices.IndexFunc(was, func(w rootSeal) bool { return w.Root == s.generation }); i >= 0 {
-			seal.From, seal.At, seal.Former = was[i].From, was[i].At, was[i].Key
+			seal.Since, seal.From, seal.At, seal.Former = was[i].Since, was[i].From, was[i].At, was[i].Key
 		}
 		var err error
 		if seal.Key, err = rec.sealUnder(op, s.root, key); err != nil {
@@ -166,11 +170,10 @@ func (rec *instanceRecord) lost(home *instanceRecord) bool {
 	return !rec.destroyed() && rec.Rooted < home.oldest()
 }
 
-// unseal opens the instance key and, while the instance is shredded, the former one, and says which
-// seal it opened. The caller wipes both.
-func (rec *instanceRecord) unseal(op Op, roots []Root) (key, former []byte, by *rootSeal, err error) {
-	for i := len(rec.Seals) - 1; i >= 0; i-- {
-		by = &rec.Seals[i]
+// unseal opens the instance key and, while the instance is shredded, the former one. The caller wipes
+// both.
+func (rec *instanceRecord) unseal(op Op, roots []Root) (key, former []byte, err error) {
+	for _, by := range slices.Backward(rec.Seals) {
 		for _, root := range roots {
 			if key, err = rec.unsealBy(root, by.Key); err != nil {
 				continue
@@ -179,12 +182,12 @@ func (rec *instanceRecord) unseal(op Op, roots []Root) (key, former []byte, by *
 				former, err = rec.unsealBy(root, by.Former)
 			}
 			if err == nil {
-				return key, former, by, nil
+				return key, former, nil
 			}
 			clear(key)
 		}
 	}
-	return nil, nil, nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
+	return nil, nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
 }
 
 func (rec *instanceRecord) unsealBy(root Root, sealed []byte) ([]byte, error) {
@@ -224,13 +227,13 @@ func (rec *instanceRecord) sealUnder(op Op, root Root, key []byte) ([]byte, erro
 // carry adds a seal by a further root, unless there is one. Again says that what this root opens a
 // previous one has opened, too.
 func (rec *instanceRecord) carry(op Op, roots []Root, next sealer, again bool, now time.Time) error {
-	key, former, by, err := rec.unseal(op, roots)
+	key, former, err := rec.unseal(op, roots)
 	if err != nil {
 		return err
 	}
 	defer clear(key)
 	defer clear(former)
-	seal := rootSeal{Root: next.generation, From: rec.Generation, At: now}
+	seal := rootSeal{Root: next.generation, Since: next.generation, From: rec.Generation, At: now}
 	if seal.Key, err = rec.sealUnder(op, next.root, key); err != nil {
 		return err
 	}
@@ -241,7 +244,8 @@ func (rec *instanceRecord) carry(op Op, roots []Root, next sealer, again bool, n
 		}
 	}
 	if again {
-		seal.From, seal.At = by.From, by.At
+		was := rec.Seals[0]
+		seal.Since, seal.From, seal.At = was.Since, was.From, was.At
 	}
 	rec.Seals, rec.Rooted = append(slices.Clip(rec.Seals), seal), next.generation
 	return nil
@@ -269,7 +273,7 @@ func (rec *instanceRecord) named() string {
 
 // open opens an instance with one of the roots.
 func (rec *instanceRecord) open(op Op, roots []Root) (*sealing.Keys, error) {
-	key, former, _, err := rec.unseal(op, roots)
+	key, former, err := rec.unseal(op, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -303,6 +307,9 @@ func (rec *instanceRecord) state(now time.Time) InstanceState {
 	}
 }
 
+// coversKeys reports whether the deletion protection of an instance is that of its keys, too.
+func (rec *instanceRecord) coversKeys() bool { return rec.Protected && !rec.ReleaseOnly }
+
 // releasesAt is when the grace is over; zero: never.
 func (rec *instanceRecord) releasesAt() time.Time {
 	if rec.ExpiresAt.IsZero() {
@@ -314,8 +321,8 @@ func (rec *instanceRecord) releasesAt() time.Time {
 func (rec *instanceRecord) describe(now time.Time) Instance {
 	return Instance{
 		ID: rec.ID, Name: rec.Name, State: rec.state(now), Protection: rec.Protection, CreatedAt: rec.CreatedAt,
-		ExpiresAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt(), ReleasedAt: rec.ReleasedAt,
-		Protected: rec.Protected, ProtectedWhy: rec.ProtectedWhy, BackedUpAt: rec.backedUpAt(),
+		ExpiresAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt(), ReleasedAt: rec.ReleasedAt, ReleasedWhy: rec.ReleasedWhy,
+		Protected: rec.Protected, ProtectedWhy: rec.ProtectedWhy, ReleaseOnly: rec.ReleaseOnly, BackedUpAt: rec.backedUpAt(),
 		KeyedAt: rec.KeyedAt, Shredding: rec.shredding(), RootedAt: rec.RootedAt,
 	}
 }

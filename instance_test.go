@@ -273,7 +273,7 @@ func TestRotateRootOfManyInstances(t *testing.T) {
 		ctx := t.Context()
 		first, second := kit.Tenant(t, k, "tenant-1", 0), kit.Tenant(t, k, "tenant-2", 30)
 		gone, home := kit.Tenant(t, k, "tenant-3", 0), k.MustCreateKey(t).ID
-		require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "tenant-3", &kms.ReleaseOptions{Force: true})))
+		require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "tenant-3", kit.Force())))
 		c, err := k.Encrypt(ctx, first, []byte("x"), nil)
 		require.NoError(t, err)
 		next := kit.Root(t, 9)

@@ -78,7 +78,8 @@ type Key struct {
 }
 
 // Dependent is something that was registered as depending on a key: a table, a bucket,
-// a backup. While a key has one, its deletion cannot be scheduled.
+// a backup. While a key has one, its deletion cannot be scheduled, and its instance is not released
+// but by force.
 type Dependent struct {
 	Name string `json:"name"`           // 1 to 256 characters, unique for the key
 	Note string `json:"note,omitempty"` // up to 256 characters, for people

@@ -293,9 +293,12 @@ func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) 
 	require.NoError(t, err)
 	require.NotEmpty(t, receipt.Reached)
 	values["DeletionReceipt"] = append(nested(receipt), nested(receipt.Reached[0])...)
+	plan, err := k.PlanRelease(ctx, kms.DefaultInstance)
+	require.NoError(t, err)
+	values["ReleasePlan"] = append(nested(plan), nested(plan.Steps[0])...)
 	values["more options"] = []any{
 		kms.DeletionLevel4,
-		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.RestoreOptions{}, kms.RewrapOptions{},
+		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.DeleteMaterialOptions{}, kms.InstanceProtection{}, kms.RestoreOptions{}, kms.RewrapOptions{},
 		kms.Tombstone{KeyID: id}, kms.SkipReason(""), kms.MacHMACSHA256, kms.SignEd25519, kms.MLDSAPublicKey{},
 	}
 }

@@ -9,12 +9,13 @@ import (
 // blank cell refuses, and called says by what name. While a key is Unavailable, that cell has
 // to allow the operation, and so has the cell of the state that the key has by itself.
 type rule struct {
-	next   [numStates]State
-	kind   kind
-	called naming
-	blocks bool    // protection and dependents refuse it, too
-	origin Origin  // the only origin whose keys it may be done to; "": any
-	needs  purpose // the only keys it may be done to: those for one of these; 0: any
+	next     [numStates]State
+	kind     kind
+	called   naming
+	protects bool    // deletion protection refuses it, of the key or of its instance, unless it is forced
+	blocks   bool    // dependents refuse it, too
+	origin   Origin  // the only origin whose keys it may be done to; "": any
+	needs    purpose // the only keys it may be done to: those for one of these; 0: any
 }
 
 // kind is what an operation is to a key. Keys that are read-only refuse to be changed.
@@ -70,7 +71,7 @@ var lifecycle = [numOps]rule{
 	OpDisableKey: {next: [numStates]State{Enabled: Disabled, Disabled: same, Unavailable: asFacts},
 		kind: changing, called: asChange},
 	OpScheduleKeyDeletion: {next: [numStates]State{PendingImport: PendingDeletion, Disabled: PendingDeletion},
-		kind: changing, called: asChange, blocks: true},
+		kind: changing, called: asChange, protects: true, blocks: true},
 	OpCancelKeyDeletion: {next: [numStates]State{PendingDeletion: asFacts, Unavailable: asFacts},
 		kind: changing, called: asChange},
 	OpSetDeletionProtection:  annotates,
@@ -80,10 +81,10 @@ var lifecycle = [numOps]rule{
 	OpRotateKey:              {next: uses, kind: changing, origin: OriginKMS, needs: forSealing},
 	OpUpdateRotationPolicy:   {next: uses, kind: changing, origin: OriginKMS, needs: forSealing},
 	OpGetParametersForImport: {next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same, PendingDeletion: same}, kind: changing, origin: OriginExternal},
-	OpImportKeyMaterial: {next: [numStates]State{PendingImport: Enabled, Enabled: same, Disabled: same},
+	OpImportKeyMaterial: {next: [numStates]State{PendingImport: asFacts, Enabled: same, Disabled: same},
 		kind: changing, called: asChange, origin: OriginExternal},
 	OpDeleteKeyMaterial: {next: [numStates]State{PendingImport: same, Enabled: PendingImport, Disabled: PendingImport, PendingDeletion: same},
-		kind: changing, called: asChange, origin: OriginExternal},
+		kind: changing, called: asChange, origin: OriginExternal, protects: true},
 	OpSetDescription: annotates,
 	OpSetTags:        annotates,
 	OpCreateAlias:    names,

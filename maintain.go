@@ -159,10 +159,15 @@ func (m *Manager) destroyDoomed(ctx context.Context, c *call, r *record) error {
 // bury makes a record a tombstone: what remains is that the key was, and what leads to
 // material that the provider still has to destroy.
 func (r *record) bury(now time.Time) {
+	bare, elsewhere := r.Bare, r.Elsewhere
+	if r.DestroyedAt.IsZero() {
+		bare, elsewhere = !r.leads(), len(r.Old) > 0
+	}
 	r.dropMaterial()
 	*r = record{
 		ID: r.ID, keys: r.keys, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
 		Owner: r.Owner, Service: r.Service, CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
+		Bare: bare, Elsewhere: elsewhere,
 	}
 	if len(r.Doomed) == 0 {
 		r.forget(now)

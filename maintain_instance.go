@@ -62,11 +62,15 @@ func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRe
 	if due == "" {
 		return nil
 	}
+	protected, err := m.protectedIn(ctx, c, rec)
+	if err != nil {
+		return err
+	}
 	rec.Told = due
 	if err := m.instanceStep(ctx, c, rec, version, &report.Noticed); err != nil {
 		return err
 	}
-	m.giveNotice(ctx, c, due, rec)
+	m.giveNotice(ctx, c, due, rec, protected)
 	return nil
 }
 
@@ -107,10 +111,20 @@ func (m *Manager) instanceStep(ctx context.Context, c *call, rec *instanceRecord
 	return nil
 }
 
+// protectedIn are the first keys of an instance that are under deletion protection, which its end
+// does not respect: for the notice, if there is an Observe.
+func (m *Manager) protectedIn(ctx context.Context, c *call, rec *instanceRecord) ([]string, error) {
+	if m.tell == nil {
+		return nil, nil
+	}
+	s, err := m.survey(ctx, c, rec, nil)
+	return s.protected.first, err
+}
+
 // giveNotice tells Observe what is due of an instance, if this process is the first to.
-func (m *Manager) giveNotice(ctx context.Context, c *call, due Notice, rec *instanceRecord) {
+func (m *Manager) giveNotice(ctx context.Context, c *call, due Notice, rec *instanceRecord, protected []string) {
 	if m.tell != nil {
-		m.tell(ctx, Event{Time: c.now(), Op: c.op, Instance: rec.ID, Notice: due})
+		m.tell(ctx, Event{Time: c.now(), Op: c.op, Instance: rec.ID, Notice: due, Protected: protected})
 	}
 }
 

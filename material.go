@@ -97,8 +97,9 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 // ImportKeyMaterial gives a key of OriginExternal its material, wrapped as the parameters
 // say: 32 bytes for AES_256, 24 for AES_192, 16 for AES_128; 32, 48 or 64 for HMAC; for RSA, EC and ED25519 the private key as
 // PKCS #8 in DER, which takes WrapAESKeyWrap where it is longer than OAEP can wrap. A key that
-// was PendingImport is Enabled; one that had its material keeps its state and takes the new
-// expiry. The material expires at expiresAt, which is in the future; the zero time is never.
+// was PendingImport is Enabled, or Disabled if DisableKey was called before its material went: only
+// EnableKey takes that back. One that had its material keeps its state and takes the new expiry.
+// The material expires at expiresAt, which is in the future; the zero time is never.
 //
 // Beware of private keys: such a key works with the material itself, for its public half is
 // known. When it is deleted here, the owner's copy GOES ON SIGNING AND DECRYPTING. A key of
@@ -132,11 +133,30 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 	})
 }
 
+// DeleteMaterialOptions may be nil. The zero value of each field is its default.
+type DeleteMaterialOptions struct {
+	Force  bool   // in spite of deletion protection, of the key and of its instance
+	Reason string // up to 8192 characters; needed with Force, else ErrInvalid. Event shows it
+}
+
 // DeleteKeyMaterial takes the material from a key of OriginExternal and leaves the key: it
 // is PendingImport, and what it encrypted is unreadable until the same material is imported
-// again. A key PendingDeletion stays so; one without material stays as it is.
-func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error) {
-	key, err := m.update(ctx, OpDeleteKeyMaterial, ref, nil, func(_ *call, r *record) error {
+// again. A key PendingDeletion stays so; one without material stays as it is. A nil opts takes
+// every default.
+//
+// While deletion protection is on, of the key or of its instance, that is ErrProtected, unless it
+// is forced. Dependents do not stop it: the owner of material may withdraw it at any time.
+func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string, opts *DeleteMaterialOptions) (Key, error) {
+	var o DeleteMaterialOptions
+	if opts != nil {
+		o = *opts
+	}
+	c := m.begin(OpDeleteKeyMaterial)
+	bad := checkForce(c.op, o.Force, o.Reason)
+	if bad == nil {
+		c.forced, c.reason = o.Force, o.Reason
+	}
+	key, err := m.updateIn(ctx, c, ref, bad, func(_ *call, r *record) error {
 		r.dropMaterial()
 		return nil
 	})

@@ -30,6 +30,8 @@ const (
 	OpListTombstones
 	OpExplain
 	OpDeletionReceipt
+	OpPlanRelease
+	OpReleaseReceipt
 	OpDescribeKey
 	OpListKeyVersions
 	OpGetKeyUsage
@@ -90,6 +92,8 @@ var opNames = [numOps]string{
 	OpBackupInstance:                  "BackupInstance",
 	OpRestore:                         "Restore",
 	OpListTombstones:                  "ListTombstones",
+	OpPlanRelease:                     "PlanRelease",
+	OpReleaseReceipt:                  "ReleaseReceipt",
 	OpDescribeKey:                     "DescribeKey",
 	OpListKeyVersions:                 "ListKeyVersions",
 	OpGetKeyUsage:                     "GetKeyUsage",

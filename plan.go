@@ -25,15 +25,16 @@ type DeletionPlan struct {
 	At       time.Time // of the plan
 }
 
-// Verdict says whether a key may be deleted.
+// Verdict says whether a key may be deleted, or an instance released.
 type Verdict string
 
-// The verdicts. ScheduleKeyDeletion is done if and only if it is Doubtful or Ready.
+// The verdicts. ScheduleKeyDeletion is done if and only if it is Doubtful or Ready, and so is
+// ReleaseInstance without Force.
 const (
-	VerdictImpossible Verdict = "Impossible" // it cannot be deleted from here: it is read-only
+	VerdictImpossible Verdict = "Impossible" // it cannot be done from here: the key is read-only, or the instance is not one to release
 	VerdictScheduled  Verdict = "Scheduled"  // its deletion is scheduled already
-	VerdictBlocked    Verdict = "Blocked"    // ScheduleKeyDeletion would be refused: take the steps first
-	VerdictDoubtful   Verdict = "Doubtful"   // nothing would stop it, but something may still need the key
+	VerdictBlocked    Verdict = "Blocked"    // the call would be refused: take the steps first
+	VerdictDoubtful   Verdict = "Doubtful"   // nothing would stop it, but something may still need the key, or one of the keys
 	VerdictReady      Verdict = "Ready"      // nothing that the service knows of speaks against it
 )
 
@@ -75,6 +76,9 @@ func (m *Manager) PlanDeletion(ctx context.Context, ref string) (_ DeletionPlan,
 	}
 	asked := c.also(OpScheduleKeyDeletion)
 	asked.keyID = c.keyID
+	if ie, err = m.homeOf(ctx, asked, r.keys.ID()); err != nil {
+		return DeletionPlan{}, err
+	}
 	p.Blockers = r.refusals(asked, ie, r.obstacles(asked, ie))
 	p.Steps = []PlanStep{p.disable(r), p.confirm(r)}
 	p.judge(r)
@@ -169,25 +173,33 @@ func (p DeletionPlan) String() string {
 	if !p.Key.DeletionDate.IsZero() {
 		fmt.Fprintf(&b, "It will be deleted at %s. Until then it can be had back with CancelKeyDeletion.\n", instant(p.Key.DeletionDate))
 	}
-	for i, s := range p.Steps {
+	writeSteps(&b, p.Steps)
+	writeBlockers(&b, OpScheduleKeyDeletion, p.Blockers)
+	return b.String()
+}
+
+func writeSteps(b *strings.Builder, steps []PlanStep) {
+	for i, s := range steps {
 		done := map[bool]string{true: "Done.", false: "To do."}[s.Done]
-		fmt.Fprintf(&b, "%d. %s %s\n", i+1, s.Do, done)
+		fmt.Fprintf(b, "%d. %s %s\n", i+1, s.Do, done)
 		for _, line := range s.Evidence {
-			fmt.Fprintf(&b, "   - %s\n", line)
+			fmt.Fprintf(b, "   - %s\n", line)
 		}
 		for _, line := range s.Doubts {
-			fmt.Fprintf(&b, "   ! %s\n", line)
+			fmt.Fprintf(b, "   ! %s\n", line)
 		}
 	}
-	if len(p.Blockers) > 0 {
-		b.WriteString("ScheduleKeyDeletion would be refused:\n")
+}
+
+func writeBlockers(b *strings.Builder, op Op, blockers []error) {
+	if len(blockers) > 0 {
+		b.WriteString(op.String() + " would be refused:\n")
 	}
-	for _, err := range p.Blockers {
+	for _, err := range blockers {
 		if r := refusalOf(err); r != nil {
-			fmt.Fprintf(&b, "   - %s\n     %s\n", r.brief(), Hint(err))
+			fmt.Fprintf(b, "   - %s\n     %s\n", r.brief(), Hint(err))
 		}
 	}
-	return b.String()
 }
 
 func times(n uint64) string {

@@ -1,14 +1,22 @@
 package kms_test
 
 import (
+	"context"
+	"crypto/rand"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/provider"
+	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
 )
 
@@ -141,6 +149,211 @@ func TestDeletionReceiptHardware(t *testing.T) {
 	d := receiptOf(t, k, id, k.Root)
 	require.Equal(t, kms.DeletionLevel4, d.Level)
 	require.Contains(t, d.Reached[4].If, "hardware")
+}
+
+// A fakeToken is hardware: what it gives to be sealed is a name, and what it destroyed is gone.
+type fakeToken struct {
+	software.Provider
+	mu   sync.Mutex
+	keys map[string][]byte
+}
+
+func (f *fakeToken) keep(material []byte, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := rand.Text()
+	f.keys[name] = material
+	return []byte(name), nil
+}
+
+func (f *fakeToken) Generate(ctx context.Context, id string, spec provider.Spec, use provider.Use) ([]byte, error) {
+	return f.keep(f.Provider.Generate(ctx, id, spec, use))
+}
+
+func (f *fakeToken) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
+	return f.keep(f.Provider.Import(ctx, id, spec, use, key))
+}
+
+func (f *fakeToken) Open(ctx context.Context, id string, spec provider.Spec, name []byte) (provider.Key, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	material, ok := f.keys[string(name)]
+	if !ok {
+		return nil, provider.ErrNoKey
+	}
+	return f.Provider.Open(ctx, id, spec, material)
+}
+
+func (f *fakeToken) Destroy(_ context.Context, _ string, name []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.keys, string(name))
+	return nil
+}
+
+// A thief has every state that the store was ever in, the present root, the token, the sources
+// and the owner's material, and sets the clock at will.
+type thief struct {
+	*kmstest.KMS
+	id          string
+	ciphertexts [][]byte
+	ec          kms.EncryptionContext
+	material    []byte // of an imported key
+	born        time.Time
+	stores      [][]keystore.Item
+}
+
+func (s *thief) look(t *testing.T) { s.stores = append(s.stores, kit.StoredItems(t, s.KMS)) }
+
+// reads reports whether the thief reads a ciphertext: from each state of the store, with the
+// records of the instances from each that came later, so that the present root opens them.
+func (s *thief) reads(t *testing.T, root kms.Root) bool {
+	t.Helper()
+	for i, was := range s.stores {
+		for _, later := range s.stores[i:] {
+			store := new(keystore.Memory)
+			for n, items := range [][]keystore.Item{was, later} {
+				for _, item := range items {
+					if strings.HasPrefix(item.Name, "instance/") == (n == 1) {
+						require.NoError(t, kit.Err(store.Put(t.Context(), item.Name, "", item.Value)))
+					}
+				}
+			}
+			if s.readsFrom(t, store, root) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *thief) readsFrom(t *testing.T, store keystore.Store, root kms.Root) bool {
+	ctx := t.Context()
+	m, err := kms.Open(ctx, s.ConfigWith(func(c *kms.Config) {
+		c.Store, c.Root, c.Now = store, root, func() time.Time { return s.born.Add(time.Hour) }
+	}))
+	if err != nil {
+		return false
+	}
+	_, _ = m.CancelKeyDeletion(ctx, s.id)
+	_, _ = m.EnableKey(ctx, s.id)
+	opens := func() bool {
+		return slices.ContainsFunc(s.ciphertexts, func(c []byte) bool { return kit.Err(m.Decrypt(ctx, c, s.ec)) == nil })
+	}
+	if opens() {
+		return true
+	}
+	if s.material == nil || kit.Err(m.DeleteKeyMaterial(ctx, s.id, &kms.DeleteMaterialOptions{Force: true, Reason: "theft"})) != nil {
+		return false
+	}
+	p, err := kit.ImportParameters(ctx, m, store, root, s.id, s.born.Add(time.Hour))
+	if err != nil {
+		return false
+	}
+	wrapped, err := kms.WrapForImport(p, s.material)
+	require.NoError(t, err)
+	return kit.Err(m.ImportKeyMaterial(ctx, s.id, wrapped, p.Token, time.Time{})) == nil && opens()
+}
+
+// TestDeletionReceiptIsTrue: for each origin, in software and in hardware, taken over or not, and for
+// each order of purge, Shred and RotateRoot, the receipt says level 4 if and only if a thief reads
+// nothing.
+func TestDeletionReceiptIsTrue(t *testing.T) {
+	ctx := t.Context()
+	const purge, shred, rotate = "purge", "Shred", "RotateRoot"
+	levels := map[kms.DeletionLevel]int{}
+	for _, kind := range []string{"made", "imported", "taken over", "without material", "withdrawn"} {
+		for _, protection := range []kms.Protection{kms.ProtectionSoftware, kms.ProtectionHSM} {
+			for _, order := range [][]string{
+				{purge}, {purge, shred}, {purge, rotate}, {purge, shred, rotate}, {purge, rotate, shred},
+				{shred, purge, rotate}, {shred, rotate, purge}, {rotate, purge, shred}, {rotate, shred, purge},
+				{shred, purge, rotate, shred, rotate}, {purge, rotate, shred, rotate},
+			} {
+				what := fmt.Sprintf("%s, %s, %v", kind, protection, order)
+				old := kit.OldKeyring(t, "invoices", 2)
+				k := kmstest.New(t, kit.WithSources(old.Source), func(c *kms.Config) { c.HSM = &fakeToken{keys: map[string][]byte{}} })
+				require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: "acme", Protection: protection})))
+				s := &thief{KMS: k, born: k.Clock.Now()}
+				switch kind {
+				case "made":
+					s.id = kit.KeyIn(t, k, "acme")
+				case "imported", "withdrawn":
+					s.material = kit.Material()
+					s.id, _, _ = kit.ImportedKeyIn(t, k, "acme", s.material)
+				case "taken over":
+					require.NoError(t, kit.Err(k.MigrateLegacyKey(ctx, old.ID, "acme")))
+					s.id, s.ciphertexts, s.ec = old.ID, old.Ciphertexts, old.EC
+				case "without material":
+					s.id, s.material = kit.ExternalKeyIn(t, k, "acme"), kit.Material()
+				}
+				if kind == "made" || s.material != nil && kind != "without material" {
+					c, err := k.Encrypt(ctx, s.id, []byte("x"), nil)
+					require.NoError(t, err)
+					s.ciphertexts = [][]byte{c}
+				}
+				s.look(t)
+				if kind == "withdrawn" {
+					require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, s.id, nil)))
+					s.look(t)
+				}
+				k.Manager = k.Another(t, kit.WithSources(old.Empty)) // it was deleted there
+				root := k.Root
+				for n, step := range order {
+					k.Clock.AdvanceDays(1)
+					switch step {
+					case purge:
+						if kit.StateOf(t, k.Manager, s.id) == kms.Enabled {
+							require.NoError(t, kit.Err(k.DisableKey(ctx, s.id)))
+						}
+						require.NoError(t, kit.Err(k.ScheduleKeyDeletion(ctx, s.id, 7)))
+						s.look(t)
+						k.Clock.AdvanceDays(7)
+						require.Equal(t, []string{s.id}, kit.Maintain(t, k).Purged)
+					case shred:
+						require.NoError(t, kit.Err(k.Shred(ctx, "acme")))
+					case rotate:
+						root = kit.Root(t, byte(10+n))
+						require.NoError(t, k.RotateRoot(ctx, root))
+					}
+					s.look(t)
+				}
+				d, err := k.DeletionReceipt(ctx, s.id)
+				require.NoError(t, err)
+				levels[d.Level]++
+				reads := s.reads(t, root)
+				require.Equal(t, reads, d.Level < kms.DeletionLevel4, "%s: %s, but read: %v", what, d.Level, reads)
+				last := d.Reached[len(d.Reached)-1]
+				require.Equal(t, kind == "taken over", strings.Contains(last.If, "the other system"), what)
+				require.Equal(t, protection == kms.ProtectionHSM && d.Level == kms.DeletionLevel4, strings.Contains(last.If, "the hardware"), what)
+			}
+		}
+	}
+	require.Len(t, levels, 2)
+	require.Greater(t, min(levels[kms.DeletionLevel3], levels[kms.DeletionLevel4]), 20)
+}
+
+// TestDeletionReceiptOfPrivateKeys: a private key that was imported works by itself wherever its
+// owner kept a copy, and the receipt says so.
+func TestDeletionReceiptOfPrivateKeys(t *testing.T) {
+	k := kmstest.New(t, kit.InHardware)
+	for _, protection := range []kms.Protection{kms.ProtectionSoftware, kms.ProtectionHSM} {
+		key, err := k.CreateKey(t.Context(), &kms.CreateKeyOptions{Spec: kms.SpecEd25519, Origin: kms.OriginExternal, Protection: protection})
+		require.NoError(t, err)
+		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), key.ID, 7)))
+		k.Clock.AdvanceDays(7)
+		kit.Maintain(t, k)
+		d := receiptOf(t, k, key.ID, k.Root)
+		require.Contains(t, d.Reached[len(d.Reached)-1].If, "the owner's copies of the imported private key")
+	}
+}
+
+// TestSealedFields: each field of a record that holds bytes, or something sealed, is known to the
+// receipts.
+func TestSealedFields(t *testing.T) {
+	require.Equal(t, kms.FieldsWithBytes(), kms.SealedFields())
 }
 
 // TestDeletionReceiptOlder: a tombstone of an earlier version has no note of when the last went.

@@ -46,6 +46,11 @@ type record struct {
 
 	Forgotten *forgetting `json:"forgotten,omitempty"` // of a tombstone: when it had nothing any more that leads to material
 
+	// Of a tombstone: what was sealed in the record never led to plaintext, and it had versions in
+	// another system.
+	Bare      bool `json:"bare,omitempty"`
+	Elsewhere bool `json:"elsewhere,omitempty"`
+
 	Old []oldVersion `json:"old,omitempty"` // versions that it had in another system
 
 	// Of imported material; the end of its life is above.

@@ -216,7 +216,8 @@ func fromProvider(op Op, keyID string, err error) error {
 // of each of them, and errors.As finds each of their types. Its Code is that of the first,
 // its Hint all of theirs.
 type BlockedError struct {
-	KeyID    string
+	KeyID    string // "" where an instance is to be released
+	Instance string // "" where a key is concerned
 	Op       Op
 	Blockers []error
 }
@@ -224,7 +225,7 @@ type BlockedError struct {
 // Error lists all that stands in the way.
 func (e *BlockedError) Error() string {
 	var b strings.Builder
-	b.WriteString("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way")
+	b.WriteString(e.heading())
 	for i, err := range e.Blockers {
 		b.WriteString([]string{": ", "; "}[min(i, 1)])
 		if r := refusalOf(err); r != nil {
@@ -232,6 +233,11 @@ func (e *BlockedError) Error() string {
 		}
 	}
 	return b.String()
+}
+
+func (e *BlockedError) heading() string {
+	where := refusal{op: e.Op, keyID: e.KeyID, inst: e.Instance}
+	return where.place() + count(len(e.Blockers), "thing") + " in the way"
 }
 
 // Unwrap returns all that stands in the way.
@@ -248,7 +254,7 @@ func (e *BlockedError) ErrorHint() string {
 
 // SafeFormatError lets reports keep the text, but for what callers once said.
 func (e *BlockedError) SafeFormatError(p errors.Printer) error {
-	p.Print(errors.Safe("kms: " + e.Op.String() + ": key " + e.KeyID + ": " + count(len(e.Blockers), "thing") + " in the way"))
+	p.Print(errors.Safe(e.heading()))
 	for _, err := range e.Blockers {
 		if r := refusalOf(err); r != nil {
 			p.Print(errors.Safe("; "))
@@ -266,13 +272,22 @@ func (e *BlockedError) code() string {
 }
 
 func blocked(op Op, keyID string, blockers []error) error {
-	switch len(blockers) {
+	return (&BlockedError{KeyID: keyID, Op: op, Blockers: blockers}).orOne()
+}
+
+func blockedInstance(op Op, id string, blockers []error) error {
+	return (&BlockedError{Instance: id, Op: op, Blockers: blockers}).orOne()
+}
+
+// orOne is the one thing that stands in the way, where that is all.
+func (e *BlockedError) orOne() error {
+	switch len(e.Blockers) {
 	case 0:
 		return nil
 	case 1:
-		return blockers[0]
+		return e.Blockers[0]
 	default:
-		return &BlockedError{KeyID: keyID, Op: op, Blockers: blockers}
+		return e
 	}
 }
 

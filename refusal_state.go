@@ -25,19 +25,25 @@ type PendingDeletionError struct {
 	DeletionDate time.Time // until this instant, exclusive, the deletion can be cancelled
 }
 
-// ProtectedError says that the deletion protection of a key, or of an instance, is on. It matches ErrProtected.
+// ProtectedError says that deletion protection is on: of a key (Instance is ""), of the instance of
+// a key (both are set), or, where an instance is to be released, of itself (KeyID is "") or of some
+// of its keys (Keys is set). It matches ErrProtected.
 type ProtectedError struct {
 	refusal
-	KeyID    string // "" where an instance is protected
-	Instance string // "" where a key is
-	Why      string // the reason given when protection was switched on
+	KeyID    string
+	Instance string
+	Keys     []string // of the instance: the first 100 that are protected
+	Why      string   // the reason given when protection was switched on; "" with Keys
 }
 
-// InUseError says that something still depends on a key. It matches ErrInUse.
+// InUseError says that something still depends on a key, or on keys of an instance that is to be
+// released. It matches ErrInUse.
 type InUseError struct {
 	refusal
-	KeyID      string
+	KeyID      string // "" where an instance is to be released
 	Dependents []Dependent
+	Instance   string   // "" where a key is concerned
+	Keys       []string // of the instance: the first 100 that have dependents
 }
 
 // usedIn are the conditions under which a state refuses to be used or annotated.
@@ -92,7 +98,34 @@ func newStateRefusal(op Op, called naming, r *record, state State) error {
 }
 
 func newProtectedError(op Op, id, why string) error {
-	return &ProtectedError{refusal: refusal{op: op, keyID: id, cond: ErrProtected, said: quoted(why)}, KeyID: id, Why: why}
+	hint := ""
+	if forced := forcedBy[op]; forced != "" {
+		hint = "Switch the key's deletion protection off with SetDeletionProtection, then try again." + forced
+	}
+	return &ProtectedError{refusal: refusal{op: op, keyID: id, cond: ErrProtected, said: quoted(why), hint: hint}, KeyID: id, Why: why}
+}
+
+// forcedBy says how a call is done in spite of protection, where it is.
+var forcedBy = map[Op]string{
+	OpDeleteKeyMaterial: " Or set DeleteMaterialOptions.Force and give a Reason: the material can be imported again.",
+}
+
+func newProtectedHome(op Op, id string, rec *instanceRecord) error {
+	hint := "Switch the instance's deletion protection off with SetInstanceDeletionProtection, then try again."
+	return &ProtectedError{refusal: refusal{op: op, keyID: id, cond: ErrProtected, text: "that of its instance " + rec.ID, said: quoted(rec.ProtectedWhy), hint: hint + forcedBy[op]},
+		KeyID: id, Instance: rec.ID, Why: rec.ProtectedWhy}
+}
+
+func newProtectedKeys(op Op, instance string, keys named) error {
+	return &ProtectedError{refusal: refusal{op: op, inst: instance, cond: ErrProtected, text: keys.text("key"),
+		hint: "Switch the deletion protection of these keys off with SetDeletionProtection, or set ReleaseOptions.Force and give a Reason. PlanRelease names them."},
+		Instance: instance, Keys: keys.first}
+}
+
+func newKeysInUse(op Op, instance string, keys named) error {
+	return &InUseError{refusal: refusal{op: op, inst: instance, cond: ErrInUse, text: keys.text("key"),
+		hint: "Confirm that no data still depends on these keys and remove their dependents with RemoveDependent, or set ReleaseOptions.Force and give a Reason. PlanRelease names them."},
+		Instance: instance, Keys: keys.first}
 }
 
 func newInUseError(op Op, id string, dependents []Dependent) error {
@@ -104,5 +137,5 @@ func newInUseError(op Op, id string, dependents []Dependent) error {
 	if len(dependents) > len(names) {
 		said += ", …"
 	}
-	return &InUseError{refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, id, slices.Clone(dependents)}
+	return &InUseError{refusal: refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, KeyID: id, Dependents: slices.Clone(dependents)}
 }

@@ -150,7 +150,7 @@ var refusals = []refusalCase{
 	}, nil},
 	{"an instance under protection", kms.ErrProtected, "Rejected.DeletionProtected", func(t *testing.T, k *kmstest.KMS) error {
 		kit.Tenant(t, k, "tenant-7", 0)
-		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(t.Context(), "tenant-7", true, "why")))
+		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(t.Context(), "tenant-7", kms.InstanceProtection{On: true, Reason: "why"})))
 		return kit.Err(k.ReleaseInstance(t.Context(), "tenant-7", nil))
 	}, is[*kms.ProtectedError]},
 	{"not authorized", kms.ErrDenied, "Forbidden.NoPermission", func(t *testing.T, k *kmstest.KMS) error {

@@ -13,17 +13,24 @@ import (
 
 // ReleaseOptions may be nil. The zero value of each field is its default.
 type ReleaseOptions struct {
-	Force bool // release without asking for a backup, and without asking Config.OnRelease
+	// Force releases in spite of the protection and the dependents of its keys, without asking for
+	// a backup, and without asking Config.OnRelease. It does not override the instance's own
+	// protection.
+	Force  bool
+	Reason string // up to 8192 characters; needed with Force, else ErrInvalid. Instance.ReleasedWhy and Event show it
 }
 
 // ReleaseInstance ends an instance at once: its key is destroyed, and so by one write all its
 // keys are gone and everything encrypted under them is unreadable. Nothing brings them back
 // but a backup, with Restore.
 //
-// Deletion protection must be off (ErrProtected). Config.OnRelease is asked first, and then
-// there must be a backup in which every key of the instance is as it is now (ErrNoBackup);
-// a change that is made while this looks may be lost. With Force neither is asked for. The
-// default instance is not released (ErrUnsupported).
+// Deletion protection of the instance must be off (ErrProtected). None of its keys may be protected
+// (ErrProtected) or have dependents (ErrInUse), and there must be a backup in which every key of
+// the instance is as it is now (ErrNoBackup): all that stands in the way is in one error.
+// Config.OnRelease is asked before there has to be a backup. A change that is made while this looks
+// may be lost. With Force the keys, a backup and OnRelease are not asked. The default instance is
+// not released (ErrUnsupported). PlanRelease says all that beforehand, and ReleaseReceipt
+// afterwards how far the keys are gone.
 //
 // Keys in hardware are destroyed there, each by itself. Where the hardware cannot be reached
 // that is ErrUnavailable, and the instance is released nonetheless: Maintain finishes. A Manager
@@ -31,6 +38,14 @@ type ReleaseOptions struct {
 func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseOptions) (released Instance, err error) {
 	c := m.begin(OpReleaseInstance)
 	defer c.end(ctx, &err)
+	var o ReleaseOptions
+	if opts != nil {
+		o = *opts
+	}
+	if err := checkForce(c.op, o.Force, o.Reason); err != nil {
+		return Instance{}, err
+	}
+	c.reason = o.Reason
 	rec, err := m.namedInstance(ctx, c, id)
 	if err != nil {
 		return Instance{}, err
@@ -38,8 +53,10 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 	if err := m.releasable(c, rec); err != nil {
 		return Instance{}, err
 	}
-	forced := opts != nil && opts.Force
-	if !forced {
+	if !o.Force && m.onRelease != nil { // which may make the backup
+		if err := m.blockRelease(ctx, c, rec, false); err != nil {
+			return Instance{}, err
+		}
 		if err := m.askOnRelease(ctx, c, rec); err != nil {
 			return Instance{}, err
 		}
@@ -53,11 +70,12 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 		if err := m.releasable(c, rec); err != nil {
 			return err
 		}
-		if !forced {
-			if err := m.checkBackup(ctx, c, rec); err != nil {
+		if !o.Force {
+			if err := m.blockRelease(ctx, c, rec, true); err != nil {
 				return err
 			}
 		}
+		rec.ReleasedWhy = o.Reason
 		err = m.release(ctx, c, rec, version)
 		if !errors.Is(err, errStale) { // it is released, if only in part
 			released = rec.describe(c.now())
@@ -74,12 +92,40 @@ func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
 	case rec.state(c.now()) == InstanceReleased:
 		return instanceGone(c.op, rec.ID)
-	case rec.Protected:
-		return newProtectedInstance(c.op, rec)
 	case rec.Protection == ProtectionHSM && m.providers[ProtectionHSM] == nil:
 		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the protection level of its keys", nil)
+	case rec.Protected:
+		return newProtectedInstance(c.op, rec)
 	}
 	return nil
+}
+
+// blockRelease refuses what only Force does. One error holds all that stands in the way.
+func (m *Manager) blockRelease(ctx context.Context, c *call, rec *instanceRecord, backedUp bool) error {
+	blockers, err := m.releaseBlockers(ctx, c, rec, backedUp)
+	if err != nil {
+		return err
+	}
+	return blockedInstance(c.op, rec.ID, blockers)
+}
+
+// releaseBlockers is what stands in the way of a release without Force: keys that are protected,
+// keys with dependents, and where that is asked for the want of a backup.
+func (m *Manager) releaseBlockers(ctx context.Context, c *call, rec *instanceRecord, backedUp bool) ([]error, error) {
+	s, err := m.survey(ctx, c, rec, nil)
+	if err != nil {
+		return nil, err
+	}
+	blockers := s.blockers(c.op, rec.ID)
+	if backedUp {
+		switch err := m.checkBackup(ctx, c, rec); {
+		case refusedAs(err, ErrNoBackup):
+			blockers = append(blockers, err)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return blockers, nil
 }
 
 // askOnRelease lets the program do what it wants done before an instance is released.
@@ -145,6 +191,7 @@ func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 
 // destroyInstanceKey writes the record of an instance without its key.
 func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
+	rec.SealedBy = rec.newest()
 	rec.Seals = nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err

@@ -40,7 +40,7 @@ func TestRelease(t *testing.T) {
 			for _, err := range []error{
 				kit.Err(m.Decrypt(ctx, c, nil)), kit.Err(m.DescribeKey(ctx, id)), kit.Err(m.Encrypt(ctx, "alias/seven", nil, nil)), kit.Err(m.EnableKey(ctx, id)),
 				kit.Err(m.CreateKey(ctx, &kms.CreateKeyOptions{Instance: "tenant-7"})), kit.Err(m.ReleaseInstance(ctx, "tenant-7", kit.Force())),
-				kit.Err(m.RenewInstance(ctx, "tenant-7", time.Time{})), kit.Err(m.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")),
+				kit.Err(m.RenewInstance(ctx, "tenant-7", time.Time{})), kit.Err(m.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true})),
 			} {
 				require.Equal(t, []string{"ErrNotFound"}, kit.Conditions(err))
 				require.Contains(t, kms.Hint(err), "Restore")
@@ -86,13 +86,13 @@ func TestReleaseRefused(t *testing.T) {
 		ctx := t.Context()
 		id := kit.Tenant(t, k, "tenant-7", 0)
 		require.ErrorIs(t, kit.Err(k.ReleaseInstance(ctx, "tenant-7", nil)), kms.ErrNoBackup)
-		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "until the audit")))
+		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true, Reason: "until the audit"})))
 		err := kit.Err(k.ReleaseInstance(ctx, "tenant-7", kit.Force()))
 		var protected *kms.ProtectedError
 		require.ErrorAs(t, err, &protected)
 		require.Equal(t, "tenant-7", protected.Instance)
 		require.Equal(t, "until the audit", protected.Why)
-		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", false, "")))
+		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{})))
 		require.ErrorIs(t, kit.Err(k.ReleaseInstance(ctx, kms.DefaultInstance, kit.Force())), kms.ErrUnsupported)
 		require.ErrorIs(t, kit.Err(k.ReleaseInstance(ctx, "nobody", kit.Force())), kms.ErrNotFound)
 		require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
@@ -105,7 +105,7 @@ func TestReleaseByExpiry(t *testing.T) {
 	kit.OnStores(t, func(t *testing.T, k *kmstest.KMS) {
 		ctx := t.Context()
 		id := kit.Tenant(t, k, "tenant-7", 10)
-		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
+		require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true})))
 		begin := k.Clock.Now()
 		sealed := func() bool {
 			return len(kit.StoredValue(t, k, "instance/tenant-7")) > 0 && kms.IsSealed(kit.StoredValue(t, k, "instance/tenant-7"))
@@ -198,7 +198,7 @@ func TestProtectedByHook(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t, func(c *kms.Config) {
 		c.OnRelease = func(ctx context.Context, m *kms.Manager, in kms.Instance) error {
-			return kit.Err(m.SetInstanceDeletionProtection(ctx, in.ID, true, "wait"))
+			return kit.Err(m.SetInstanceDeletionProtection(ctx, in.ID, kms.InstanceProtection{On: true, Reason: "wait"}))
 		}
 	})
 	kit.Tenant(t, k, "tenant-7", 0)

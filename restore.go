@@ -310,7 +310,7 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 	}
 	rec := instanceRecord{
 		ID: was.ID, Store: m.home.Load().keys.StoreID(), Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
-		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
+		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ReleaseOnly: was.ReleaseOnly, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
 	}
 	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now()) {
 		rec.ExpiresAt = was.ExpiresAt

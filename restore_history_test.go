@@ -100,7 +100,7 @@ func (h *history) reimport(ctx context.Context, id string) {
 	m, imported := h.material[id]
 	switch {
 	case imported && h.rand.IntN(2) == 0:
-		_, _ = h.k.DeleteKeyMaterial(ctx, id)
+		_, _ = h.k.DeleteKeyMaterial(ctx, id, nil)
 	case imported:
 		_, _ = h.k.ImportKeyMaterial(ctx, id, m[0], m[1], time.Time{})
 	}
@@ -193,7 +193,7 @@ func TestRestoreHistories(t *testing.T) {
 			kit.Restore(t, m, backup, recipient, nil)
 		case kind == 1: // after its release, if it can be
 			if h.instance != kms.DefaultInstance {
-				require.NoError(t, kit.Err(m.ReleaseInstance(t.Context(), h.instance, &kms.ReleaseOptions{Force: true})))
+				require.NoError(t, kit.Err(m.ReleaseInstance(t.Context(), h.instance, kit.Force())))
 			}
 			kit.Restore(t, m, backup, recipient, nil)
 		case kind == 2: // over an older copy of the store

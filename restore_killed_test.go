@@ -32,7 +32,7 @@ func TestRestoreKilled(t *testing.T) {
 	}
 	for name, into := range map[string]func(*testing.T, scene) *kmstest.KMS{
 		"released": func(t *testing.T, s scene) *kmstest.KMS {
-			require.NoError(t, kit.Err(s.k.ReleaseInstance(ctx, "acme", nil)))
+			require.NoError(t, kit.Err(s.k.ReleaseInstance(ctx, "acme", kit.Force())))
 			return s.k
 		},
 		"fresh": func(t *testing.T, s scene) *kmstest.KMS { return kit.NewService(t, s.k) },

@@ -147,7 +147,7 @@ func TestRestoreMaterial(t *testing.T) {
 	require.NoError(t, kit.Err(k.EnableKey(ctx, id)))
 	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
 
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 	wrapped, token = kit.WrapMaterial(t, k, id, kit.Material())
 	require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
 	report := kit.Restore(t, k.Manager, with, recipient, nil)
@@ -155,7 +155,7 @@ func TestRestoreMaterial(t *testing.T) {
 	require.NoError(t, kit.Err(k.EnableKey(ctx, id)))
 	require.NoError(t, kit.Err(k.Decrypt(ctx, c, nil)))
 
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 	kit.Restore(t, k.Manager, with, recipient, nil)
 	require.Equal(t, kms.PendingImport, kit.StateOf(t, k.Manager, id))
 

@@ -92,7 +92,7 @@ func TestRestoreRoundTrips(t *testing.T) {
 			"fresh": func(t *testing.T, k *kmstest.KMS) *kmstest.KMS { return kit.NewService(t, k) },
 			"released": func(t *testing.T, k *kmstest.KMS) *kmstest.KMS {
 				if instance != kms.DefaultInstance {
-					require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), instance, nil)))
+					require.NoError(t, kit.Err(k.ReleaseInstance(t.Context(), instance, kit.Force())))
 				}
 				return k
 			},
@@ -103,12 +103,12 @@ func TestRestoreRoundTrips(t *testing.T) {
 				k, recipient := kmstest.New(t), kit.Root(t, 7)
 				if instance != kms.DefaultInstance {
 					require.NoError(t, kit.Err(k.CreateInstance(ctx, &kms.InstanceOptions{ID: instance, Name: "A. C. Me"})))
-					require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, instance, true, "until it is backed up")))
+					require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, instance, kms.InstanceProtection{On: true, ReleaseOnly: true, Reason: "until it is backed up"})))
 				}
 				h := newHousehold(t, k, instance)
 				before := described(t, k.Manager, instance)
 				if instance != kms.DefaultInstance {
-					require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, instance, false, "")))
+					require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, instance, kms.InstanceProtection{})))
 				}
 				backup := kit.Backup(t, k.Manager, instance, recipient)
 				was, err := k.DescribeInstance(ctx, instance)
@@ -139,7 +139,7 @@ func TestRestoreRoundTrips(t *testing.T) {
 
 				// Life goes on: a backup of what was restored, a rotation, and the owner's material.
 				require.NoError(t, kit.Err(to.RotateKey(ctx, h.turned)))
-				require.NoError(t, kit.Err(to.DeleteKeyMaterial(ctx, h.imported)))
+				require.NoError(t, kit.Err(to.DeleteKeyMaterial(ctx, h.imported, nil)))
 				wrapped, token := kit.WrapMaterial(t, to, h.imported, kit.Material())
 				require.NoError(t, kit.Err(to.ImportKeyMaterial(ctx, h.imported, wrapped, token, time.Time{})))
 				h.works(t, to.Manager, instance)
@@ -157,7 +157,7 @@ func TestRestoreOtherMaterial(t *testing.T) {
 	k, recipient := kmstest.New(t), kit.Root(t, 7)
 	kit.Tenant(t, k, "acme", 0)
 	h := newHousehold(t, k, "acme")
-	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, h.imported)))
+	require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, h.imported, nil)))
 	to := kit.NewService(t, k)
 	kit.Restore(t, to.Manager, kit.Backup(t, k.Manager, "acme", recipient), recipient, nil)
 	wrapped, token := kit.WrapMaterial(t, to, h.imported, bytes.Repeat([]byte("evil"), 8))

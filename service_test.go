@@ -31,7 +31,7 @@ func serviceSubject(t *testing.T) *kit.Subject {
 var changesNoKey = map[string]bool{
 	// they read
 	"DescribeKey": true, "Keys": true, "Aliases": true, "KeyVersions": true, "NeedsRewrap": true, "GetPublicKey": true,
-	"KeyUsage": true, "PlanDeletion": true, "Explain": true, "DeletionReceipt": true, "DescribeInstance": true, "Instances": true, "Tombstones": true,
+	"KeyUsage": true, "PlanDeletion": true, "Explain": true, "DeletionReceipt": true, "PlanRelease": true, "ReleaseReceipt": true, "DescribeInstance": true, "Instances": true, "Tombstones": true,
 	// they use
 	"GenerateDataKey": true, "GenerateDataKeyN": true, "GenerateDataKeyWithoutPlaintext": true, "Encrypt": true, "Decrypt": true,
 	"AppendDataKey": true, "AppendEncrypt": true, "AppendDecrypt": true, "DecryptWithKey": true,

@@ -65,9 +65,14 @@ func (m *Manager) update(ctx context.Context, op Op, ref string, bad error, chan
 }
 
 // updateAs is update by the view of a service; "" is the Manager itself.
-func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref string, bad error, change func(c *call, r *record) error) (key Key, err error) {
+func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref string, bad error, change func(c *call, r *record) error) (Key, error) {
 	c := m.begin(op)
 	c.service = service
+	return m.updateIn(ctx, c, ref, bad, change)
+}
+
+// updateIn is update within a call that has begun, and ends it.
+func (m *Manager) updateIn(ctx context.Context, c *call, ref string, bad error, change func(c *call, r *record) error) (key Key, err error) {
 	defer c.end(ctx, &err)
 	if bad != nil {
 		return Key{}, bad

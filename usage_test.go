@@ -134,7 +134,7 @@ func TestRefusalsOfOthers(t *testing.T) {
 	id := kit.Tenant(t, k, "tenant-7", 30)
 	c, err := k.Encrypt(ctx, id, nil, nil)
 	require.NoError(t, err)
-	require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", true, "")))
+	require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "tenant-7", kms.InstanceProtection{On: true})))
 	k.Store.OnGet(func(string) error { return errors.New("connection refused") })
 	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
 	k.Store.OnGet(nil)

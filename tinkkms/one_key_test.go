@@ -114,7 +114,7 @@ func TestOneKey(t *testing.T) {
 		}
 		switch state {
 		case kms.PendingImport:
-			require.NoError(t, only(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, only(k.DeleteKeyMaterial(ctx, id, nil)))
 		case kms.Disabled, kms.PendingDeletion, kms.Deleted:
 			require.NoError(t, only(k.DisableKey(ctx, id)))
 			if state != kms.Disabled {

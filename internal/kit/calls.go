@@ -103,7 +103,7 @@ func EveryCall(ctx context.Context, s *Subject, m *kms.Manager) map[string]func(
 		"ImportKeyMaterial": func() error {
 			return Err(m.ImportKeyMaterial(ctx, s.ID, s.Wrapped, s.Token, time.Time{}))
 		},
-		"DeleteKeyMaterial": func() error { return Err(m.DeleteKeyMaterial(ctx, s.ID)) },
+		"DeleteKeyMaterial": func() error { return Err(m.DeleteKeyMaterial(ctx, s.ID, nil)) },
 		"Sign":              func() error { return Err(m.Sign(ctx, s.ID, kms.SignEd25519, nil)) },
 		"SignDigest": func() error {
 			return Err(m.SignDigest(ctx, s.ID, kms.SignECDSASHA256, make([]byte, 32)))
@@ -136,7 +136,7 @@ func EveryCall(ctx context.Context, s *Subject, m *kms.Manager) map[string]func(
 		"Shred":           func() error { return Err(m.Shred(ctx, s.Instance)) },
 		"ReleaseInstance": func() error { return Err(m.ReleaseInstance(ctx, s.Instance, nil)) },
 		"SetInstanceDeletionProtection": func() error {
-			return Err(m.SetInstanceDeletionProtection(ctx, kms.DefaultInstance, true, ""))
+			return Err(m.SetInstanceDeletionProtection(ctx, kms.DefaultInstance, kms.InstanceProtection{On: true}))
 		},
 		"BackupInstance": func() error {
 			return Err(m.BackupInstance(ctx, kms.DefaultInstance, io.Discard, s.Root, nil))
@@ -148,9 +148,11 @@ func EveryCall(ctx context.Context, s *Subject, m *kms.Manager) map[string]func(
 			}
 			return err
 		},
-		"SetBrownout":  func() error { return Err(m.SetBrownout(ctx, s.ID, 0, time.Time{})) },
-		"PlanDeletion": func() error { return Err(m.PlanDeletion(ctx, s.ID)) },
-		"Explain":      func() error { return Err(m.Explain(ctx, kms.OpDisableKey, s.ID)) },
-		"KeyUsage":     func() error { return Err(m.KeyUsage(ctx, s.ID)) },
+		"SetBrownout":    func() error { return Err(m.SetBrownout(ctx, s.ID, 0, time.Time{})) },
+		"PlanDeletion":   func() error { return Err(m.PlanDeletion(ctx, s.ID)) },
+		"PlanRelease":    func() error { return Err(m.PlanRelease(ctx, s.Instance)) },
+		"ReleaseReceipt": func() error { return Err(m.ReleaseReceipt(ctx, s.Instance)) },
+		"Explain":        func() error { return Err(m.Explain(ctx, kms.OpDisableKey, s.ID)) },
+		"KeyUsage":       func() error { return Err(m.KeyUsage(ctx, s.ID)) },
 	}
 }

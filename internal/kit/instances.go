@@ -45,5 +45,5 @@ func CountedIn(t testing.TB, instance string) (k *kmstest.KMS, id string) {
 	return k, id
 }
 
-// Force returns the options that release an instance without a backup.
-func Force() *kms.ReleaseOptions { return &kms.ReleaseOptions{Force: true} }
+// Force returns the options that release an instance whatever its keys are and without a backup.
+func Force() *kms.ReleaseOptions { return &kms.ReleaseOptions{Force: true, Reason: "the tenant left"} }

@@ -93,7 +93,7 @@ func (s *Subject) take(t testing.TB, origin kms.Origin, state kms.State) {
 		if origin != kms.OriginExternal {
 			t.Fatal("kit: only a key of OriginExternal can be PendingImport")
 		}
-		must(t, "DeleteKeyMaterial", Err(s.DeleteKeyMaterial(ctx, s.ID)))
+		must(t, "DeleteKeyMaterial", Err(s.DeleteKeyMaterial(ctx, s.ID, nil)))
 	}
 	if state == kms.Disabled || state == kms.PendingDeletion || state == kms.Deleted {
 		must(t, "DisableKey", Err(s.DisableKey(ctx, s.ID)))

@@ -168,7 +168,7 @@ func (h *history) step(ctx context.Context, random *rand.Rand, now, later *kms.M
 		report, err = later.Maintain(ctx)
 		s.PurgedIDs = report.Purged
 	case "delete material":
-		_, err = now.DeleteKeyMaterial(ctx, k.ID)
+		_, err = now.DeleteKeyMaterial(ctx, k.ID, nil)
 	case "import":
 		_, err = now.ImportKeyMaterial(ctx, k.ID, k.Wrapped, k.Token, time.Time{})
 	}

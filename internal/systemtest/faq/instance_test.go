@@ -32,12 +32,21 @@ func (f *faq) renew(t *testing.T, d *datadriven.TestData) (string, error) {
 }
 
 func (f *faq) release(t *testing.T, d *datadriven.TestData) (string, error) {
-	return tellInstance(f.m.ReleaseInstance(t.Context(), first(t, d), &kms.ReleaseOptions{Force: d.HasArg("force")}))
+	return tellInstance(f.m.ReleaseInstance(t.Context(), first(t, d), &kms.ReleaseOptions{Force: d.HasArg("force"), Reason: word(d, "why")}))
 }
 
 func (f *faq) protectInstance(t *testing.T, d *datadriven.TestData) (string, error) {
-	on := d.Cmd == "protect-instance"
-	return tellInstance(f.m.SetInstanceDeletionProtection(t.Context(), first(t, d), on, word(d, "why")))
+	p := kms.InstanceProtection{On: d.Cmd == "protect-instance", ReleaseOnly: d.HasArg("release-only"), Reason: word(d, "why")}
+	return tellInstance(f.m.SetInstanceDeletionProtection(t.Context(), first(t, d), p))
+}
+
+func (f *faq) planRelease(t *testing.T, d *datadriven.TestData) (string, error) {
+	plan, err := f.m.PlanRelease(t.Context(), first(t, d))
+	return strings.TrimSuffix(plan.String(), "\n"), err
+}
+
+func (f *faq) deleteMaterial(t *testing.T, d *datadriven.TestData) (string, error) {
+	return tell(f.m.DeleteKeyMaterial(t.Context(), f.key(t, d), &kms.DeleteMaterialOptions{Force: d.HasArg("force"), Reason: word(d, "why")}))
 }
 
 // service has a service do something with its key: key, disable, schedule …

@@ -56,10 +56,10 @@ var faultScenes = map[string]faultScene{
 		return kit.Err(m.RenewInstance(ctx, s.Instance, s.Expires.AddDate(0, 0, 1)))
 	}},
 	"SetInstanceDeletionProtection": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
-		return kit.Err(m.SetInstanceDeletionProtection(ctx, s.Instance, true, ""))
+		return kit.Err(m.SetInstanceDeletionProtection(ctx, s.Instance, kms.InstanceProtection{On: true}))
 	}},
 	"ReleaseInstance": {call: func(ctx context.Context, s *kit.Subject, m *kms.Manager) error {
-		return kit.Err(m.ReleaseInstance(ctx, s.Instance, &kms.ReleaseOptions{Force: true}))
+		return kit.Err(m.ReleaseInstance(ctx, s.Instance, kit.Force()))
 	}},
 }
 

@@ -186,7 +186,7 @@ func (s *scene) live(t *testing.T, steps int) {
 			wrapped, token := kit.WrapMaterial(t, s.KMS, id, s.material[id])
 			require.NoError(t, kit.Err(s.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))
 		case what == 0 && s.material[id] != nil:
-			require.NoError(t, kit.Err(s.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(s.DeleteKeyMaterial(ctx, id, nil)))
 		case what < 3 && s.material[id] == nil:
 			require.NoError(t, kit.Err(s.RotateKey(ctx, id)))
 			s.encrypt(t, id)

@@ -82,7 +82,7 @@ func TestImportFromOpenSSL(t *testing.T) {
 			require.NoError(t, kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, p.Token, time.Time{})))
 			c, err := k.Encrypt(ctx, id, []byte("x"), nil)
 			require.NoError(t, err)
-			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id)))
+			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
 
 			other, token := kit.WrapMaterial(t, k, id, kit.Material())
 			require.ErrorIs(t, kit.Err(k.ImportKeyMaterial(ctx, id, other, token, time.Time{})), kms.ErrMaterial)

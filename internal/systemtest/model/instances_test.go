@@ -29,7 +29,10 @@ func (w *twins) describeInstance(i *modelInstance) kms.Instance {
 		d.Protection = ""
 	}
 	if i.protected {
-		d.ProtectedWhy = "why"
+		d.ProtectedWhy, d.ReleaseOnly = "why", i.mild
+	}
+	if i.forced {
+		d.ReleasedWhy = "why"
 	}
 	return d
 }
@@ -111,21 +114,49 @@ func (w *twins) releaseInstance() {
 		case i.protected:
 			return "ErrProtected"
 		case !force:
-			return "ErrNoBackup"
+			return w.unforced(i)
 		}
-		i.released = w.now
+		i.released, i.forced = w.now, true
 		return done
 	}, func(m *kms.Manager) (kms.Instance, error) {
-		return m.ReleaseInstance(w.tb.Context(), name, &kms.ReleaseOptions{Force: force})
+		return m.ReleaseInstance(w.tb.Context(), name, &kms.ReleaseOptions{Force: force, Reason: "why"})
 	})
 }
 
+// unforced is what refuses a release without force. There is never a backup.
+func (m *model) unforced(i *modelInstance) string {
+	found := map[string]bool{"ErrNoBackup": true}
+	for _, k := range m.keys {
+		if k.home == i && m.own(k) != "Deleted" {
+			found["ErrProtected"] = found["ErrProtected"] || k.protected
+			found["ErrInUse"] = found["ErrInUse"] || len(k.users) > 0
+		}
+	}
+	maps.DeleteFunc(found, func(_ string, is bool) bool { return !is })
+	return strings.Join(slices.Sorted(maps.Keys(found)), "+")
+}
+
 func (w *twins) protectInstance() {
-	name, on := pick(w, "instance", w.instanceNames()...), pick(w, "on", true, false)
-	w.changeInstance(fmt.Sprintf("SetInstanceDeletionProtection %s %t", name, on), name, func(i *modelInstance) string {
-		i.protected = on
+	name, how := pick(w, "instance", w.instanceNames()...), pick(w, "how", "on", "off", "for releases")
+	on, mild := how != "off", how == "for releases"
+	pending, counted := 0, 0
+	w.changeInstance(fmt.Sprintf("SetInstanceDeletionProtection %s %s", name, how), name, func(i *modelInstance) string {
+		if mild && name == kms.DefaultInstance {
+			return "ErrInvalid"
+		}
+		i.protected, i.mild = on, mild
+		for _, k := range w.keys {
+			if k.home == i && w.own(k) == "PendingDeletion" {
+				pending++
+			}
+		}
 		return done
 	}, func(m *kms.Manager) (kms.Instance, error) {
-		return m.SetInstanceDeletionProtection(w.tb.Context(), name, on, "why")
+		in, err := m.SetInstanceDeletionProtection(w.tb.Context(), name, kms.InstanceProtection{On: on, ReleaseOnly: mild, Reason: "why"})
+		counted, in.PendingDeletions = in.PendingDeletions, 0
+		return in, err
 	})
+	if counted != pending {
+		w.diverges("the service counts %d deletions that run on, the model %d", counted, pending)
+	}
 }

@@ -20,6 +20,7 @@ type model struct {
 	instances   map[string]*modelInstance
 	aliases     map[string]*modelKey
 	cells       map[modelCell]int // how often a cell of the table was asked
+	force       bool              // the verb that is asked is forced
 }
 
 // A modelCell is a verb and the state of a key, seen from outside.
@@ -55,13 +56,16 @@ type modelInstance struct {
 	released  time.Time // when its key was destroyed
 	rooted    time.Time // when the root was last rotated
 	protected bool
+	mild      bool // and its keys are not
+	forced    bool // its release was
 	created   time.Time
 }
 
 // page is the table: what a verb answers where the key is PendingImport, Enabled, Disabled or
 // PendingDeletion, and where its instance has expired ("self": what the other columns say).
 // Then what the verb is: it changes the key, is for keys of the service's or of imported
-// material only, for those that encrypt or that make MACs, and is stopped by blockers.
+// material only, for those that encrypt or that make MACs, is stopped by protection unless it is forced
+// ("guarded"), and by dependents ("blocked").
 const page = `
 DescribeKey            ok               ok       ok          ok                  self
 ListKeyVersions        ok               ok       ok          ok                  self
@@ -71,7 +75,7 @@ Decrypt                ErrPendingImport ok       ErrDisabled ErrPendingDeletion 
 GenerateMac            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable macs  use
 EnableKey              ErrState         ok       ok          ErrState            ErrUnavailable change
 DisableKey             ErrState         ok       ok          ErrState            self           change
-ScheduleKeyDeletion    ok               ErrState ok          ErrState            ErrUnavailable change blocked
+ScheduleKeyDeletion    ok               ErrState ok          ErrState            ErrUnavailable change guarded blocked
 CancelKeyDeletion      ErrState         ErrState ErrState    ok                  self           change
 SetDeletionProtection  ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
 AddDependent           ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
@@ -81,7 +85,7 @@ RotateKey              ErrPendingImport ok       ErrDisabled ErrPendingDeletion 
 UpdateRotationPolicy   ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
 GetParametersForImport ok               ok       ok          ok                  ErrUnavailable change imported
 ImportKeyMaterial      ok               ok       ok          ErrState            ErrUnavailable change imported
-DeleteKeyMaterial      ok               ok       ok          ok                  ErrUnavailable change imported
+DeleteKeyMaterial      ok               ok       ok          ok                  ErrUnavailable change imported guarded
 SetDescription         ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
 CreateAlias            ok               ok       ok          ErrState            ErrUnavailable change
 UpdateAlias            ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
@@ -179,7 +183,7 @@ func (m *model) answers(verb string, k *modelKey, caller string) string {
 		return "ErrUnsupported"
 	}
 	var blocked []string
-	if is("blocked") && k.protected {
+	if is("guarded") && !m.force && (k.protected || k.home.protected && !k.home.mild) {
 		blocked = append(blocked, "ErrProtected")
 	}
 	if is("blocked") && len(k.users) > 0 {

@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -182,7 +183,7 @@ func (w *twins) importMaterial() {
 			return "ErrMaterial"
 		case w.own(k) == "PendingImport":
 			k.rest = k.rest || len(k.material) > 0
-			k.disabled, k.material = false, []time.Time{w.now}
+			k.material = []time.Time{w.now}
 		}
 		k.bound, k.until = kind, until
 		return done
@@ -190,8 +191,13 @@ func (w *twins) importMaterial() {
 }
 
 func (w *twins) deleteMaterial() {
+	opts := pick(w, "options", nil, nil, &kms.DeleteMaterialOptions{Force: true, Reason: "withdrawn"})
+	w.force = opts != nil
+	defer func() { w.force = false }()
 	w.simple("DeleteKeyMaterial", func(k *modelKey) string {
 		k.material, k.until, k.rest = nil, time.Time{}, false
 		return done
-	}, func(m *kms.Manager) askedKey { return m.DeleteKeyMaterial })
+	}, func(m *kms.Manager) askedKey {
+		return func(ctx context.Context, ref string) (kms.Key, error) { return m.DeleteKeyMaterial(ctx, ref, opts) }
+	})
 }

@@ -62,6 +62,10 @@ func TestModelFindsBugs(t *testing.T) {
 		"and not while it is expired":       cell("CancelKeyDeletion", 4, "ErrUnavailable"),
 		"an Enabled key is scheduled":       cell("ScheduleKeyDeletion", 1, done),
 		"material goes while it waits":      cell("DeleteKeyMaterial", 3, "ErrState"),
+		"protection does not guard material": {model: func(m *model) {
+			row := m.rows["DeleteKeyMaterial"]
+			m.rows["DeleteKeyMaterial"] = row[:len(row)-1]
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			told := failing{name: t.Name()}
