@@ -43,6 +43,7 @@ type call struct {
 	instance string
 	service  string // the code of the service whose view was called; "": the Manager itself
 	tally    *tally // of the key version that is used
+	forced   bool   // the caller insists: protection does not refuse it
 	refused  error  // by what the key is
 }
 

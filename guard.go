@@ -68,6 +68,9 @@ func (r *record) obstacles(c *call, ie *instanceEntry) (found obstacles) {
 	if row.blocks && r.Protected {
 		found |= isProtected
 	}
+	if row.protects && !c.forced && r.Protected {
+		found |= isProtected
+	}
 	if row.blocks && len(r.Dependents) > 0 {
 		found |= isInUse
 	}

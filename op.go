@@ -57,6 +57,8 @@ const (
 	OpSetBrownout
 	OpRotateKey
 	OpUpdateRotationPolicy
+	OpRetireKeyVersions
+	OpCancelRetirement
 	OpGetParametersForImport
 	OpImportKeyMaterial
 	OpDeleteKeyMaterial
@@ -119,6 +121,8 @@ var opNames = [numOps]string{
 	OpSetBrownout:                     "SetBrownout",
 	OpRotateKey:                       "RotateKey",
 	OpUpdateRotationPolicy:            "UpdateRotationPolicy",
+	OpRetireKeyVersions:               "RetireKeyVersions",
+	OpCancelRetirement:                "CancelRetirement",
 	OpGetParametersForImport:          "GetParametersForImport",
 	OpImportKeyMaterial:               "ImportKeyMaterial",
 	OpDeleteKeyMaterial:               "DeleteKeyMaterial",

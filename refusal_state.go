@@ -37,7 +37,8 @@ type ProtectedError struct {
 type InUseError struct {
 	refusal
 	KeyID      string
-	Dependents []Dependent
+	Dependents []Dependent    // while there are any, the deletion of the key cannot be scheduled
+	Versions   []VersionUsage // those to be retired that were used lately
 }
 
 // usedIn are the conditions under which a state refuses to be used or annotated.
@@ -104,5 +105,5 @@ func newInUseError(op Op, id string, dependents []Dependent) error {
 	if len(dependents) > len(names) {
 		said += ", …"
 	}
-	return &InUseError{refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, id, slices.Clone(dependents)}
+	return &InUseError{refusal: refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, KeyID: id, Dependents: slices.Clone(dependents)}
 }
