@@ -98,12 +98,12 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 			return err
 		}
 		return m.step(ctx, c, r, version, &report.Rotated)
-	case r.RunsOutTold != rotation.runsOut(state, c.now()) && state == Enabled:
-		return m.tellRunsOut(ctx, c, r, version)
 	case r.retireDue(c.now()):
 		if !m.retireNow(c, r) {
 			return m.stepRetirement(ctx, c, r, version, report)
 		}
+	case r.RunsOutTold != rotation.runsOut(state, c.now()) && state == Enabled:
+		return m.tellRunsOut(ctx, c, r, version)
 	default:
 		return nil
 	}

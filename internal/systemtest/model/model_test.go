@@ -43,6 +43,10 @@ type modelKey struct {
 	why       string
 	users     []string // its dependents
 	days      int      // of its rotation policy
+	retired   int      // versions below it are destroyed
+	retiring  int      // versions below it are suspended
+	retireAt  time.Time
+	overSeen  time.Time // when Maintain saw that date passed
 	dim       time.Time
 	label     string
 	created   time.Time
@@ -61,7 +65,8 @@ type modelInstance struct {
 // page is the table: what a verb answers where the key is PendingImport, Enabled, Disabled or
 // PendingDeletion, and where its instance has expired ("self": what the other columns say).
 // Then what the verb is: it changes the key, is for keys of the service's or of imported
-// material only, for those that encrypt or that make MACs, and is stopped by blockers.
+// material only, for those that encrypt or that make MACs, and is stopped by blockers
+// ("guarded": by protection alone).
 const page = `
 DescribeKey            ok               ok       ok          ok                  self
 ListKeyVersions        ok               ok       ok          ok                  self
@@ -78,6 +83,8 @@ AddDependent           ok               ok       ok          ErrPendingDeletion 
 RemoveDependent        ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
 SetBrownout            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change
 RotateKey              ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
+RetireKeyVersions      ErrState         ok       ok          ErrState            ErrUnavailable change made seals guarded
+CancelRetirement       ErrState         ok       ok          ok                  self           change made seals
 UpdateRotationPolicy   ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
 GetParametersForImport ok               ok       ok          ok                  ErrUnavailable change imported
 ImportKeyMaterial      ok               ok       ok          ErrState            ErrUnavailable change imported
@@ -179,7 +186,7 @@ func (m *model) answers(verb string, k *modelKey, caller string) string {
 		return "ErrUnsupported"
 	}
 	var blocked []string
-	if is("blocked") && k.protected {
+	if (is("blocked") || is("guarded")) && k.protected {
 		blocked = append(blocked, "ErrProtected")
 	}
 	if is("blocked") && len(k.users) > 0 {
@@ -214,6 +221,9 @@ func (m *model) change(verb string, k *modelKey, caller string, effect func() st
 	if !k.equal(&before) && !m.passed(k.deleteAt) {
 		k.seen = time.Time{}
 	}
+	if !k.equal(&before) && !m.passed(k.retireAt) {
+		k.overSeen = time.Time{}
+	}
 	return done
 }
 
@@ -225,8 +235,19 @@ func (k *modelKey) equal(other *modelKey) bool {
 }
 
 // modelFields is all of a key that can be compared.
-func modelFields(k modelKey) [10]any {
-	return [10]any{k.disabled, k.deleteAt, k.purged, k.until, k.bound, k.protected, k.why, k.days, k.dim, k.label}
+func modelFields(k modelKey) [12]any {
+	return [12]any{k.retiring, k.retireAt, k.disabled, k.deleteAt, k.purged, k.until, k.bound, k.protected, k.why, k.days, k.dim, k.label}
+}
+
+// live is how many versions a key has that are not destroyed.
+func (k *modelKey) live() int { return len(k.material) - max(k.retired-1, 0) }
+
+// lost is the version below which all are retired, whether or not they are destroyed.
+func (m *model) lost(k *modelKey) int {
+	if m.passed(k.retireAt) {
+		return max(k.retired, k.retiring)
+	}
+	return k.retired
 }
 
 // named is the key that an alias names, unless that is gone; nil.
