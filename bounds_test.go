@@ -19,9 +19,10 @@ import (
 // costly are characters that take the most bytes in a record, by the bytes that they have.
 var costly = []string{"<", "\x01", "\u2028", "𝄞"}
 
-// TestRecordBounds: a record that is at the bounds of all its parts, and in which every other field
-// is as long as it may be, is one that can be written. So a change of state always fits. The bounds
-// leave room for 50 tags of 128 and 256 characters of any kind beside the longest description.
+// TestRecordBounds: a record that is at the bounds of all its parts, and in which every other
+// field is as long as it may be, is one that can be written. So a change of state always fits. The
+// bounds leave room for 50 tags of 128 and 256 characters of any kind beside the longest
+// description.
 func TestRecordBounds(t *testing.T) {
 	parts, mostRest, whole := kms.Bounds()
 	rest, unbounded := kms.RestAtBounds()
@@ -239,8 +240,8 @@ func TestRestoreWithoutRoom(t *testing.T) {
 	require.Len(t, key.Dependents, 40)
 }
 
-// TestUsageIsBounded: what is kept of the use of versions, and of what they may encrypt, does not grow
-// with every version that a key ever had.
+// TestUsageIsBounded: what is kept of the use of versions, and of what they may encrypt, does not
+// grow with every version that a key ever had.
 func TestUsageIsBounded(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t, kit.InHardware)

@@ -81,8 +81,8 @@ func BreakSeals(ctx context.Context, m *Manager, id string) error {
 	return err
 }
 
-// Give adds what is given to a record in the name of an operation, and so within its bounds: versions,
-// and all of the dependents.
+// Give adds versions to a key and replaces its dependents, in the name of an operation, and so
+// within the bounds of that.
 func Give(ctx context.Context, m *Manager, op Op, id string, versions int, dependents []Dependent) error {
 	_, err := m.update(ctx, op, id, nil, func(c *call, r *record) error {
 		r.Dependents = dependents
@@ -96,7 +96,7 @@ func Give(ctx context.Context, m *Manager, op Op, id string, versions int, depen
 	return err
 }
 
-// Bounds are those of the parts of a record, what is left for the rest, and what all of it may take.
+// Bounds are those of the parts of a record, what is left for the rest, and what all may take.
 func Bounds() (parts map[string]int, rest, whole int) {
 	parts = map[string]int{}
 	for _, p := range recordParts {
@@ -105,8 +105,8 @@ func Bounds() (parts map[string]int, rest, whole int) {
 	return parts, maxRest, sealing.MaxBody
 }
 
-// RestAtBounds is the size of a record that has nothing of its parts, and of all else as much as may
-// be. A text without a bound is returned by its name.
+// RestAtBounds is the size of a record that has nothing of its parts, and of all else as much as
+// may be. A text without a bound is returned by its name.
 func RestAtBounds() (size int, unbounded []string) {
 	texts := map[string]int{ // in characters of six bytes
 		"ProtectedWhy": MaxDescription, "RetireWhy": MaxDependent, "Service": MaxServiceCode,

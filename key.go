@@ -76,7 +76,7 @@ type Key struct {
 	MaterialExpiresAt time.Time // when imported material expires; zero: never, or there is none
 	Brownout          Brownout  // zero: there is none
 
-	RetiredBefore  int       // versions below it were retired: what they encrypted is unreadable for good
+	RetiredBefore  int       // versions below it were retired: nothing reads what they encrypted
 	RetiringBefore int       // versions below it are suspended, and retired at RetiresAt; 0: none are
 	RetiresAt      time.Time // until then, exclusive, CancelRetirement brings them back
 	RetiringWhy    string    // the reason given to RetireKeyVersions

@@ -9,16 +9,14 @@ import (
 // blank cell refuses, and called says by what name. While a key is Unavailable, that cell has
 // to allow the operation, and so has the cell of the state that the key has by itself.
 type rule struct {
-	next   [numStates]State
-	kind   kind
-	called naming
-	blocks bool // protection and dependents refuse it, too
-
-	protects bool // protection refuses it, too, unless it is forced
-	adds     bool // it may make a record longer, and is refused where there is no room left
-
-	origin Origin  // the only origin whose keys it may be done to; "": any
-	needs  purpose // the only keys it may be done to: those for one of these; 0: any
+	next     [numStates]State
+	kind     kind
+	called   naming
+	blocks   bool    // protection and dependents refuse it, too
+	protects bool    // protection refuses it, too, unless it is forced
+	adds     bool    // it may make a record longer, and is refused if there is no room left
+	origin   Origin  // the only origin whose keys it may be done to; "": any
+	needs    purpose // the only keys it may be done to: those for one of these; 0: any
 }
 
 // kind is what an operation is to a key. Keys that are read-only refuse to be changed.

@@ -13,12 +13,12 @@ import (
 // and whose answer was lost, is in no report: the next pass finds nothing left to do.
 type Report struct {
 	Keys     int      // records that were looked at: of keys that are due, and once in 24 hours of all
-	Noted    []string // IDs of keys whose date, of deletion or of a retirement, was seen passed for the first time
+	Noted    []string // IDs of keys of which a date, of deletion or retirement, was first seen passed
 	Purged   []string // IDs of keys whose material is destroyed now
 	Expired  []string // IDs of keys whose imported material was over, and is destroyed now
 	Retired  []string // IDs of keys of which versions were retired, and are destroyed now
 	Rotated  []string // IDs of keys that got a new version because their policy asked for it
-	Waiting  []string // IDs of keys that are due, or have versions that are, and will be purged by a later pass
+	Waiting  []string // IDs of keys that are due, or have versions that are: a later pass purges them
 	Tampered []string // of those, IDs under which something stands that this service did not write
 
 	Instances InstanceReport
@@ -88,7 +88,8 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return nil
 	case due:
 		r.bury(c.now())
-	case !r.DueSeenAt.IsZero(), !r.RetireSeenAt.IsZero() && !r.retireDue(c.now()): // the clock was wrong when the note was made
+	case !r.DueSeenAt.IsZero(), !r.RetireSeenAt.IsZero() && !r.retireDue(c.now()):
+		// The clock was wrong when the note was made.
 		r.settle(c.now())
 		return m.step(ctx, c, r, version, nil)
 	case f.material && f.expired(c.now()):

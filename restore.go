@@ -270,7 +270,7 @@ const (
 	SkippedInstance SkipReason = "OtherInstance" // a key of that ID is here, in another instance
 	SkippedTampered SkipReason = "Tampered"      // what is here in its place was changed behind the service's back
 	SkippedTaken    SkipReason = "AliasTaken"    // the alias names another key here
-	SkippedTooLarge SkipReason = "TooLarge"      // it is more than a record holds, alone or with what is here: the key stays as it is here
+	SkippedTooLarge SkipReason = "TooLarge"      // it is more than a record holds, with what is here: that stays as it is
 )
 
 // target finds the instance that is restored into: one that is here, or else it is made anew

@@ -12,10 +12,13 @@ import (
 
 // RetireOptions says which versions of a key to retire, and when.
 type RetireOptions struct {
-	Before int    // versions below this one; at most the primary version, which is never retired
-	Days   int    // until they are destroyed: 7 to 366 days of 24 hours from the call on
-	Force  bool   // also if the key is protected, or a version was used in as many days before the call
-	Reason string // kept while the versions are suspended, and part of what refuses their use: up to 256 characters; required with Force
+	Before int  // versions below this one; at most the primary version, which is never retired
+	Days   int  // until they are destroyed: 7 to 366 days of 24 hours from the call on
+	Force  bool // also if the key is protected, or a version was used that many days before the call
+
+	// Reason is kept while the versions are suspended, and stands in the error that refuses their
+	// use: up to 256 characters. With Force it is required.
+	Reason string
 }
 
 // RetiredError says that the version of the key that encrypted a ciphertext was retired. It
@@ -24,7 +27,7 @@ type RetiredError struct {
 	refusal
 	KeyID     string
 	Version   int
-	DestroyAt time.Time // until this instant, exclusive, CancelRetirement brings the version back; zero: nothing does
+	DestroyAt time.Time // until this instant, exclusive, it can be brought back; zero: it cannot
 	Why       string    // the reason given to RetireKeyVersions; "" once the version is destroyed
 }
 

@@ -37,7 +37,7 @@ func forced(before, days int) kms.RetireOptions {
 	return kms.RetireOptions{Before: before, Days: days, Force: true, Reason: "moved to version 3"}
 }
 
-// opens asserts which of the ciphertexts a Manager decrypts: those from the first that is not retired on.
+// opens asserts that a Manager decrypts the ciphertexts of the first version and later ones alone.
 func opens(t *testing.T, m *kms.Manager, ciphertexts [][]byte, first int) {
 	t.Helper()
 	for i, c := range ciphertexts {
@@ -174,8 +174,8 @@ func TestRetireRefused(t *testing.T) {
 	require.Equal(t, []string{"ErrState"}, kit.Conditions(x.Reasons[0]))
 }
 
-// TestRetireClockThatJumped: a clock that jumps past the date and is set right destroys nothing, and
-// the wait begins anew when the date comes.
+// TestRetireClockThatJumped: a clock that jumps past the date and is set right destroys nothing,
+// and the wait begins anew when the date comes.
 func TestRetireClockThatJumped(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t, waits)
@@ -282,7 +282,7 @@ func TestRetireAndRestore(t *testing.T) {
 }
 
 // TestRestoreOfAPendingRetirement: a retirement that the backup has and the key here has not is
-// pending again; if its date is past, and the key was changed here after the backup, nothing is lost.
+// pending again; if its date is past, and the key was changed here later, nothing is lost.
 func TestRestoreOfAPendingRetirement(t *testing.T) {
 	ctx, recipient := t.Context(), kit.Root(t, 7)
 	k := kmstest.New(t)
@@ -342,8 +342,9 @@ func (w *rotating) week(t *testing.T) (rotated int) {
 	return rotated
 }
 
-// TestTwentyYears: a weekly policy goes on for twenty years, with versions that are retired, and without: then
-// it is suspended, and said so weeks before. No pass of Maintain fails, and nothing that is kept grows.
+// TestTwentyYears: a weekly policy goes on for twenty years if versions are retired; if not, it is
+// suspended, and that is told weeks before. No pass of Maintain fails, and nothing that is kept
+// grows for ever.
 func TestTwentyYears(t *testing.T) {
 	const weeks = 20 * 52
 	ctx := t.Context()

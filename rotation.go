@@ -35,7 +35,7 @@ type RotationStatus string
 const (
 	RotationDisabled  RotationStatus = ""          // there is no policy
 	RotationEnabled   RotationStatus = "Enabled"   // Maintain rotates the key when it is due
-	RotationSuspended RotationStatus = "Suspended" // there is a policy, and it is not followed: Reason says why
+	RotationSuspended RotationStatus = "Suspended" // there is one, and it is not followed: Reason says why
 )
 
 // A policy that will meet the limit of versions is announced by NoticeVersionsRunOut when no more

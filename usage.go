@@ -18,8 +18,8 @@ import (
 // did not answer a use may be counted twice. Times are to the second.
 type KeyUsage struct {
 	KeyID       string
-	Versions    []VersionUsage // of versions that were ever used, the oldest first; those that were retired are not among them
-	Retired     VersionUsage   // of versions that were retired, together: Version is the highest of them; zero: none was used
+	Versions    []VersionUsage // of versions that were used and not retired, the oldest first
+	Retired     VersionUsage   // of versions that were retired, together: Version is the highest of them
 	Refused     uint64         // uses that were refused because of what the key was
 	LastRefused Attempt        // zero: none was
 	Attempts    []Attempt      // the last uses that were refused while it was PendingDeletion, up to 10, the oldest first

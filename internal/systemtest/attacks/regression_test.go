@@ -286,8 +286,8 @@ func TestBlockedByNothing(t *testing.T) {
 	require.NotEmpty(t, (&kms.BlockedError{Blockers: []error{&kms.StateError{}, errors.New("x"), nil}}).Error())
 }
 
-// TestRecordIsFull: what callers say of a key has a bound of its own. A key that is full of it says so,
-// is disabled and rotated as ever, and takes more when there is room again.
+// TestRecordIsFull: what callers say of a key has a bound of its own. A key that is full of it says
+// so, is disabled and rotated as ever, and takes more when there is room again.
 func TestRecordIsFull(t *testing.T) {
 	ctx := t.Context()
 	k := kmstest.New(t)

@@ -99,8 +99,8 @@ func (w *twins) rotate() {
 	w.simple("RotateKey", w.rotateModel, func(m *kms.Manager) askedKey { return m.RotateKey })
 }
 
-// retire retires versions of a key. Without Force it is asked for only where the table refuses it: what
-// is known of the use of versions is not in the model.
+// retire retires versions of a key. Without Force it is asked for only where the table refuses it:
+// what is known of the use of versions is not in the model.
 func (w *twins) retire() {
 	ref, before, days, force := w.ref(), pick(w, "before", 2, 3, 1), pick(w, "days", 7, 366, 6), pick(w, "force", true, true, false)
 	opts := kms.RetireOptions{Before: before, Days: days, Force: force, Reason: "r"}

@@ -104,7 +104,7 @@ func (w *twins) versions() {
 
 func (w *twins) listed(k *modelKey) int { return len(k.material) - max(w.lost(k)-1, 0) }
 
-// decrypted is what a ciphertext answers: what its key does, and where that is used what its version does.
+// decrypted is what a ciphertext answers: what its key does, or else its version.
 func (w *twins) decrypted(c sealed) string {
 	want := w.answers("Decrypt", c.of, "")
 	if want == done && c.version < max(c.of.retired, c.of.retiring) {
