@@ -241,6 +241,7 @@ func TestRetireAndRestore(t *testing.T) {
 		key, err := m.DescribeKey(ctx, id)
 		require.NoError(t, err)
 		require.Equal(t, 4, key.PrimaryVersion)
+		require.Equal(t, 48, key.Rotation.VersionsLeft, "the record holds other versions than 3 and 4")
 		return key.RetiredBefore, key.RetiringBefore
 	}
 	live := backup()
