@@ -292,7 +292,7 @@ func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) 
 	values["DeletionReceipt"] = append(nested(receipt), nested(receipt.Reached[0])...)
 	values["more options"] = []any{
 		kms.DeletionLevel4,
-		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.RestoreOptions{}, kms.RewrapOptions{},
+		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.RestoreOptions{}, kms.RewrapOptions{}, kms.RetireOptions{},
 		kms.Tombstone{KeyID: id}, kms.SkipReason(""), kms.MacHMACSHA256, kms.SignEd25519, kms.MLDSAPublicKey{},
 	}
 }
