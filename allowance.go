@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -66,7 +67,7 @@ func (m *Manager) spend(ctx context.Context, c *call, e *entry) error {
 	v := tallied{e.header.ID, e.header.Version}
 	a := m.allowances.of(v)
 	for a.left.Add(-1) < 0 {
-		if err := m.takeBlock(ctx, c, v, a); err != nil {
+		if err := m.takeBlock(ctx, c, v, e.record.RetiredBefore, a); err != nil {
 			return err
 		}
 	}
@@ -74,7 +75,7 @@ func (m *Manager) spend(ctx context.Context, c *call, e *entry) error {
 }
 
 // takeBlock gets the next block from the key store, unless somebody else just did.
-func (m *Manager) takeBlock(ctx context.Context, c *call, v tallied, a *allowance) error {
+func (m *Manager) takeBlock(ctx context.Context, c *call, v tallied, retired uint32, a *allowance) error {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
@@ -84,7 +85,7 @@ func (m *Manager) takeBlock(ctx context.Context, c *call, v tallied, a *allowanc
 	if a.left.Load() > 0 {
 		return nil
 	}
-	n, err := m.reserve(ctx, c, v, a.next)
+	n, err := m.reserve(ctx, c, v, retired, a.next)
 	if err != nil {
 		return err
 	}
@@ -94,12 +95,14 @@ func (m *Manager) takeBlock(ctx context.Context, c *call, v tallied, a *allowanc
 }
 
 // reserve hands out up to n encryptions of a key version: it is written down before any is done.
-func (m *Manager) reserve(ctx context.Context, c *call, v tallied, n uint64) (uint64, error) {
+// Of versions that were retired nothing is kept: they encrypt no more.
+func (m *Manager) reserve(ctx context.Context, c *call, v tallied, retired uint32, n uint64) (uint64, error) {
 	err := c.retry(ctx, c.keyID, func() error {
 		rec, version, err := m.loadAllowance(ctx, c, v.id)
 		if err != nil {
 			return err
 		}
+		maps.DeleteFunc(rec.Versions, func(version uint32, _ uint64) bool { return version < retired })
 		given := rec.Versions[v.version]
 		if given >= m.allowances.most {
 			return &refusal{op: c.op, keyID: c.keyID, cond: ErrLimit, text: "this version of it has encrypted as often as a hardware key may",

@@ -7,7 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// SetDescription replaces the description of a key: up to 8192 characters.
+// SetDescription replaces the description of a key: up to 8192 characters. The description, tags
+// and dependents of a key take at most 192 KiB together, as they are stored: in UTF-8, and with six
+// bytes for a control character. What would make them longer than that is ErrLimit; what makes
+// them shorter is never refused.
 func (m *Manager) SetDescription(ctx context.Context, ref, description string) (Key, error) {
 	bad := checkText(OpSetDescription, description, "description", MaxDescription)
 	return m.update(ctx, OpSetDescription, ref, bad, func(_ *call, r *record) error {
@@ -18,7 +21,7 @@ func (m *Manager) SetDescription(ctx context.Context, ref, description string) (
 
 // SetTags replaces all tags of a key: up to 20, key and value of up to 128 characters
 // out of a-z A-Z 0-9, space and / \ _ - . + = : @. A tag's key is not empty and begins
-// neither with "acs:" nor with "aliyun".
+// neither with "acs:" nor with "aliyun". The bound of SetDescription holds for them too.
 func (m *Manager) SetTags(ctx context.Context, ref string, tags map[string]string) (Key, error) {
 	return m.update(ctx, OpSetTags, ref, checkTags(OpSetTags, tags), func(_ *call, r *record) error {
 		r.Tags = maps.Clone(tags)

@@ -58,7 +58,8 @@ type Config struct {
 	// it fails, the release waits. Two processes may call it at once. Nil does nothing.
 	OnRelease func(context.Context, *Manager, Instance) error
 
-	// MaxKeyVersions is how many versions a key may have. Zero is 50, the most is 1000.
+	// MaxKeyVersions is how many versions a key may have. Zero is 50, the most is 1000. Versions
+	// that were retired do not count once Maintain has destroyed them.
 	MaxKeyVersions int
 }
 

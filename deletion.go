@@ -69,7 +69,7 @@ func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool
 
 // AddDependent registers something that depends on a key: up to 100 of them. One of the
 // same name is replaced. While a key has dependents its deletion cannot be scheduled, and its
-// instance is not released but by force.
+// instance is not released but by force. The bound of SetDescription holds for them too.
 func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
 	return m.update(ctx, OpAddDependent, ref, d.check(OpAddDependent), func(_ *call, r *record) error {
 		r.Dependents = slices.Clone(r.Dependents)

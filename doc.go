@@ -101,6 +101,8 @@
 //	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
 //	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
 //	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	RetireKeyVersions                ErrState          ok             ok               ErrState            ErrNotFound  ErrUnavailable
+//	CancelRetirement                 ErrState          ok             ok               ok                  ErrNotFound  as by itself
 //	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrUnavailable
 //	ImportKeyMaterial                as its facts say  ok             ok               ErrState            ErrNotFound  ErrUnavailable
 //	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrUnavailable

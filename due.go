@@ -29,7 +29,7 @@ var longAgo = time.Unix(60, 0)
 
 // next is when there is something to do to a key as it is; zero: never. What is long ago is yet
 // to be finished, or to be tried again.
-func (r *record) next() time.Time {
+func (m *Manager) next(r *record) time.Time {
 	f := r.facts()
 	switch {
 	case len(r.Doomed) > 0:
@@ -39,12 +39,18 @@ func (r *record) next() time.Time {
 	case !r.DueSeenAt.IsZero():
 		return r.DueSeenAt
 	}
-	next := r.DeleteAt
+	next := earliest(r.DeleteAt, r.RetireAt)
 	if f.material {
 		next = earliest(next, r.MaterialUntil)
 	}
 	if f.material && !f.disabled && r.DeleteAt.IsZero() {
-		next = earliest(next, r.rotation(Enabled).Next)
+		o := m.rotation(r, Enabled)
+		if o.Status == RotationEnabled {
+			next = earliest(next, o.Next)
+		}
+		if !r.RunsOutTold {
+			next = earliest(next, o.noticeAt())
+		}
 	}
 	return next
 }
@@ -74,7 +80,7 @@ func parseDue(name string) (at time.Time, id keyid.ID, ok bool) {
 // noteDue has Maintain look at a key when there is something to do to it, as it is going to be
 // written.
 func (m *Manager) noteDue(ctx context.Context, c *call, r *record) error {
-	at := r.next()
+	at := m.next(r)
 	if at.IsZero() {
 		return nil
 	}

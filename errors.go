@@ -75,10 +75,11 @@ var (
 	ErrUnsupported error = &condition{"kms: not supported", "UnsupportedOperation",
 		"Choose a spec, origin and protection level that this Manager offers."}
 
-	// ErrLimit: the key has as many versions as it may have, or its version in hardware has
-	// encrypted as often as it may.
+	// ErrLimit: the key has as many versions as it may have, its annotations or its versions take
+	// as many bytes as they may, or its version in hardware has encrypted as often as it may.
+	// The error says which.
 	ErrLimit error = &condition{"kms: a limit of the key is reached", "Rejected.LimitExceeded",
-		"Raise Config.MaxKeyVersions, or move on to a new key with ReEncrypt."}
+		"Retire versions that nothing needs any more with RetireKeyVersions, raise Config.MaxKeyVersions, or move on to a new key with ReEncrypt."}
 
 	// ErrMaterial: this is not the key's material. It is the one answer to all that can be
 	// wrong with wrapped material.
@@ -108,6 +109,11 @@ var (
 	ErrBrownout error = &condition{"kms: refused by a brown-out", "Rejected.Brownout",
 		"The owner of the key is finding out who still uses it. Tell him, then try again."}
 
+	// ErrRetired: the version of the key that encrypted this was retired with RetireKeyVersions.
+	// The error is a *RetiredError.
+	ErrRetired error = &condition{"kms: the key version was retired", "Rejected.Retired",
+		"The version is destroyed, and what it encrypted is unreadable for good."}
+
 	// ErrNoBackup: no backup holds the instance as it is.
 	ErrNoBackup error = &condition{"kms: there is no backup of the instance as it is", "Forbidden.NoBackup",
 		"Back the instance up with BackupInstance, then try again; or release it by force, and lose its keys for good."}
@@ -126,8 +132,8 @@ var (
 )
 
 // Code returns the code of err, such as "Rejected.Disabled", under which the cloud
-// services know it, or "" if err is not of this package. Rejected.DeletionProtected, InUse and
-// Brownout, InstanceAlreadyExists, InvalidCiphertext, InvalidSignature, InvalidBackup and
+// services know it, or "" if err is not of this package. Rejected.DeletionProtected, InUse,
+// Brownout and Retired, InstanceAlreadyExists, InvalidCiphertext, InvalidSignature, InvalidBackup and
 // InternalFailure.* are our own: no service documents one.
 func Code(err error) string {
 	var c interface{ code() string }

@@ -244,6 +244,32 @@ func ExampleManager_SetBrownout() {
 	// Output: true
 }
 
+func ExampleManager_RetireKeyVersions() {
+	ctx := context.Background()
+	m := exampleManager("alias/invoices")
+	ciphertext, err := m.Encrypt(ctx, "alias/invoices", []byte("hello"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := m.RotateKey(ctx, "alias/invoices"); err != nil { // and Rewrap moves the data to version 2
+		log.Fatal(err)
+	}
+	key, err := m.RetireKeyVersions(ctx, "alias/invoices", kms.RetireOptions{Before: 2, Days: 30, Force: true, Reason: "all data was moved yesterday"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = m.Decrypt(ctx, ciphertext, nil)
+	fmt.Println(errors.Is(err, kms.ErrRetired), key.RetiringBefore)
+	if _, err := m.CancelRetirement(ctx, "alias/invoices"); err != nil { // something was forgotten
+		log.Fatal(err)
+	}
+	plaintext, err := m.Decrypt(ctx, ciphertext, nil)
+	fmt.Println(string(plaintext), err)
+	// Output:
+	// true 2
+	// hello <nil>
+}
+
 func ExampleManager_Close() {
 	ctx := context.Background()
 	m := exampleManager("alias/invoices")

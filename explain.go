@@ -161,8 +161,13 @@ func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
 			x.against(newBrownoutError(asked, r))
 		}
 	}
-	if asked.op == OpRotateKey && len(r.Versions) >= m.maxVersions {
-		x.against(refuse(asked.op, r.id(), ErrLimit))
+	switch asked.op {
+	case OpRotateKey:
+		x.against(m.checkVersions(asked, r))
+	case OpRetireKeyVersions:
+		x.against(r.refuseRetiring(asked))
+	case OpCancelRetirement:
+		x.against(r.refuseCancel(asked))
 	}
 	switch {
 	case asked.op == OpImportKeyMaterial && r.facts().state(asked.now()) == PendingImport:

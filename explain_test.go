@@ -66,6 +66,7 @@ func TestExplainAgrees(t *testing.T) {
 						days = 100
 					}
 					s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), state)
+					kms.Prepare(t.Context(), s.Manager, op, s.ID)
 					if expired {
 						s.Clock.Set(s.Expires)
 					}
@@ -287,7 +288,8 @@ func TestExplainWithoutProvider(t *testing.T) {
 				continue
 			}
 			switch op { // the others are of an Enabled key, and of one key
-			case kms.OpDeleteKeyMaterial, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpSetBrownout, kms.OpReEncryptTo:
+			case kms.OpDeleteKeyMaterial, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpSetBrownout, kms.OpReEncryptTo,
+				kms.OpRetireKeyVersions: // it has one version
 				continue
 			}
 			x, err := s.Explain(ctx, op, s.ID)

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
@@ -114,7 +116,73 @@ func Facts(ctx context.Context, m *Manager, id string) (map[string]any, error) {
 	return map[string]any{
 		"disabled": []any{r.Disabled, r.DisabledAt}, "protected": []any{r.Protected, r.ProtectedWhy}, "dependents": slices.Clone(r.Dependents),
 		"rotation policy": r.RotationDays, "brown-out": []any{r.BrownShare, r.BrownUntil}, "tags": r.Tags, "description": r.Description,
-		"deletion": r.DeleteAt, "versions": []any{r.Primary, len(r.Versions)}, "expiry of material": r.MaterialUntil,
+		"deletion": r.DeleteAt, "versions": []any{r.Primary, len(r.Versions)}, "retirement": []any{r.RetiringBefore, r.RetiredBefore, r.RetireAt}, "expiry of material": r.MaterialUntil,
 		"kind": []any{r.Spec, r.Usage, r.Origin, r.Protection, r.Owner, r.Service, r.CreatedAt}, "old versions": len(r.Old),
 	}, nil
+}
+
+// Give adds versions to a key and replaces its dependents, in the name of an operation, and so
+// within the bounds of that.
+func Give(ctx context.Context, m *Manager, op Op, id string, versions int, dependents []Dependent) error {
+	_, err := m.update(ctx, op, id, nil, func(c *call, r *record) error {
+		r.Dependents = dependents
+		for range versions {
+			if err := m.addVersion(ctx, c, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// Bounds are those of the parts of a record, what is left for the rest, and what all may take.
+func Bounds() (parts map[string]int, rest, whole int) {
+	parts = map[string]int{}
+	for _, p := range recordParts {
+		parts[p.what] = p.most
+	}
+	return parts, maxRest, sealing.MaxBody
+}
+
+// RestAtBounds is the size of a record that has nothing of its parts, and of all else as much as
+// may be. A text without a bound is returned by its name.
+func RestAtBounds() (size int, unbounded []string) {
+	texts := map[string]int{ // in characters of six bytes
+		"ProtectedWhy": MaxDescription, "RetireWhy": MaxDependent, "Service": MaxServiceCode,
+		"Spec": 32, "Usage": 32, "Origin": 32, "Protection": 32, "Owner": 32, // constants
+	}
+	inParts := []string{"Versions", "Doomed", "Old", "Description", "Tags", "Dependents"}
+	r := &record{}
+	of := reflect.ValueOf(r).Elem()
+	for _, f := range reflect.VisibleFields(of.Type()) {
+		v := of.FieldByIndex(f.Index)
+		switch {
+		case !f.IsExported() || slices.Contains(inParts, f.Name):
+		case f.Type == reflect.TypeFor[time.Time]():
+			v.Set(reflect.ValueOf(time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)))
+		case v.Kind() == reflect.String:
+			if texts[f.Name] == 0 {
+				unbounded = append(unbounded, f.Name)
+			}
+			v.SetString(strings.Repeat("\x01", texts[f.Name]))
+		case v.Kind() == reflect.Bool:
+			v.SetBool(true)
+		case v.CanUint():
+			v.SetUint(1<<v.Type().Bits() - 1)
+		case v.CanInt():
+			v.SetInt(-1 << (v.Type().Bits() - 1))
+		case f.Type == reflect.TypeFor[[]byte]():
+			v.SetBytes(make([]byte, 1<<10)) // sealed secrets of 32 bytes, and a MAC
+		case f.Type == reflect.TypeFor[*forgetting]():
+			v.Set(reflect.ValueOf(&forgetting{At: r.CreatedAt, Generation: 1<<64 - 1}))
+		case f.Type != reflect.TypeFor[keyid.ID]():
+			unbounded = append(unbounded, f.Name)
+		}
+	}
+	text, err := sealing.JSON(r)
+	if err != nil {
+		panic(err)
+	}
+	return len(text) + 1<<10, unbounded // with the names of the parts
 }

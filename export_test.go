@@ -161,6 +161,20 @@ func Change(ctx context.Context, m *Manager, id string, deleteAt time.Time) erro
 	return err
 }
 
+// Prepare gives a key what an operation needs besides a state: a version to be retired, or a
+// retirement that is pending. A key that is deleted, or has no material, stays as it is.
+func Prepare(ctx context.Context, m *Manager, op Op, id string) {
+	_, _ = m.update(ctx, OpDescribeKey, id, nil, func(c *call, r *record) error {
+		switch {
+		case op == OpRetireKeyVersions && len(r.Versions) > 0:
+			return m.addVersion(ctx, c, r)
+		case op == OpCancelRetirement && len(r.Versions) > 0:
+			r.RetiringBefore, r.RetireAt = 1, c.now().AddDate(1, 0, 0)
+		}
+		return nil
+	})
+}
+
 // Cached counts the keys that a Manager keeps.
 func Cached(m *Manager) int { return m.keys.Len() }
 

@@ -49,22 +49,28 @@ type way struct {
 	op       kms.Op // none: it is what a date does, or what was decided elsewhere
 	asks     []string
 	respects []string // by force; nil: there is no force
+	made     bool     // of keys whose material the service makes
 	call     func(ctx context.Context, s *kit.Subject, force bool) error
 }
 
 const reason = "the tenant left"
 
 var ways = map[string]way{
-	"ScheduleKeyDeletion": {kms.OpScheduleKeyDeletion, []string{"enabled", "protected", "in use", "instance protected"}, nil,
+	"ScheduleKeyDeletion": {kms.OpScheduleKeyDeletion, []string{"enabled", "protected", "in use", "instance protected"}, nil, false,
 		func(ctx context.Context, s *kit.Subject, _ bool) error {
 			return kit.Err(s.ScheduleKeyDeletion(ctx, s.ID, 7))
 		}},
-	"DeleteKeyMaterial": {kms.OpDeleteKeyMaterial, []string{"protected", "instance protected"}, []string{},
+	"RetireKeyVersions": {kms.OpRetireKeyVersions, []string{"protected", "instance protected"}, []string{}, true,
+		func(ctx context.Context, s *kit.Subject, force bool) error {
+			s.Clock.AdvanceDays(8) // since the last use
+			return kit.Err(s.RetireKeyVersions(ctx, s.ID, kms.RetireOptions{Before: 2, Days: 7, Force: force, Reason: reason}))
+		}},
+	"DeleteKeyMaterial": {kms.OpDeleteKeyMaterial, []string{"protected", "instance protected"}, []string{}, false,
 		func(ctx context.Context, s *kit.Subject, force bool) error {
 			return kit.Err(s.DeleteKeyMaterial(ctx, s.ID, &kms.DeleteMaterialOptions{Force: force, Reason: reason}))
 		}},
 	"ReleaseInstance": {kms.OpReleaseInstance, []string{"protected", "in use", "instance protected", "instance protected from release"},
-		[]string{"instance protected", "instance protected from release"},
+		[]string{"instance protected", "instance protected from release"}, false,
 		func(ctx context.Context, s *kit.Subject, force bool) error {
 			return kit.Err(s.ReleaseInstance(ctx, s.Instance, &kms.ReleaseOptions{Force: force, Reason: reason}))
 		}},
@@ -108,10 +114,10 @@ var ways = map[string]way{
 	}},
 }
 
-// guardedSubject is a key of imported material, Disabled and backed up, with some of the guards.
-func guardedSubject(t *testing.T, set int) (s *kit.Subject, there []string) {
+// guardedSubject is a key, Disabled and backed up, with some of the guards.
+func guardedSubject(t *testing.T, origin kms.Origin, set int) (s *kit.Subject, there []string) {
 	t.Helper()
-	s = kit.NewSubject(t, kms.OriginExternal, kms.Disabled)
+	s = rotatedSubject(t, origin, kms.Disabled)
 	for i, g := range guards {
 		if set&(1<<i) != 0 {
 			require.NoError(t, g.set(t.Context(), s))
@@ -120,6 +126,20 @@ func guardedSubject(t *testing.T, set int) (s *kit.Subject, there []string) {
 	}
 	kit.Backup(t, s.Manager, s.Instance, s.Root)
 	return s, there
+}
+
+// rotatedSubject is a Subject that has two versions, if its material was not imported.
+func rotatedSubject(t *testing.T, origin kms.Origin, state kms.State) *kit.Subject {
+	t.Helper()
+	if origin == kms.OriginExternal {
+		return kit.NewSubject(t, origin, state)
+	}
+	s := kit.NewSubject(t, origin, kms.Enabled)
+	require.NoError(t, kit.Err(s.RotateKey(t.Context(), s.ID)))
+	if state == kms.Disabled {
+		require.NoError(t, kit.Err(s.DisableKey(t.Context(), s.ID)))
+	}
+	return s
 }
 
 // opens reports whether a Subject's ciphertext is readable, if its key is enabled.
@@ -142,7 +162,7 @@ func TestWays(t *testing.T) {
 				if force && w.respects == nil {
 					continue
 				}
-				s, there := guardedSubject(t, set)
+				s, there := guardedSubject(t, map[bool]kms.Origin{false: kms.OriginExternal, true: kms.OriginKMS}[w.made], set)
 				asks := w.asks
 				if force {
 					asks = w.respects
@@ -201,7 +221,7 @@ func TestWaysAreAll(t *testing.T) {
 	for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
 		for _, state := range []kms.State{kms.Enabled, kms.Disabled} {
 			for name := range kit.EveryCall(ctx, kit.NewSubject(t, origin, state), nil) {
-				s := kit.NewSubject(t, origin, state)
+				s := rotatedSubject(t, origin, state)
 				kit.Backup(t, s.Manager, s.Instance, s.Root)
 				call := kit.EveryCall(ctx, s, s.Manager)[name]
 				if call == nil {
@@ -308,6 +328,7 @@ var mayChange = map[kms.Op][]string{
 	kms.OpSetBrownout: {"brown-out"}, kms.OpRotateKey: {"versions"}, kms.OpUpdateRotationPolicy: {"rotation policy"},
 	kms.OpImportKeyMaterial: {"versions", "expiry of material"}, kms.OpDeleteKeyMaterial: {"versions", "expiry of material"},
 	kms.OpSetDescription: {"description"}, kms.OpSetTags: {"tags"},
+	kms.OpRetireKeyVersions: {"retirement"}, kms.OpCancelRetirement: {"retirement"},
 }
 
 // TestWhoChangesWhat does every operation to keys of which every fact is set, in each state, and
@@ -329,6 +350,9 @@ func TestWhoChangesWhat(t *testing.T) {
 						spec, usage = kms.SpecAES256, kms.UsageEncryptDecrypt
 					}
 					s := factualSubject(t, spec, usage, origin, state, guarded)
+					if op == kms.OpCancelRetirement {
+						_ = verbs[kms.OpRetireKeyVersions](ctx, s)
+					}
 					before, err := kms.Facts(ctx, s.Manager, s.ID)
 					require.NoError(t, err)
 					failed := verb(ctx, s)
@@ -376,6 +400,7 @@ func factualSubject(t *testing.T, spec kms.Spec, usage kms.Usage, origin kms.Ori
 	require.NoError(t, kit.Err(s.SetBrownout(ctx, s.ID, 0.000001, s.Expires)))
 	if origin == kms.OriginKMS && usage == kms.UsageEncryptDecrypt && spec == kms.SpecAES256 {
 		require.NoError(t, kit.Err(s.UpdateRotationPolicy(ctx, s.ID, 90)))
+		require.NoError(t, kit.Err(s.RotateKey(ctx, s.ID)))
 	}
 	if state != kms.Enabled {
 		require.NoError(t, kit.Err(s.DisableKey(ctx, s.ID)))

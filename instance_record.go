@@ -32,7 +32,7 @@ type instanceRecord struct {
 	ReleasedAt   time.Time   `json:"releasedAt,omitzero"`   // when its key was destroyed
 	OverSeenAt   time.Time   `json:"overSeenAt,omitzero"`   // when Maintain first saw its grace over
 	ReleasedWhy  string      `json:"releasedWhy,omitempty"` // that the caller gave
-	SealedBy     uint64      `json:"sealedBy,omitempty"` // the last generation of the root that sealed the key which was destroyed
+	SealedBy     uint64      `json:"sealedBy,omitempty"`    // the last generation of the root that sealed the key which was destroyed
 	Told         Notice      `json:"told,omitempty"`        // the last notice of its end
 	Backup       *backupMark `json:"backup,omitempty"`      // of the last backup
 

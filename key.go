@@ -75,6 +75,11 @@ type Key struct {
 	Rotation          Rotation
 	MaterialExpiresAt time.Time // when imported material expires; zero: never, or there is none
 	Brownout          Brownout  // zero: there is none
+
+	RetiredBefore  int       // versions below it were retired: nothing reads what they encrypted
+	RetiringBefore int       // versions below it are suspended, and retired at RetiresAt; 0: none are
+	RetiresAt      time.Time // until then, exclusive, CancelRetirement brings them back
+	RetiringWhy    string    // the reason given to RetireKeyVersions
 }
 
 // Dependent is something that was registered as depending on a key: a table, a bucket,
@@ -220,10 +225,14 @@ func (m *Manager) describe(r *record, ie *instanceEntry, now time.Time) Key {
 		Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection, Owner: r.Owner, Service: r.Service,
 		Description: r.Description, Tags: maps.Clone(r.Tags), Protected: r.Protected, ProtectedWhy: r.ProtectedWhy,
 		Dependents: slices.Clone(r.Dependents), CreatedAt: r.CreatedAt, PrimaryVersion: int(r.Primary), OldVersions: len(r.Old),
-		Rotation: r.rotation(state), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
+		Rotation: m.rotation(r, state), MaterialExpiresAt: r.MaterialUntil, Brownout: r.brownout(now),
 	}
 	if k.Underlying == PendingDeletion {
 		k.DeletionDate = r.DeleteAt
+	}
+	k.RetiredBefore = int(r.retiredBefore(now))
+	if r.RetiringBefore != 0 && !r.retireDue(now) {
+		k.RetiringBefore, k.RetiresAt, k.RetiringWhy = int(r.RetiringBefore), r.RetireAt, r.RetireWhy
 	}
 	if f := r.facts(); !f.material || f.expired(now) { // whether or not Maintain swept it
 		k.PrimaryVersion, k.Rotation.Last, k.MaterialExpiresAt = 0, time.Time{}, time.Time{}

@@ -30,7 +30,7 @@ func TestCreateKey(t *testing.T) {
 	require.Equal(t, kms.Key{
 		ID: made.ID, Instance: kms.DefaultInstance, State: kms.Enabled, Underlying: kms.Enabled, Spec: kms.SpecAES256, Usage: kms.UsageEncryptDecrypt,
 		Origin: kms.OriginKMS, Protection: kms.ProtectionSoftware, Description: "invoices",
-		Tags: map[string]string{"team": "billing"}, CreatedAt: k.Clock.Now(), PrimaryVersion: 1, Rotation: kms.Rotation{Last: k.Clock.Now()},
+		Tags: map[string]string{"team": "billing"}, CreatedAt: k.Clock.Now(), PrimaryVersion: 1, Rotation: kms.Rotation{Last: k.Clock.Now(), VersionsLeft: 49},
 	}, made)
 	options.Tags["team"] = "changed by the caller"
 	made.Tags["team"] = "changed by the caller"

@@ -298,7 +298,7 @@ func leakRest(t *testing.T, secrets map[string][]byte, values map[string][]any) 
 	values["ReleasePlan"] = append(nested(plan), nested(plan.Steps[0])...)
 	values["more options"] = []any{
 		kms.DeletionLevel4,
-		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.DeleteMaterialOptions{}, kms.InstanceProtection{}, kms.RestoreOptions{}, kms.RewrapOptions{},
+		kms.ImportOptions{}, kms.InstanceOptions{}, kms.BackupOptions{}, kms.ReleaseOptions{}, kms.DeleteMaterialOptions{}, kms.InstanceProtection{}, kms.RestoreOptions{}, kms.RewrapOptions{}, kms.RetireOptions{},
 		kms.Tombstone{KeyID: id}, kms.SkipReason(""), kms.MacHMACSHA256, kms.SignEd25519, kms.MLDSAPublicKey{},
 	}
 }

@@ -14,6 +14,7 @@ type rule struct {
 	called   naming
 	protects bool    // deletion protection refuses it, of the key or of its instance, unless it is forced
 	blocks   bool    // dependents refuse it, too
+	adds     bool    // it may make a record longer, and is refused if there is no room left
 	origin   Origin  // the only origin whose keys it may be done to; "": any
 	needs    purpose // the only keys it may be done to: those for one of these; 0: any
 }
@@ -45,11 +46,15 @@ var (
 	seal      = rule{next: uses, kind: using, needs: forSealing}
 	unseal    = rule{next: uses, kind: opening, needs: forSealing}
 	annotates = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same}, kind: changing}
+	says      = rule{next: annotates.next, kind: changing, adds: true}
 	names     = rule{next: annotates.next, kind: changing, called: asChange}
 )
 
-// lifecycle is the state machine. Operations that have no key have no row.
+// lifecycle is the state machine. Operations that have no key have no cells.
 var lifecycle = [numOps]rule{
+	OpCreateKey:                       {adds: true},
+	OpMigrateLegacyKey:                {adds: true},
+	OpRestore:                         {adds: true},
 	OpDescribeKey:                     reads,
 	OpListKeyVersions:                 reads,
 	OpGetKeyUsage:                     reads,
@@ -74,19 +79,23 @@ var lifecycle = [numOps]rule{
 		kind: changing, called: asChange, protects: true, blocks: true},
 	OpCancelKeyDeletion: {next: [numStates]State{PendingDeletion: asFacts, Unavailable: asFacts},
 		kind: changing, called: asChange},
-	OpSetDeletionProtection:  annotates,
-	OpAddDependent:           annotates,
-	OpRemoveDependent:        annotates,
-	OpSetBrownout:            {next: uses, kind: changing},
-	OpRotateKey:              {next: uses, kind: changing, origin: OriginKMS, needs: forSealing},
-	OpUpdateRotationPolicy:   {next: uses, kind: changing, origin: OriginKMS, needs: forSealing},
+	OpSetDeletionProtection: annotates,
+	OpAddDependent:          says,
+	OpRemoveDependent:       annotates,
+	OpSetBrownout:           {next: uses, kind: changing},
+	OpRotateKey:             {next: uses, kind: changing, origin: OriginKMS, needs: forSealing, adds: true},
+	OpUpdateRotationPolicy:  {next: uses, kind: changing, origin: OriginKMS, needs: forSealing},
+	OpRetireKeyVersions: {next: [numStates]State{Enabled: same, Disabled: same},
+		kind: changing, called: asChange, origin: OriginKMS, needs: forSealing, protects: true},
+	OpCancelRetirement: {next: [numStates]State{Enabled: same, Disabled: same, PendingDeletion: same, Unavailable: asFacts},
+		kind: changing, called: asChange, origin: OriginKMS, needs: forSealing},
 	OpGetParametersForImport: {next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same, PendingDeletion: same}, kind: changing, origin: OriginExternal},
 	OpImportKeyMaterial: {next: [numStates]State{PendingImport: asFacts, Enabled: same, Disabled: same},
-		kind: changing, called: asChange, origin: OriginExternal},
+		kind: changing, called: asChange, origin: OriginExternal, adds: true},
 	OpDeleteKeyMaterial: {next: [numStates]State{PendingImport: same, Enabled: PendingImport, Disabled: PendingImport, PendingDeletion: same},
 		kind: changing, called: asChange, origin: OriginExternal, protects: true},
-	OpSetDescription: annotates,
-	OpSetTags:        annotates,
+	OpSetDescription: says,
+	OpSetTags:        says,
 	OpCreateAlias:    names,
 	OpUpdateAlias:    annotates,
 	OpDeleteAlias:    {next: reads.next, kind: changing},

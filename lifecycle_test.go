@@ -76,6 +76,10 @@ var verbs = map[kms.Op]func(context.Context, *kit.Subject) error{
 	kms.OpUpdateRotationPolicy: func(ctx context.Context, s *kit.Subject) error {
 		return kit.Err(s.UpdateRotationPolicy(ctx, s.ID, 30))
 	},
+	kms.OpRetireKeyVersions: func(ctx context.Context, s *kit.Subject) error {
+		return kit.Err(s.RetireKeyVersions(ctx, s.ID, kms.RetireOptions{Before: 2, Days: 7, Force: true, Reason: "moved"}))
+	},
+	kms.OpCancelRetirement: func(ctx context.Context, s *kit.Subject) error { return kit.Err(s.CancelRetirement(ctx, s.ID)) },
 	kms.OpGetParametersForImport: func(ctx context.Context, s *kit.Subject) error {
 		return kit.Err(s.GetParametersForImport(ctx, s.ID, nil))
 	},
@@ -125,6 +129,7 @@ func TestLifecycleCells(t *testing.T) {
 					t.Parallel()
 					spec, usage := kms.SpecOf(op)
 					s := newSubjectOf(t, spec, usage, kms.OriginOf(op), before)
+					kms.Prepare(t.Context(), s.Manager, op, s.ID)
 					require.Equal(t, before, s.State(t))
 					stored := kit.StoredItems(t, s.KMS)
 
@@ -162,6 +167,7 @@ func TestLifecycleCellsExpired(t *testing.T) {
 					spec, usage := kms.SpecOf(op)
 					days := map[bool]int{false: 3, true: 10}[before == kms.Deleted]
 					s := newSubjectFor(t, days, spec, usage, kms.OriginOf(op), before)
+					kms.Prepare(t.Context(), s.Manager, op, s.ID)
 					s.Clock.Set(s.Expires)
 					stored := kit.StoredItems(t, s.KMS)
 

@@ -193,6 +193,9 @@ func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey,
 func (m *Manager) open(ctx context.Context, c *call, e *entry, version uint32) (*openKey, error) {
 	place := &e.primary
 	if version != e.header.Version {
+		if c.refused = e.record.refuseRetired(c, version); c.refused != nil {
+			return nil, c.refused
+		}
 		i := e.record.version(version)
 		if i < 0 {
 			return nil, errNoVersion

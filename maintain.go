@@ -13,11 +13,12 @@ import (
 // and whose answer was lost, is in no report: the next pass finds nothing left to do.
 type Report struct {
 	Keys     int      // records that were looked at: of keys that are due, and once in 24 hours of all
-	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
+	Noted    []string // IDs of keys of which a date, of deletion or retirement, was first seen passed
 	Purged   []string // IDs of keys whose material is destroyed now
 	Expired  []string // IDs of keys whose imported material was over, and is destroyed now
+	Retired  []string // IDs of keys of which versions were retired, and are destroyed now
 	Rotated  []string // IDs of keys that got a new version because their policy asked for it
-	Waiting  []string // IDs of keys that are due, and will be purged by a later pass
+	Waiting  []string // IDs of keys that are due, or have versions that are: a later pass purges them
 	Tampered []string // of those, IDs under which something stands that this service did not write
 
 	Instances InstanceReport
@@ -28,7 +29,8 @@ type Report struct {
 // material is destroyed: it notes that it saw the date passed, and PurgeDelay later
 // leaves a tombstone in the record's place, has the provider destroy the key, and
 // forgets what led to it. The same for instances whose grace is over; and it gives notice
-// of those that come to their end, keeps what is known of the use of keys, and rotates. It is
+// of those that come to their end, keeps what is known of the use of keys, rotates keys, and
+// destroys the versions that were retired, as long after their date. It is
 // safe on every node at once and may be killed at any point; the next pass finishes. Where nothing
 // is due it reads the record of no key, but once in 24 hours it looks at all. A key that fails does not keep the others: the errors
 // are joined, and the report says what was done nonetheless.
@@ -70,7 +72,8 @@ func (m *Manager) Run(ctx context.Context) error {
 // maintainKey takes the next steps of one key, if time asks for any. Each step is one write;
 // whoever loses the race for it leaves the rest to the winner.
 func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *instanceEntry, version keystore.Version, report *Report) error {
-	f := r.facts()
+	f, state := r.facts(), r.state(ie, c.now())
+	rotation := m.rotation(r, state)
 	due, noted := f.due(c.now()), !r.DueSeenAt.IsZero() && !r.DueSeenAt.After(c.now())
 	switch {
 	case len(r.Doomed) > 0:
@@ -85,16 +88,23 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return nil
 	case due:
 		r.bury(c.now())
-	case !r.DueSeenAt.IsZero(): // the clock was wrong when the note was made
+	case !r.DueSeenAt.IsZero(), !r.RetireSeenAt.IsZero() && !r.retireDue(c.now()):
+		// The clock was wrong when the note was made.
 		r.settle(c.now())
 		return m.step(ctx, c, r, version, nil)
 	case f.material && f.expired(c.now()):
 		r.dropMaterial()
-	case r.rotationDue(r.state(ie, c.now()), c.now()):
+	case rotation.due(c.now()):
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}
 		return m.step(ctx, c, r, version, &report.Rotated)
+	case r.retireDue(c.now()):
+		if !m.retireNow(c, r) {
+			return m.stepRetirement(ctx, c, r, version, report)
+		}
+	case r.RunsOutTold != rotation.runsOut(state, c.now()) && state == Enabled:
+		return m.tellRunsOut(ctx, c, r, version)
 	default:
 		return nil
 	}
@@ -128,9 +138,16 @@ func (m *Manager) destroy(ctx context.Context, c *call, r *record, version keyst
 		report.Waiting = append(report.Waiting, r.id())
 		return err
 	}
+	if err := m.foldUsage(ctx, c, r); err != nil {
+		return err
+	}
 	r.forget(c.now())
 	done := &report.Purged
-	if r.DestroyedAt.IsZero() {
+	switch {
+	case !r.DestroyedAt.IsZero():
+	case r.Origin == OriginKMS: // only such keys have versions to be retired
+		done = &report.Retired
+	default:
 		done = &report.Expired
 	}
 	return m.step(ctx, c, r, version, done)

@@ -117,7 +117,7 @@ func (m *Manager) maintainScanned(ctx context.Context, c *call, s *scanned, fail
 		return false, failed
 	}
 	err = m.maintainKey(ctx, c, s.record, s.home, s.version, report)
-	next := s.record.next()
+	next := m.next(s.record)
 	return err != nil || (!next.IsZero() && !next.After(c.now())), err
 }
 
@@ -140,7 +140,7 @@ func (m *Manager) maintainAll(ctx context.Context, c *call, version keystore.Ver
 		if s.record == nil {
 			continue
 		}
-		next := s.record.next()
+		next := m.next(s.record)
 		if pending {
 			next = c.now()
 		}

@@ -146,6 +146,11 @@ const (
 	// NoticeUsedPendingDeletion comes with the Event of a use that was refused because the key
 	// is PendingDeletion: somebody still needs it. Its owner may want to cancel the deletion.
 	NoticeUsedPendingDeletion Notice = "UsedPendingDeletion"
+
+	// NoticeVersionsRunOut comes with an Event of Maintain: the rotation policy of the key will
+	// meet the limit of versions, and is then Suspended. It is told once, when two rotations or
+	// four weeks are left. RetireKeyVersions makes room.
+	NoticeVersionsRunOut Notice = "VersionsRunOut"
 )
 
 // endings are the notices of an instance in their order, by how long they come before its

@@ -2,14 +2,10 @@ package kms
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
 )
-
-// maxOld bounds what a record holds of a key's life in another system, in bytes.
-const maxOld = 256 << 10
 
 // MigrateLegacyKey takes a key of another system over, from Config.Legacy into an instance:
 // "" is the default one. The key keeps its ID and all its versions, with which it goes on
@@ -114,8 +110,8 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instan
 			return nil, err
 		}
 	}
-	if old, err := json.Marshal(r.Old); err != nil || len(old) > maxOld {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: 256 KiB, sealed", nil)
+	if r.oldData() > maxOld {
+		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: "+kib(maxOld)+", sealed", nil)
 	}
 	if err := m.addVersion(ctx, c, r); err != nil {
 		return nil, err

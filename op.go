@@ -59,6 +59,8 @@ const (
 	OpSetBrownout
 	OpRotateKey
 	OpUpdateRotationPolicy
+	OpRetireKeyVersions
+	OpCancelRetirement
 	OpGetParametersForImport
 	OpImportKeyMaterial
 	OpDeleteKeyMaterial
@@ -123,6 +125,8 @@ var opNames = [numOps]string{
 	OpSetBrownout:                     "SetBrownout",
 	OpRotateKey:                       "RotateKey",
 	OpUpdateRotationPolicy:            "UpdateRotationPolicy",
+	OpRetireKeyVersions:               "RetireKeyVersions",
+	OpCancelRetirement:                "CancelRetirement",
 	OpGetParametersForImport:          "GetParametersForImport",
 	OpImportKeyMaterial:               "ImportKeyMaterial",
 	OpDeleteKeyMaterial:               "DeleteKeyMaterial",

@@ -133,6 +133,9 @@ func (p *DeletionPlan) confirm(r *record) PlanStep {
 		}
 		s.Evidence = append(s.Evidence, fmt.Sprintf("%s %s, last at %s by %s", what, times(v.Uses), instant(v.Last), v.LastOp))
 	}
+	if v := p.Usage.Retired; v.Uses > 0 {
+		s.Evidence = append(s.Evidence, fmt.Sprintf("versions that were retired were used %s, last at %s by %s", times(v.Uses), instant(v.Last), v.LastOp))
+	}
 	quiet := p.At.Add(-QuietDays * 24 * time.Hour)
 	if last.Last.After(quiet) {
 		s.Doubts = append(s.Doubts, fmt.Sprintf("it was used less than %d days ago", QuietDays))

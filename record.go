@@ -44,6 +44,13 @@ type record struct {
 	Service      string            `json:"service,omitempty"`   // the code of its owner
 	DisabledAt   time.Time         `json:"disabledAt,omitzero"` // since when it is, where that is known
 
+	RetiredBefore  uint32    `json:"retiredBefore,omitempty"`  // versions below it were given up for good
+	RetiringBefore uint32    `json:"retiringBefore,omitempty"` // versions below it are suspended until RetireAt
+	RetireAt       time.Time `json:"retireAt,omitzero"`
+	RetireSeenAt   time.Time `json:"retireSeenAt,omitzero"` // when Maintain first saw that date passed
+	RetireWhy      string    `json:"retireWhy,omitempty"`
+	RunsOutTold    bool      `json:"runsOutTold,omitempty"` // that its policy comes to the limit of versions
+
 	Forgotten *forgetting `json:"forgotten,omitempty"` // of a tombstone: when it had nothing any more that leads to material
 
 	// Of a tombstone: what was sealed in the record never led to plaintext, and it had versions in
@@ -56,6 +63,8 @@ type record struct {
 	// Of imported material; the end of its life is above.
 	Shred       []byte `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
 	Fingerprint []byte `json:"fingerprint,omitempty"` // keyed by it; of the only material that may be imported
+
+	was *record // what it was cloned from; nil: it was read
 }
 
 // A keyVersion is one version of a key's material, sealed.
@@ -88,12 +97,14 @@ func (r *record) hasOthers() bool {
 	return n > 1 || (n == 1 && r.Versions[0].Version != r.Primary)
 }
 
-// lastVersion is the highest number that was given to a version.
+// lastVersion is the highest number that was given to a version. Versions that were retired count,
+// for no number is given again.
 func (r *record) lastVersion() uint32 {
-	if len(r.Versions) == 0 {
-		return 0
+	last := max(r.RetiredBefore, 1) - 1
+	if n := len(r.Versions); n > 0 {
+		last = max(last, r.Versions[n-1].Version)
 	}
-	return r.Versions[len(r.Versions)-1].Version
+	return last
 }
 
 // keyItem and its kin are the names of items.
@@ -135,6 +146,7 @@ func decodeRecord(keys *sealing.Keys, id keyid.ID, text string, value []byte) (*
 // clone returns a copy whose fields may be replaced. What they refer to is shared.
 func (r *record) clone() *record {
 	c := *r
+	c.was = r
 	return &c
 }
 
@@ -145,11 +157,14 @@ func (r *record) equal(other *record) bool {
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
-// settle drops the note that the deletion date has passed, where it has not: the clock
-// was wrong, or the deletion was cancelled.
+// settle drops the note that a date has passed, where it has not: the clock was wrong, or what
+// was due then was cancelled.
 func (r *record) settle(now time.Time) {
 	if !r.facts().due(now) {
 		r.DueSeenAt = time.Time{}
+	}
+	if !r.retireDue(now) {
+		r.RetireSeenAt = time.Time{}
 	}
 }
 

@@ -42,8 +42,9 @@ type InUseError struct {
 	refusal
 	KeyID      string // "" where an instance is to be released
 	Dependents []Dependent
-	Instance   string   // "" where a key is concerned
-	Keys       []string // of the instance: the first 100 that have dependents
+	Versions   []VersionUsage // those to be retired that were used lately
+	Instance   string         // "" where a key is concerned
+	Keys       []string       // of the instance: the first 100 that have dependents
 }
 
 // usedIn are the conditions under which a state refuses to be used or annotated.
@@ -108,6 +109,7 @@ func newProtectedError(op Op, id, why string) error {
 // forcedBy says how a call is done in spite of protection, where it is.
 var forcedBy = map[Op]string{
 	OpDeleteKeyMaterial: " Or set DeleteMaterialOptions.Force and give a Reason: the material can be imported again.",
+	OpRetireKeyVersions: " Or set RetireOptions.Force and give a Reason.",
 }
 
 func newProtectedHome(op Op, id string, rec *instanceRecord) error {

@@ -131,6 +131,20 @@ var refusals = []refusalCase{
 		require.NoError(t, err)
 		return kit.Err(k.DisableKey(t.Context(), key.ID))
 	}, is[*kms.ReadOnlyError]},
+	{"a version that is suspended", kms.ErrRetired, "Rejected.Retired", func(t *testing.T, k *kmstest.KMS) error {
+		id, c := kit.UsedKey(t, k)
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
+		require.NoError(t, kit.Err(k.RetireKeyVersions(t.Context(), id, kms.RetireOptions{Before: 2, Days: 7, Force: true, Reason: "leaked"})))
+		return kit.Err(k.Decrypt(t.Context(), c, nil))
+	}, is[*kms.RetiredError]},
+	{"cancelling no retirement", kms.ErrState, "Rejected.StateModifiedFailed", func(t *testing.T, k *kmstest.KMS) error {
+		return kit.Err(k.CancelRetirement(t.Context(), k.MustCreateKey(t).ID))
+	}, is[*kms.StateError]},
+	{"retiring a version in use", kms.ErrInUse, "Rejected.InUse", func(t *testing.T, k *kmstest.KMS) error {
+		id, _ := kit.UsedKey(t, k)
+		require.NoError(t, kit.Err(k.RotateKey(t.Context(), id)))
+		return kit.Err(k.RetireKeyVersions(t.Context(), id, kms.RetireOptions{Before: 2, Days: 7}))
+	}, is[*kms.InUseError]},
 	{"a brown-out", kms.ErrBrownout, "Rejected.Brownout", func(t *testing.T, k *kmstest.KMS) error {
 		id := k.MustCreateKey(t).ID
 		require.NoError(t, kit.Err(k.SetBrownout(t.Context(), id, 1, k.Clock.Now().Add(1))))

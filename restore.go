@@ -33,7 +33,8 @@ import (
 // protected, with the dependents of both. A deletion that was cancelled here after the backup
 // is scheduled again; if its date is past, the key is Disabled instead, and not lost. Material
 // that is here is kept, and where the backup has none the key is Disabled. Material that was
-// deleted here stays deleted, and the key waits for its import.
+// deleted here stays deleted, and the key waits for its import. Versions that were retired, here or
+// in the backup, are retired in what comes of it.
 //
 // A key with a tombstone never comes back: not with one of this key store, of the backup, or of
 // RestoreOptions.Tombstones. One in the backup ends the key here, too. A deletion date that
@@ -269,6 +270,7 @@ const (
 	SkippedInstance SkipReason = "OtherInstance" // a key of that ID is here, in another instance
 	SkippedTampered SkipReason = "Tampered"      // what is here in its place was changed behind the service's back
 	SkippedTaken    SkipReason = "AliasTaken"    // the alias names another key here
+	SkippedTooLarge SkipReason = "TooLarge"      // it is more than a record holds, with what is here: that stays as it is
 )
 
 // target finds the instance that is restored into: one that is here, or else it is made anew

@@ -49,9 +49,12 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known fresh.Sight)
 		r.bury(rs.c.now())
 	}
 	gone := r.facts().state(rs.c.now()) == Deleted
-	r.DueSeenAt = time.Time{} // by the clock of another time
+	r.DueSeenAt, r.RetireSeenAt = time.Time{}, time.Time{} // by the clock of another time
 	if !r.DestroyedAt.IsZero() && len(r.Doomed) == 0 {
 		r.forget(r.forgotten().At) // under the instance key that there is now, for all that is known
+	}
+	if r.checkRoom(rs.c.op, true) != nil {
+		return rs.skip(r.id(), "", SkippedTooLarge)
 	}
 	for i := range r.Old {
 		if err := rs.m.addMaker(ctx, rs.c, r.Old[i].at(), r.ID); err != nil {
@@ -107,6 +110,9 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	}
 	merged.Seq = max(r.Seq, was.Seq)
 	merged.settle(now)
+	if merged.checkRoom(rs.c.op, false) != nil {
+		return rs.skip(was.id(), "", SkippedTooLarge)
+	}
 	if _, err := rs.m.write(ctx, rs.c, merged, item.Version); err != nil {
 		return err
 	}
@@ -184,6 +190,9 @@ func (r *record) merge(b *record, now time.Time) bool {
 		return false
 	}
 	later := r.Seq > b.Seq
+	if !r.mergeRetirement(b, later, now) {
+		return false
+	}
 	suspend := b.Disabled
 	switch {
 	case later && b.facts().due(now):
@@ -244,6 +253,9 @@ func (r *record) mergeVersions(b *record) bool {
 	r.Versions = slices.Clone(r.Versions)
 	for _, v := range moved.Versions {
 		at := r.version(v.Version)
+		if at < 0 && v.Version < r.RetiredBefore { // it was retired here, and stays so
+			continue
+		}
 		if at < 0 {
 			r.Versions = append(r.Versions, v)
 			continue

@@ -37,7 +37,7 @@ func TestRotate(t *testing.T) {
 			key, err := k.RotateKey(ctx, id)
 			require.NoError(t, err)
 			require.Equal(t, version+1, key.PrimaryVersion)
-			require.Equal(t, kms.Rotation{Last: k.Clock.Now()}, key.Rotation)
+			require.Equal(t, kms.Rotation{Last: k.Clock.Now(), VersionsLeft: 49 - version}, key.Rotation)
 		}
 		for _, m := range []*kms.Manager{k.Manager, other, k.Another(t)} {
 			for i, c := range old {
@@ -118,7 +118,7 @@ func TestRotationPolicy(t *testing.T) {
 		born := k.Clock.Now()
 		key, err := k.UpdateRotationPolicy(ctx, id, 30)
 		require.NoError(t, err)
-		require.Equal(t, kms.Rotation{Status: kms.RotationEnabled, Days: 30, Last: born, Next: born.Add(30 * 24 * time.Hour)}, key.Rotation)
+		require.Equal(t, kms.Rotation{Status: kms.RotationEnabled, Days: 30, Last: born, Next: born.Add(30 * 24 * time.Hour), VersionsLeft: 49}, key.Rotation)
 
 		k.Clock.AdvanceDays(30)
 		k.Clock.Advance(-1)

@@ -64,6 +64,20 @@ func (s *Service) UpdateRotationPolicy(ctx context.Context, days int) (Key, erro
 	return s.update(ctx, OpUpdateRotationPolicy, checkRotation(days), rotateEvery(days))
 }
 
+// RetireKeyVersions is Manager.RetireKeyVersions for the service's key.
+func (s *Service) RetireKeyVersions(ctx context.Context, opts RetireOptions) (Key, error) {
+	bad := opts.check(OpRetireKeyVersions)
+	if !validServiceCode(s.code) {
+		bad = badServiceCode(OpRetireKeyVersions)
+	}
+	return s.m.retireKeyVersions(ctx, s.code, s.Alias(), bad, opts)
+}
+
+// CancelRetirement is Manager.CancelRetirement for the service's key.
+func (s *Service) CancelRetirement(ctx context.Context) (Key, error) {
+	return s.update(ctx, OpCancelRetirement, nil, cancelRetirement)
+}
+
 // ScheduleKeyDeletion is Manager.ScheduleKeyDeletion for the service's key.
 func (s *Service) ScheduleKeyDeletion(ctx context.Context, days int) (Key, error) {
 	return s.update(ctx, OpScheduleKeyDeletion, checkWindow(days), deleteIn(days))

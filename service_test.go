@@ -94,6 +94,11 @@ func TestServiceKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, kit.Err(ecs.RotateKey(ctx)))
 	require.NoError(t, kit.Err(ecs.UpdateRotationPolicy(ctx, 30)))
+	require.ErrorIs(t, kit.Err(ecs.RetireKeyVersions(ctx, kms.RetireOptions{Before: 2, Days: 7})), kms.ErrInUse)
+	require.NoError(t, kit.Err(ecs.RetireKeyVersions(ctx, kms.RetireOptions{Before: 2, Days: 7, Force: true, Reason: "r"})))
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrRetired)
+	require.ErrorIs(t, kit.Err(k.CancelRetirement(ctx, key.ID)), kms.ErrReadOnly)
+	require.NoError(t, kit.Err(ecs.CancelRetirement(ctx)))
 	disabled, err := ecs.DisableKey(ctx)
 	require.NoError(t, err)
 	require.Equal(t, kms.Disabled, disabled.State)
@@ -115,6 +120,7 @@ func TestServiceKeys(t *testing.T) {
 	for _, code := range []string{"", "a/b", "ecs ", strings.Repeat("x", 65), "ü"} {
 		require.ErrorIs(t, kit.Err(k.Service(code).Key(ctx)), kms.ErrInvalid)
 		require.ErrorIs(t, kit.Err(k.Service(code).DisableKey(ctx)), kms.ErrInvalid)
+		require.ErrorIs(t, kit.Err(k.Service(code).RetireKeyVersions(ctx, kms.RetireOptions{Before: 2, Days: 7})), kms.ErrInvalid)
 	}
 	listed := map[string]kms.Owner{}
 	for key, err := range k.Keys(ctx, &kms.ListOptions{Owners: []kms.Owner{kms.OwnerService}}) {
@@ -147,6 +153,10 @@ func TestServiceKeysAreAuthorized(t *testing.T) {
 		"UpdateRotationPolicy": func() error {
 			return kit.Err(s.UpdateRotationPolicy(ctx, 30))
 		},
+		"RetireKeyVersions": func() error {
+			return kit.Err(s.RetireKeyVersions(ctx, kms.RetireOptions{Before: 2, Days: 7}))
+		},
+		"CancelRetirement":    func() error { return kit.Err(s.CancelRetirement(ctx)) },
 		"ScheduleKeyDeletion": func() error { return kit.Err(s.ScheduleKeyDeletion(ctx, 7)) },
 		"CancelKeyDeletion":   func() error { return kit.Err(s.CancelKeyDeletion(ctx)) },
 	}

@@ -2,6 +2,8 @@ package kms
 
 import (
 	"context"
+	"encoding/base64"
+	"strconv"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/sealing"
@@ -14,6 +16,9 @@ var errStale = errors.New("kms: the record was changed meanwhile")
 // write puts a record with its next sequence number in place of the version that it was
 // read at, or says errStale.
 func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Version) (keystore.Version, error) {
+	if err := r.checkRoom(c.op, old == ""); err != nil {
+		return "", err
+	}
 	if err := m.noteDue(ctx, c, r); err != nil {
 		return "", err
 	}
@@ -36,6 +41,91 @@ func (m *Manager) write(ctx context.Context, c *call, r *record, old keystore.Ve
 	return version, written(c.op, r.id(), err)
 }
 
+// What a record holds is in parts, each with a bound of its own, in bytes as they are stored, so
+// that no part takes the room of another. Together they leave maxRest for all else: the facts
+// that decide about the key, and the reasons that go with them. So what makes a key stricter
+// always fits.
+const (
+	maxAnnotations = 192 << 10
+	maxVersionData = 384 << 10
+	maxOld         = 256 << 10
+	maxRest        = 64 << 10
+
+	_ = uint(sealing.MaxBody - (maxAnnotations + maxVersionData + maxOld + maxRest)) // they fit
+)
+
+// A part is what an operation may add to in a record.
+type part struct {
+	what string
+	most int
+	size func(*record) int
+	hint string
+}
+
+var recordParts = []part{
+	{"its description, tags and dependents", maxAnnotations, (*record).annotationData,
+		"Shorten the description, or remove tags or dependents that are no longer needed."},
+	{"the material of its versions", maxVersionData, (*record).versionData,
+		"Retire versions that nothing needs any more with RetireKeyVersions, or move on to a new key with ReEncrypt."},
+	{"the versions that it had in another system", maxOld, (*record).oldData,
+		"Create a new key, and move the data to it with ReEncrypt."},
+}
+
+// checkRoom refuses an operation that adds to a record and makes a part of it longer than its
+// bound. What adds nothing is never refused, nor is what makes the part shorter.
+func (r *record) checkRoom(op Op, isNew bool) error {
+	if !lifecycle[op].adds {
+		return nil
+	}
+	for _, p := range recordParts {
+		size := p.size(r)
+		if size > p.most && (isNew || r.was == nil || size > p.size(r.was)) {
+			return &refusal{op: op, keyID: r.id(), cond: ErrLimit, text: p.what + " take more than " + kib(p.most), hint: p.hint}
+		}
+	}
+	return nil
+}
+
+func kib(bytes int) string { return strconv.Itoa(bytes>>10) + " KiB" }
+
+// annotationData is the size of all that callers say of a key.
+func (r *record) annotationData() int {
+	said, err := sealing.JSON(struct {
+		Description string
+		Tags        map[string]string
+		Dependents  []Dependent
+	}{r.Description, r.Tags, r.Dependents})
+	if err != nil {
+		return maxAnnotations + 1
+	}
+	return len(said)
+}
+
+// versionData is the size of the key's own versions, and of those that are yet to be destroyed.
+func (r *record) versionData() (n int) {
+	for _, list := range [][]keyVersion{r.Versions, r.Doomed} {
+		for i := range list {
+			n += list[i].size()
+		}
+	}
+	return n
+}
+
+// size is how many bytes a version takes in a record, at most.
+func (v *keyVersion) size() int {
+	const rest = len(`{"version":4294967295,"created":"2006-01-02T15:04:05.999999999Z","sealed":""},`)
+	return rest + base64.StdEncoding.EncodedLen(len(v.Sealed))
+}
+
+// oldData is the size of what a record holds of a key's life in another system.
+func (r *record) oldData() int {
+	old, err := sealing.JSON(r.Old)
+	if err != nil {
+		return maxOld + 1
+	}
+	return len(old)
+}
+
 // written is what callers learn of a Put. All that callers give has its bounds; the clock has not,
 // and a date may be one that cannot be written.
 func written(op Op, keyID string, err error) error {
@@ -45,11 +135,7 @@ func written(op Op, keyID string, err error) error {
 	case errors.Is(err, keystore.ErrConflict):
 		return errStale
 	case errors.Is(err, sealing.ErrTooLarge):
-		what := "what is to be written"
-		if keyID != "" {
-			what = "all that is known of the key"
-		}
-		return refuseBecause(op, keyID, ErrLimit, what+" is more than 512 KiB", nil)
+		return refuseBecause(op, keyID, ErrLimit, "what is to be written is more than "+kib(sealing.MaxBody), nil)
 	case errors.Is(err, sealing.ErrItem):
 		return badDate(op)
 	default:

@@ -18,7 +18,8 @@ import (
 // did not answer a use may be counted twice. Times are to the second.
 type KeyUsage struct {
 	KeyID       string
-	Versions    []VersionUsage // of versions that were ever used, the oldest first
+	Versions    []VersionUsage // of versions that were used and not retired, the oldest first
+	Retired     VersionUsage   // of versions that were retired, together: Version is the highest of them
 	Refused     uint64         // uses that were refused because of what the key was
 	LastRefused Attempt        // zero: none was
 	Attempts    []Attempt      // the last uses that were refused while it was PendingDeletion, up to 10, the oldest first
@@ -41,6 +42,7 @@ type Attempt struct {
 
 // Uses is how often the key was used, in all versions.
 func (u KeyUsage) Uses() (n uint64) {
+	n = u.Retired.Uses
 	for _, v := range u.Versions {
 		n += v.Uses
 	}
@@ -49,6 +51,7 @@ func (u KeyUsage) Uses() (n uint64) {
 
 // Last is the last use of the key, of whichever version; zero: it was never used.
 func (u KeyUsage) Last() (last VersionUsage) {
+	last = u.Retired
 	for _, v := range u.Versions {
 		if !v.Last.Before(last.Last) {
 			last = v
@@ -131,7 +134,7 @@ func lastAttempts(all []Attempt) []Attempt {
 
 // countedRefusals are the conditions of uses that would have been done but for what the key
 // was just then.
-var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrUnavailable, ErrBrownout}
+var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrUnavailable, ErrBrownout, ErrRetired}
 
 // countRefusal counts a use that was refused because of what the key is.
 func (c *call) countRefusal(err error) {
@@ -150,6 +153,9 @@ type usageRecord struct {
 	Refused     uint64          `json:"refused,omitempty"`
 	LastRefused Attempt         `json:"lastRefused,omitzero"`
 	Attempts    []Attempt       `json:"attempts,omitempty"` // while it was PendingDeletion
+
+	RetiredBefore uint32        `json:"retiredBefore,omitempty"` // versions below it are one line:
+	Retired       versionRecord `json:"retired,omitzero"`
 }
 
 type versionRecord struct {
@@ -193,22 +199,42 @@ func (u *usageRecord) plus(more *usageRecord) *usageRecord {
 			sum.Versions = slices.Insert(sum.Versions, i, v)
 			continue
 		}
-		old := &sum.Versions[i]
-		old.Uses += v.Uses
-		if v.Last >= old.Last {
-			old.Last, old.LastOp = v.Last, v.LastOp
-		}
+		sum.Versions[i].add(v)
 	}
+	sum.RetiredBefore, sum.Retired = max(u.RetiredBefore, more.RetiredBefore), u.Retired
+	sum.Retired.add(more.Retired)
+	sum.Versions = slices.DeleteFunc(sum.Versions, func(v versionRecord) bool {
+		retired := 0 < v.Version && v.Version < sum.RetiredBefore
+		if retired {
+			sum.Retired.add(v)
+		}
+		return retired
+	})
 	attempts := slices.Concat(u.Attempts, more.Attempts)
 	slices.SortStableFunc(attempts, func(a, b Attempt) int { return a.At.Compare(b.At) })
 	sum.Attempts = lastAttempts(attempts)
 	return sum
 }
 
+// add adds the uses of another line, of the same version or of one that is told with it.
+func (v *versionRecord) add(more versionRecord) {
+	v.Version, v.Uses = max(v.Version, more.Version), v.Uses+more.Uses
+	if more.Uses > 0 && more.Last >= v.Last {
+		v.Last, v.LastOp = more.Last, more.LastOp
+	}
+}
+
+func (v versionRecord) describe() VersionUsage {
+	return VersionUsage{int(v.Version), v.Uses, time.Unix(v.Last, 0).UTC(), v.LastOp}
+}
+
 func (u *usageRecord) describe() KeyUsage {
 	k := KeyUsage{KeyID: u.Key.String(), Refused: u.Refused, LastRefused: u.LastRefused, Attempts: slices.Clone(u.Attempts)}
 	for _, v := range u.Versions {
-		k.Versions = append(k.Versions, VersionUsage{int(v.Version), v.Uses, time.Unix(v.Last, 0).UTC(), v.LastOp})
+		k.Versions = append(k.Versions, v.describe())
+	}
+	if u.Retired.Uses > 0 {
+		k.Retired = u.Retired.describe()
 	}
 	return k
 }

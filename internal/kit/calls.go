@@ -96,9 +96,13 @@ func EveryCall(ctx context.Context, s *Subject, m *kms.Manager) map[string]func(
 		"Rewrap": func() error {
 			return Err(m.Rewrap(ctx, s.ID, Shelf{}.Items, Shelf{}.Put, nil))
 		},
-		"NeedsRewrap":            func() error { return Err(m.NeedsRewrap(ctx, s.Ciphertext)) },
-		"RotateKey":              func() error { return Err(m.RotateKey(ctx, s.ID)) },
-		"UpdateRotationPolicy":   func() error { return Err(m.UpdateRotationPolicy(ctx, s.ID, 30)) },
+		"NeedsRewrap":          func() error { return Err(m.NeedsRewrap(ctx, s.Ciphertext)) },
+		"RotateKey":            func() error { return Err(m.RotateKey(ctx, s.ID)) },
+		"UpdateRotationPolicy": func() error { return Err(m.UpdateRotationPolicy(ctx, s.ID, 30)) },
+		"RetireKeyVersions": func() error {
+			return Err(m.RetireKeyVersions(ctx, s.ID, kms.RetireOptions{Before: 2, Days: 7, Force: true, Reason: "r"}))
+		},
+		"CancelRetirement":       func() error { return Err(m.CancelRetirement(ctx, s.ID)) },
 		"GetParametersForImport": func() error { return Err(m.GetParametersForImport(ctx, s.ID, nil)) },
 		"ImportKeyMaterial": func() error {
 			return Err(m.ImportKeyMaterial(ctx, s.ID, s.Wrapped, s.Token, time.Time{}))

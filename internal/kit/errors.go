@@ -16,7 +16,7 @@ func Sentinels() map[string]error {
 		"ErrDenied": kms.ErrDenied, "ErrUnavailable": kms.ErrUnavailable, "ErrTampered": kms.ErrTampered, "ErrRoot": kms.ErrRoot,
 		"ErrLimit": kms.ErrLimit, "ErrMaterial": kms.ErrMaterial, "ErrImportToken": kms.ErrImportToken,
 		"ErrSignature": kms.ErrSignature, "ErrReadOnly": kms.ErrReadOnly, "ErrBrownout": kms.ErrBrownout,
-		"ErrNoBackup": kms.ErrNoBackup, "ErrBackup": kms.ErrBackup,
+		"ErrNoBackup": kms.ErrNoBackup, "ErrBackup": kms.ErrBackup, "ErrRetired": kms.ErrRetired,
 	}
 }
 

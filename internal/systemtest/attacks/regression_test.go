@@ -286,28 +286,26 @@ func TestBlockedByNothing(t *testing.T) {
 	require.NotEmpty(t, (&kms.BlockedError{Blockers: []error{&kms.StateError{}, errors.New("x"), nil}}).Error())
 }
 
-// TestRecordIsFull: a key whose record is at every bound at once takes no more, which is said as
-// what it is, and goes on as it was.
+// TestRecordIsFull: what callers say of a key has a bound of its own. A key that is full of it says
+// so, is disabled and rotated as ever, and takes more when there is room again.
 func TestRecordIsFull(t *testing.T) {
 	ctx := t.Context()
-	k := kmstest.New(t, func(c *kms.Config) { c.MaxKeyVersions = 1000 })
+	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
-	wide := func(n int) string { return strings.Repeat("<", n) } // six bytes each in a record
+	wide := func(n int) string { return strings.Repeat("\u2028", n) } // six bytes each in a record
+	var err error
 	for i := range kms.MaxDependents {
 		d := kms.Dependent{Name: fmt.Sprintf("%03d", i) + wide(kms.MaxDependent-3), Note: wide(kms.MaxDependent)}
-		require.NoError(t, kit.Err(k.AddDependent(ctx, id, d)))
-	}
-	require.NoError(t, kit.Err(k.SetDescription(ctx, id, wide(kms.MaxDescription))))
-	require.NoError(t, kit.Err(k.SetDeletionProtection(ctx, id, true, wide(kms.MaxDescription))))
-	var err error
-	for range 1000 {
-		if err = kit.Err(k.RotateKey(ctx, id)); err != nil {
+		if err = kit.Err(k.AddDependent(ctx, id, d)); err != nil {
 			break
 		}
 	}
 	require.Equal(t, []string{"ErrLimit"}, kit.Conditions(err))
-	require.ErrorContains(t, err, "512 KiB")
-	require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
-	require.NoError(t, kit.Err(k.SetDescription(ctx, id, "shorter")))
+	require.ErrorContains(t, err, "192 KiB")
+	require.ErrorIs(t, kit.Err(k.SetDescription(ctx, id, wide(kms.MaxDescription))), kms.ErrLimit)
+	require.NoError(t, kit.Err(k.SetDeletionProtection(ctx, id, true, wide(kms.MaxDescription))))
 	require.NoError(t, kit.Err(k.RotateKey(ctx, id)))
+	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+	require.NoError(t, kit.Err(k.RemoveDependent(ctx, id, kms.Dependent{Name: "000" + wide(kms.MaxDependent-3)})))
+	require.NoError(t, kit.Err(k.SetDescription(ctx, id, "shorter")))
 }

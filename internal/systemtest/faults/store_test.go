@@ -33,7 +33,16 @@ var faultScenes = map[string]faultScene{
 	"ImportKeyMaterial":    {state: kms.PendingImport},
 	"RotateKey":            {origin: kms.OriginKMS},
 	"UpdateRotationPolicy": {origin: kms.OriginKMS},
-	"Sign":                 {spec: kms.SpecEd25519}, "Verify": {spec: kms.SpecEd25519},
+	"RetireKeyVersions": {origin: kms.OriginKMS, before: func(ctx context.Context, s *kit.Subject) error {
+		return kit.Err(s.RotateKey(ctx, s.ID))
+	}},
+	"CancelRetirement": {origin: kms.OriginKMS, before: func(ctx context.Context, s *kit.Subject) error {
+		if err := kit.Err(s.RotateKey(ctx, s.ID)); err != nil {
+			return err
+		}
+		return kit.Err(s.RetireKeyVersions(ctx, s.ID, kms.RetireOptions{Before: 2, Days: 7, Force: true, Reason: "r"}))
+	}},
+	"Sign": {spec: kms.SpecEd25519}, "Verify": {spec: kms.SpecEd25519},
 	"SignDigest": {spec: kms.SpecECP256}, "VerifyDigest": {spec: kms.SpecECP256},
 	"GetPublicKey": {spec: kms.SpecECP256}, "Signer": {spec: kms.SpecECP256},
 	"GenerateMac": {spec: kms.SpecHMAC256}, "VerifyMac": {spec: kms.SpecHMAC256},
@@ -70,7 +79,7 @@ type sameRoot struct{ kms.Root }
 // wasDone is what a call is refused with that was done before.
 var wasDone = map[string]string{
 	"CreateAlias": "ErrExists", "CreateInstance": "ErrExists", "DeleteAlias": "ErrNotFound", "ReleaseInstance": "ErrNotFound",
-	"ScheduleKeyDeletion": "ErrState", "CancelKeyDeletion": "ErrState", "RenewInstance": "ErrInvalid",
+	"ScheduleKeyDeletion": "ErrState", "CancelKeyDeletion": "ErrState", "RetireKeyVersions": "ErrState", "CancelRetirement": "ErrState", "RenewInstance": "ErrInvalid",
 }
 
 // doneTwice are the methods that do their work again when they are called again. The error of

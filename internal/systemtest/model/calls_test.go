@@ -53,7 +53,7 @@ type modelCall struct {
 func (w *twins) calls() []modelCall {
 	return []modelCall{
 		{4, w.create}, {6, w.moveClock}, {4, w.schedule}, {3, w.disable}, {3, w.doMaintain}, {3, w.encrypt}, {2, w.enable}, {2, w.cancel},
-		{2, w.parameters}, {4, w.importMaterial}, {1, w.deleteMaterial}, {2, w.rotate}, {1, w.rotationPolicy}, {1, w.reEncrypt},
+		{2, w.parameters}, {4, w.importMaterial}, {1, w.deleteMaterial}, {2, w.rotate}, {1, w.retire}, {1, w.cancelRetirement}, {1, w.rotationPolicy}, {1, w.reEncrypt},
 		{2, w.dataKey}, {2, w.protect}, {2, w.addDependent}, {3, w.removeDependent}, {2, w.setDescription}, {1, w.brownout},
 		{2, w.createAlias}, {2, w.updateAlias}, {1, w.deleteAlias}, {1, w.list}, {2, w.versions},
 		{2, w.createInstance}, {1, w.renewInstance}, {1, w.releaseInstance}, {1, w.protectInstance},
@@ -76,7 +76,7 @@ func (k *modelKey) disable() string { k.disabled = true; return done }
 func (k *modelKey) enable() string  { k.disabled = false; return done }
 func (k *modelKey) cancel() string  { k.deleteAt = time.Time{}; return done }
 func (w *twins) rotateModel(k *modelKey) string {
-	if len(k.material) == w.maxVersions {
+	if k.live() == w.maxVersions {
 		return "ErrLimit"
 	}
 	k.material = append(k.material, w.now)
@@ -97,6 +97,53 @@ func (w *twins) cancel() {
 
 func (w *twins) rotate() {
 	w.simple("RotateKey", w.rotateModel, func(m *kms.Manager) askedKey { return m.RotateKey })
+}
+
+// retire retires versions of a key. Without Force it is asked for only where the table refuses it:
+// what is known of the use of versions is not in the model.
+func (w *twins) retire() {
+	ref, before, days, force := w.ref(), pick(w, "before", 2, 3, 1), pick(w, "days", 7, 366, 6), pick(w, "force", true, true, false)
+	opts := kms.RetireOptions{Before: before, Days: days, Force: force, Reason: "r"}
+	args := fmt.Sprintf("below %d, in %d days, by force: %v", before, days, force)
+	ask := func(m *kms.Manager, id string) (kms.Key, error) { return m.RetireKeyVersions(w.tb.Context(), id, opts) }
+	want := "ErrWindow"
+	if days != 6 {
+		if !force && w.answers("RetireKeyVersions", ref.key, "") == done {
+			w.rotate()
+			return
+		}
+		want = w.retireModel(ref.key, before, days, force)
+	}
+	w.ask("RetireKeyVersions", ref, args, want, ask)
+}
+
+func (w *twins) retireModel(k *modelKey, before, days int, force bool) string {
+	if k != nil && force { // protection is no obstacle
+		protected := k.protected
+		k.protected = false
+		defer func() { k.protected = protected }()
+	}
+	return w.model.change("RetireKeyVersions", k, "", func() string {
+		switch {
+		case k.retiring != 0:
+			return "ErrState"
+		case before > len(k.material) || before <= max(k.retired, 1):
+			return "ErrInvalid"
+		}
+		k.retiring, k.retireAt = before, w.now.Add(time.Duration(days)*day)
+		return done
+	})
+}
+
+func (w *twins) cancelRetirement() {
+	ref := w.ref()
+	w.change("CancelRetirement", ref, "", "", func() string {
+		if k := ref.key; k.retiring == 0 || w.passed(k.retireAt) {
+			return "ErrState"
+		}
+		ref.key.retiring, ref.key.retireAt, ref.key.overSeen = 0, time.Time{}, time.Time{}
+		return done
+	}, func(m *kms.Manager, id string) (kms.Key, error) { return m.CancelRetirement(w.tb.Context(), id) })
 }
 
 func (w *twins) create() {

@@ -44,6 +44,10 @@ type modelKey struct {
 	why       string
 	users     []string // its dependents
 	days      int      // of its rotation policy
+	retired   int      // versions below it are destroyed
+	retiring  int      // versions below it are suspended
+	retireAt  time.Time
+	overSeen  time.Time // when Maintain saw that date passed
 	dim       time.Time
 	label     string
 	created   time.Time
@@ -82,6 +86,8 @@ AddDependent           ok               ok       ok          ErrPendingDeletion 
 RemoveDependent        ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
 SetBrownout            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change
 RotateKey              ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
+RetireKeyVersions      ErrState         ok       ok          ErrState            ErrUnavailable change made seals guarded
+CancelRetirement       ErrState         ok       ok          ok                  self           change made seals
 UpdateRotationPolicy   ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
 GetParametersForImport ok               ok       ok          ok                  ErrUnavailable change imported
 ImportKeyMaterial      ok               ok       ok          ErrState            ErrUnavailable change imported
@@ -218,6 +224,9 @@ func (m *model) change(verb string, k *modelKey, caller string, effect func() st
 	if !k.equal(&before) && !m.passed(k.deleteAt) {
 		k.seen = time.Time{}
 	}
+	if !k.equal(&before) && !m.passed(k.retireAt) {
+		k.overSeen = time.Time{}
+	}
 	return done
 }
 
@@ -229,8 +238,19 @@ func (k *modelKey) equal(other *modelKey) bool {
 }
 
 // modelFields is all of a key that can be compared.
-func modelFields(k modelKey) [10]any {
-	return [10]any{k.disabled, k.deleteAt, k.purged, k.until, k.bound, k.protected, k.why, k.days, k.dim, k.label}
+func modelFields(k modelKey) [12]any {
+	return [12]any{k.retiring, k.retireAt, k.disabled, k.deleteAt, k.purged, k.until, k.bound, k.protected, k.why, k.days, k.dim, k.label}
+}
+
+// live is how many versions a key has that are not destroyed.
+func (k *modelKey) live() int { return len(k.material) - max(k.retired-1, 0) }
+
+// lost is the version below which all are retired, whether or not they are destroyed.
+func (m *model) lost(k *modelKey) int {
+	if m.passed(k.retireAt) {
+		return max(k.retired, k.retiring)
+	}
+	return k.retired
 }
 
 // named is the key that an alias names, unless that is gone; nil.

@@ -7,9 +7,8 @@ import (
 
 // A modelReport is what a pass of Maintain did, by names in the order of the alphabet.
 type modelReport struct {
-	noted, waiting, purged, expired, rotated []string // keys
-	over, holding, released                  []string // instances
-	limits                                   int      // keys that could not be rotated
+	noted, waiting, purged, expired, rotated, retired []string // keys
+	over, holding, released                           []string // instances
 }
 
 // maintain is what time asks for, done once.
@@ -22,7 +21,7 @@ func (m *model) maintain() (r modelReport) {
 			m.maintainKey(k, &r)
 		}
 	}
-	for _, list := range []*[]string{&r.noted, &r.waiting, &r.purged, &r.expired, &r.rotated, &r.over, &r.holding, &r.released} {
+	for _, list := range []*[]string{&r.noted, &r.waiting, &r.purged, &r.expired, &r.rotated, &r.retired, &r.over, &r.holding, &r.released} {
 		slices.Sort(*list)
 	}
 	return r
@@ -79,17 +78,27 @@ func (m *model) maintainKey(k *modelKey, r *modelReport) {
 	}
 	last := func() time.Time { return k.material[len(k.material)-1] }
 	switch {
-	case !k.seen.IsZero(): // one step in each pass
+	case !k.seen.IsZero(), !k.overSeen.IsZero() && !m.passed(k.retireAt): // one step in each pass
 		k.seen = time.Time{}
+		if !m.passed(k.retireAt) {
+			k.overSeen = time.Time{}
+		}
 	case len(k.material) > 0 && m.passed(k.until):
 		k.material, k.until = nil, time.Time{}
 		r.expired = append(r.expired, k.name)
-	case k.days > 0 && m.state(k) == "Enabled" && m.passed(last().Add(time.Duration(k.days)*24*time.Hour)):
-		if len(k.material) == m.maxVersions {
-			r.limits++
-			return
-		}
+	case k.days > 0 && m.state(k) == "Enabled" && k.live() < m.maxVersions && m.passed(last().Add(time.Duration(k.days)*24*time.Hour)):
 		k.material = append(k.material, m.now)
 		r.rotated = append(r.rotated, k.name)
+	case m.passed(k.retireAt):
+		switch note, wait := m.waits(k.overSeen); {
+		case note:
+			k.overSeen = m.now
+			r.noted = append(r.noted, k.name)
+		case wait:
+			r.waiting = append(r.waiting, k.name)
+		default:
+			k.retired, k.retiring, k.retireAt, k.overSeen = k.retiring, 0, time.Time{}, time.Time{}
+			r.retired = append(r.retired, k.name)
+		}
 	}
 }

@@ -148,11 +148,23 @@ func (w *twins) describe(k *modelKey) kms.Key {
 	if n := len(k.material); n > 0 && !w.passed(k.until) {
 		d.PrimaryVersion, d.Rotation.Last, d.MaterialExpiresAt = n, k.material[n-1], k.until
 	}
+	if !k.external && !k.mac {
+		d.Rotation.VersionsLeft = w.maxVersions - k.live()
+	}
 	if k.days > 0 {
 		d.Rotation.Days, d.Rotation.Next, d.Rotation.Status = k.days, d.Rotation.Last.Add(time.Duration(k.days)*24*time.Hour), kms.RotationSuspended
-		if w.state(k) == "Enabled" {
+		switch {
+		case w.state(k) != "Enabled":
+			d.Rotation.Reason = "the key is " + w.state(k)
+		case d.Rotation.VersionsLeft == 0:
+			d.Rotation.Reason = fmt.Sprintf("the key has as many versions as it may have: %d versions", k.live())
+		default:
 			d.Rotation.Status = kms.RotationEnabled
 		}
+	}
+	d.RetiredBefore = w.lost(k)
+	if k.retiring != 0 && !w.passed(k.retireAt) {
+		d.RetiringBefore, d.RetiresAt, d.RetiringWhy = k.retiring, k.retireAt, "r"
 	}
 	if w.now.Before(k.dim) {
 		d.Brownout = kms.Brownout{Share: 1, Until: k.dim}

@@ -17,6 +17,8 @@ type sealed struct {
 	of    *modelKey
 	bytes []byte
 	plain []byte
+
+	version int // of the key
 }
 
 // keep adds what was sealed, and looks at the version that sealed it.
@@ -27,6 +29,7 @@ func (w *twins) keep(c sealed) {
 			w.diverges("%s is of version %d, in the model of %d", c.name, info.KeyVersion, len(c.of.material))
 		}
 	}
+	c.version = len(c.of.material)
 	w.ciphertexts = append(w.ciphertexts, c)
 	if len(w.ciphertexts) > most {
 		w.ciphertexts = slices.Delete(w.ciphertexts, 0, 1)
@@ -74,7 +77,7 @@ func (w *twins) reEncrypt() {
 		return
 	}
 	from, ref := w.ciphertexts[i], w.ref()
-	want := w.answers("Decrypt", from.of, "")
+	want := w.decrypted(from)
 	if want == done {
 		want = w.answers("Encrypt", ref.key, "")
 	}
@@ -95,9 +98,20 @@ func (w *twins) versions() {
 		all, err := m.KeyVersions(w.tb.Context(), ref.text)
 		n = len(all)
 		return err
-	}) && n != len(ref.key.material) && !w.passed(ref.key.until) {
-		w.diverges("%s has %d versions, in the model %d", ref.key.name, n, len(ref.key.material))
+	}) && n != w.listed(ref.key) && !w.passed(ref.key.until) {
+		w.diverges("%s has %d versions, in the model %d", ref.key.name, n, w.listed(ref.key))
 	}
+}
+
+func (w *twins) listed(k *modelKey) int { return len(k.material) - max(w.lost(k)-1, 0) }
+
+// decrypted is what a ciphertext answers: what its key does, or else its version.
+func (w *twins) decrypted(c sealed) string {
+	want := w.answers("Decrypt", c.of, "")
+	if want == done && c.version < max(c.of.retired, c.of.retiring) {
+		return "ErrRetired"
+	}
+	return want
 }
 
 // opened holds what was sealed against what a Manager makes of it.
@@ -108,7 +122,7 @@ func (w *twins) opened(m *kms.Manager, c sealed) {
 		return
 	}
 	plain, err := m.Decrypt(w.tb.Context(), c.bytes, nil)
-	w.expect("Decrypt "+c.name, w.answers("Decrypt", c.of, ""), err)
+	w.expect("Decrypt "+c.name, w.decrypted(c), err)
 	if err == nil && !bytes.Equal(plain, c.plain) {
 		w.diverges("%s is decrypted to something else", c.name)
 	}
