@@ -115,7 +115,7 @@ func Reclose(items []BackupItem) []BackupItem {
 	for _, item := range items {
 		switch item.Kind {
 		case backupKey:
-			sum.add(string(item.Body[:keyIDSize]), item.Body[keyIDSize:])
+			sum.addKey(string(item.Body[:keyIDSize]), item.Body[keyIDSize:])
 			info.Keys++
 		case backupAlias:
 			info.Aliases++

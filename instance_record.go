@@ -34,6 +34,8 @@ type instanceRecord struct {
 
 	// Of its instance keys, each of which is a generation.
 	Generation uint64    `json:"generation,omitempty"`
+	Check      []byte    `json:"check,omitempty"`    // of the present one; it stays when that is destroyed
+	Mixed      bool      `json:"mixed,omitempty"`    // some items are of a key that was destroyed while it was shredded
 	Former     []byte    `json:"former,omitempty"`   // the one of before, by the root, while it is shredded
 	KeyedAt    time.Time `json:"keyedAt,omitzero"`   // when Shred made the present one
 	Restored   uint64    `json:"restored,omitempty"` // that which a backup brought: it may be any of before
@@ -44,7 +46,7 @@ type instanceRecord struct {
 // A backupMark tells whether a backup holds an instance as it is.
 type backupMark struct {
 	At     time.Time `json:"at"`
-	Digest []byte    `json:"digest"` // of the records that the backup holds
+	Digest []byte    `json:"digest"` // of what the backup holds, as a digest makes it
 }
 
 // openHome opens the default instance and makes it, if this key store is new.
@@ -118,7 +120,11 @@ func (rec *instanceRecord) setKey(op Op, root Root, key []byte) (_ *sealing.Keys
 	if rec.Sealed, err = sealUnder(root, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
 		return nil, refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
 	}
-	return sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
+	keys, err := sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
+	if err == nil {
+		rec.Check = keys.Check()
+	}
+	return keys, err
 }
 
 // key opens the instance key with root. The caller wipes it.

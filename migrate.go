@@ -2,7 +2,6 @@ package kms
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
@@ -114,7 +113,7 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instan
 			return nil, err
 		}
 	}
-	if old, err := json.Marshal(r.Old); err != nil || len(old) > maxOld {
+	if !oldFits(r.Old) {
 		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: 256 KiB, sealed", nil)
 	}
 	if err := m.addVersion(ctx, c, r); err != nil {

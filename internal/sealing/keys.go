@@ -26,7 +26,8 @@ type Keys struct {
 	seal       *xaes.Key
 	token      *xaes.Key // seals import tokens
 	macKey     func() []byte
-	former     *Keys // of the previous instance key, while the instance is shredded; nil
+	check      []byte // of the instance key
+	former     *Keys  // of the previous instance key, while the instance is shredded; nil
 }
 
 // Derive derives the keys of an instance from its instance key, and wipes that. StoreID is the ID
@@ -52,6 +53,7 @@ func Derive(id string, storeID []byte, generation uint64, key []byte) (*Keys, er
 	k.seal, k.token = cipher("keyhold/v1/seal"), cipher("keyhold/v1/import-token")
 	macKey := derive("keyhold/v1/record-mac")
 	k.macKey = func() []byte { return macKey }
+	k.check = derive("keyhold/v1/key-check")
 	if err != nil {
 		return nil, fmt.Errorf("sealing: deriving the keys of an instance: %w", err)
 	}
@@ -66,6 +68,10 @@ func (k *Keys) StoreID() []byte { return k.storeID }
 
 // Generation says which of the instance keys these are derived from.
 func (k *Keys) Generation() uint64 { return k.generation }
+
+// Check returns the check value of the instance key. Equal values are of one instance key, whatever
+// the store, the instance and the generation; the value is no secret and leads to none.
+func (k *Keys) Check() []byte { return k.check }
 
 // Former returns the keys of the previous instance key while the instance is shredded, else nil.
 func (k *Keys) Former() *Keys { return k.former }
