@@ -84,6 +84,7 @@ func (r *record) soundTombstone() bool {
 // soundFacts is about what calls and the clock decide.
 func (r *record) soundFacts() bool {
 	return (r.Disabled || r.DisabledAt.IsZero()) &&
+		(r.Disabled || r.DeleteAt.IsZero() || r.Origin == OriginExternal) && // what has material is disabled first
 		(r.MaterialUntil.IsZero() || r.Origin == OriginExternal && len(r.Versions) > 0) &&
 		checkRotation(int(r.RotationDays)) == nil && (r.RotationDays == 0 || r.takes(OpUpdateRotationPolicy)) &&
 		r.BrownShare <= millionths && (r.BrownShare == 0) == r.BrownUntil.IsZero()

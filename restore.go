@@ -135,14 +135,21 @@ func (rs *restoring) open() error {
 	return err
 }
 
-// verify reads all of the backup, asks the hardware for the keys that are there, and looks for what
-// would make the Restore useless. Nothing is written.
+// verify reads all of the backup, asks the providers for its keys, and looks for what would make the
+// Restore useless. Nothing is written.
 func (rs *restoring) verify(ctx context.Context) error {
 	err := rs.open()
 	if err != nil {
 		return err
 	}
-	info, err := rs.backup.each(ctx, backupVisitor{key: func(r *record) error { return rs.askHardware(ctx, r) }})
+	keys := newCrew()
+	info, err := rs.backup.each(ctx, backupVisitor{key: func(r *record) error {
+		return keys.do(func() error { return rs.askProvider(ctx, r) })
+	}})
+	if failed := keys.wait(); err == nil {
+		err = failed
+	}
+	slices.Sort(rs.report.Missing)
 	if err == nil {
 		_, _, err = rs.look(ctx)
 	}

@@ -281,13 +281,15 @@ func (r *record) sameMaterial(a, b *keyVersion) bool {
 	return errA == nil && errB == nil && a.CreatedAt.Equal(b.CreatedAt) && subtle.ConstantTimeCompare(one, other) == 1
 }
 
-// askHardware asks the hardware for the material of a key. That it does not have it is told; that
-// it does not answer is an error.
-func (rs *restoring) askHardware(ctx context.Context, r *record) error {
-	if r.Protection != ProtectionHSM || r.facts().state(rs.c.now()) == Deleted {
+// askProvider asks the provider of a key for its material. Material that is in no hardware is the
+// key itself, and has to be one. That the hardware does not have it is reported; that it does not answer is
+// an error.
+func (rs *restoring) askProvider(ctx context.Context, r *record) error {
+	p := rs.m.providers[r.Protection]
+	hardware := r.Protection == ProtectionHSM
+	if r.facts().state(rs.c.now()) == Deleted || (p == nil && !hardware) {
 		return nil
 	}
-	p := rs.m.providers[r.Protection]
 	for i := range r.Versions {
 		err := provider.ErrNoKey
 		if p != nil {
@@ -299,9 +301,12 @@ func (rs *restoring) askHardware(ctx context.Context, r *record) error {
 			clear(material)
 		}
 		switch {
-		case errors.Is(err, provider.ErrNoKey):
-			rs.report.Missing = append(rs.report.Missing, r.id())
+		case errors.Is(err, provider.ErrNoKey) && hardware:
+			rs.note(func(report *RestoreReport) { report.Missing = append(report.Missing, r.id()) })
 			return nil
+		case errors.Is(err, provider.ErrNoKey):
+			return badBackup(rs.c.op, rs.header.Instance, "the material of the key "+r.id(), nil)
+		case errors.Is(err, provider.ErrUnsupported) && !hardware: // it is a key, and is not used here
 		case err != nil:
 			return fromProvider(rs.c.op, r.id(), err)
 		}
