@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -301,4 +302,72 @@ func TestRestoreLineages(t *testing.T) {
 	live(first.copy(t), "")
 	require.Positive(t, refused)
 	t.Logf("%d histories: %d backups were restored, %d refused", histories, restored, refused)
+}
+
+// TestZeroRestoreOptions goes through the options of backups: with the zero value of each nothing that
+// is brought back is weaker than it was.
+func TestZeroRestoreOptions(t *testing.T) {
+	ctx, recipient := t.Context(), kit.Root(t, 7)
+	restore := func(m *kms.Manager, b []byte, o *kms.RestoreOptions) (kms.RestoreReport, error) {
+		return m.Restore(ctx, bytes.NewReader(b), recipient, o)
+	}
+	begin := func(t *testing.T) (*kmstest.KMS, string, []byte) {
+		k := kmstest.New(t)
+		id := kit.Tenant(t, k, "acme", 10)
+		return k, id, kit.Backup(t, k.Manager, "acme", recipient)
+	}
+	expired := func(t *testing.T, o *kms.RestoreOptions) {
+		k, _, backup := begin(t)
+		k.Clock.AdvanceDays(30)
+		require.NoError(t, kit.Err(k.Maintain(ctx)))
+		for _, m := range []*kms.Manager{k.Manager, kit.NewService(t, k).Manager} {
+			require.ErrorIs(t, kit.Err(restore(m, backup, o)), kms.ErrInvalid)
+		}
+	}
+	of := map[reflect.Type]map[string]func(t *testing.T, o *kms.RestoreOptions){
+		reflect.TypeFor[kms.RestoreOptions](): {
+			"ExpiresAt": expired, "NeverExpires": expired,
+			"Tombstones": func(t *testing.T, o *kms.RestoreOptions) {
+				k, id, backup := begin(t)
+				kit.Purge(t, k, id)
+				report, err := restore(k.Manager, backup, o)
+				require.NoError(t, err)
+				require.Equal(t, []kms.SkippedItem{{KeyID: id, Why: kms.SkippedDeleted}}, report.Skipped)
+				report, err = restore(kit.NewService(t, k).Manager, backup, o)
+				require.NoError(t, err)
+				require.Equal(t, report.Backup.At, report.UnknownSince, "it says what it does not know")
+			},
+			"DryRun": func(t *testing.T, o *kms.RestoreOptions) { // and the protection, which no option is about
+				k, _, backup := begin(t)
+				require.NoError(t, kit.Err(k.RenewInstance(ctx, "acme", time.Time{})))
+				late := kit.Backup(t, k.Manager, "acme", recipient)
+				require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "acme", kit.Force())))
+				report, err := restore(k.Manager, backup, o)
+				require.NoError(t, err)
+				require.False(t, report.Instance.ExpiresAt.IsZero(), "it is that of the backup")
+				require.NoError(t, kit.Err(k.SetInstanceDeletionProtection(ctx, "acme", true, "the audit")))
+				k.Clock.AdvanceDays(30)
+				require.NoError(t, kit.Err(k.Maintain(ctx)))
+				report, err = restore(k.Manager, late, o)
+				require.NoError(t, err)
+				require.True(t, report.Made)
+				require.True(t, report.Instance.Protected)
+				require.Equal(t, "the audit", report.Instance.ProtectedWhy)
+			},
+			"Progress": nil,
+		},
+		reflect.TypeFor[kms.BackupOptions](): {"Progress": nil},
+	}
+	for options, fields := range of {
+		require.Equal(t, options.NumField(), len(fields))
+		for i := range options.NumField() {
+			check, known := fields[options.Field(i).Name]
+			require.True(t, known, options.Field(i).Name)
+			if check != nil {
+				for _, o := range []*kms.RestoreOptions{nil, {}} {
+					check(t, o)
+				}
+			}
+		}
+	}
 }
