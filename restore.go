@@ -21,25 +21,32 @@ import (
 // Restore brings an instance back from a backup, into this key store or a new one: the keys
 // under their IDs, so that old ciphertexts open, the aliases, and where it is absent or was
 // released the instance itself, under its ID and with its instance key. Its expiry is that of the
-// backup, or where that is past RestoreOptions.ExpiresAt. An instance that is here keeps what it is.
+// backup. If that is past, RestoreOptions has to say what it is now (ErrInvalid). An instance that is
+// here keeps what it is.
 //
-// All of the backup is verified before anything is written. What is wrong with it is ErrBackup,
-// as in VerifyBackup. From then on every step is one write: a Restore that failed or was
+// All of the backup is verified before anything is written. What is wrong with it is ErrBackup, as in
+// VerifyBackup, and so is material that is no key of its spec. A backup brings only what calls of the
+// API could have made; Authorize is asked for each alias that is made, as for CreateAlias. An
+// instance that was released in this key store comes back only with the instance key that it had
+// last: a backup from before a Shred is ErrBackup. From then on every step is one write: a Restore that failed or was
 // killed midway is repeated, with the same backup; the report says what was done nonetheless.
 // Source is read twice, from where it stands.
 //
 // A key that is here is merged to the stricter side: the earlier deletion date, disabled,
 // protected, with the dependents of both. A deletion that was cancelled here after the backup
-// is scheduled again; if its date is past, the key is Disabled instead, and not lost. Material
+// is scheduled again; if its date is past, the key is Disabled instead, and not lost. Versions that
+// are not here are added, and if the key was changed here later than in the backup, the primary version
+// stays the one that it is. Material
 // that is here is kept, and where the backup has none the key is Disabled. Material that was
 // deleted here stays deleted, and the key waits for its import.
 //
 // A key with a tombstone never comes back: not with one of this key store, of the backup, or of
-// RestoreOptions.Tombstones. One in the backup ends the key here, too. A deletion date that
-// passed meanwhile has passed.
+// RestoreOptions.Tombstones. One in the backup ends the key here, too. Those of the list end no key
+// that lives here; they end what would live without a record: a key of Config.Legacy, and one that
+// an alias has ready (RestoreReport.Ended). A deletion date that passed meanwhile has passed.
 //
 // The material of keys in hardware is not in the backup. Keys that the hardware does not know
-// are restored all the same, and told as Missing. Two key stores that have one such key share it:
+// are restored all the same, and reported as Missing. Two key stores that have one such key share it:
 // deleted by one of them, it is gone for both.
 func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient Root, opts *RestoreOptions) (report RestoreReport, err error) {
 	c := m.begin(OpRestore)
@@ -242,13 +249,6 @@ func (rs *restoring) describe(ctx context.Context) error {
 	return nil
 }
 
-// forgetAll drops all that is kept in memory.
-func (m *Manager) forgetAll() {
-	m.keys.DropAll()
-	m.aliases.DropAll()
-	m.instances.DropAll()
-}
-
 // RestoreOptions may be nil. The zero value of each field is its default.
 type RestoreOptions struct {
 	// ExpiresAt is when an instance that is made anew expires, if the date in the backup is
@@ -276,14 +276,17 @@ type RestoreReport struct {
 	Instance Instance // as it is now, with the expiry that it got
 	Made     bool     // the instance was made anew; false: it was here, and kept its own facts
 
-	Restored   int           // keys that were not here, and are now
-	Merged     []string      // IDs of keys that were here, and were made as strict as in the backup
-	Unchanged  int           // keys that were here, and at least as strict
-	Tombstones int           // tombstones that were not here, and are now
-	Aliases    int           // aliases that were not here, and are now
-	Skipped    []SkippedItem // what was not brought back
-	Ended      []string      // IDs of RestoreOptions.Tombstones that Config.Legacy or an alias had ready, and that are deleted here now
-	Missing    []string      // IDs of keys whose material is in hardware, and not in the one that is here
+	// What became of the keys of the backup. Each of them is counted once, here or in Skipped. What
+	// could not be read because its instance was released was not here.
+	Restored   int      // keys that were not here, and are now
+	Merged     []string // IDs of keys that were here, and were made as strict as in the backup
+	Unchanged  int      // keys that were here, and at least as strict
+	Tombstones int      // tombstones that were not here, and are now
+
+	Aliases int           // aliases that were not here, and are now
+	Skipped []SkippedItem // what was not brought back
+	Ended   []string      // IDs of RestoreOptions.Tombstones that Config.Legacy or an alias had ready, and that are deleted here now
+	Missing []string      // IDs of keys whose material is in hardware, and not in the one that is here
 
 	// UnknownSince is set where the backup is from another key store and no Tombstones were
 	// given: it is the time of the backup. A key that was deleted after it is back.

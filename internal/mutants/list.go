@@ -94,7 +94,7 @@ var list = []mutant{
 	{"a backup brings the key of another system", "a tenant's key governs in the place of the real one",
 		"backup_sound.go", "known != nil && !known.made(was) {", "known != nil && false {", ".", "TestRestoreTakesNoKeyOfAnotherSystem"},
 	{"the view of a service takes any key", "data is encrypted under a key of somebody else",
-		"service.go", "if r := e.record; r.Owner != OwnerService ||", "if r := e.record; false ||", ".", "TestRestoreTakesNoNameOfOthers"},
+		"service.go", "r.Owner != OwnerService || r.Service != s.code ||", "", ".", "TestRestoreTakesNoNameOfOthers"},
 	{"a tombstone is not held against sources", "a deleted key is back through Config.Legacy",
 		"backup_sound.go", "if !named && rs.m.legacy.keys[id] == nil {", "if !named {", ".", "TestRestoreEnds"},
 	{"the check value of the instance key is not compared", "a backup from before a Shred breaks the instance",
