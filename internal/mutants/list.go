@@ -93,7 +93,7 @@ var list = []mutant{
 		"backup_sound.go", "Request{KeyID: a.KeyID, Alias: a.Name}) != nil {", "Request{KeyID: a.KeyID, Alias: a.Name}) != nil && false {", ".", "TestRestoreTakesNoNameOfOthers"},
 	{"a backup brings the key of another system", "a tenant's key governs in the place of the real one",
 		"backup_sound.go", "known != nil && !known.made(was) {", "known != nil && false {", ".", "TestRestoreTakesNoKeyOfAnotherSystem"},
-	{"the view of a service takes any key", "data is encrypted under a key of somebody else",
+	{"the view of a service takes any key", "data is encrypted under the key of another owner",
 		"service.go", "r.Owner != OwnerService || r.Service != s.code ||", "", ".", "TestRestoreTakesNoNameOfOthers"},
 	{"a tombstone is not held against sources", "a deleted key is back through Config.Legacy",
 		"backup_sound.go", "if !named && rs.m.legacy.keys[id] == nil {", "if !named {", ".", "TestRestoreEnds"},
