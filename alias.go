@@ -28,7 +28,8 @@ const (
 
 // CreateAlias gives a key a further name: "alias/" and 1 to 249 characters out of
 // a-z A-Z 0-9 / _ -, not beginning with "alias/acs". It is refused with ErrExists where
-// the alias is taken and with ErrState where the key is PendingDeletion. The alias of a
+// the alias is taken, with ErrState where the key is PendingDeletion, and with ErrInvalid where
+// "alias/default" is to name a key of another instance than the default one. The alias of a
 // key that was deleted is free again.
 func (m *Manager) CreateAlias(ctx context.Context, alias, ref string) error {
 	return m.pointAlias(ctx, OpCreateAlias, alias, ref)
@@ -55,6 +56,9 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 		return err
 	}
 	if _, err := m.allow(ctx, c, e.record); err != nil {
+		return err
+	}
+	if err := checkName(op, alias, e.record.keys.ID(), ""); err != nil {
 		return err
 	}
 	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
@@ -168,12 +172,20 @@ func validAlias(s string) bool {
 }
 
 // checkAlias refuses what could be no alias, and what callers may not name.
-func (c *call) checkAlias(alias string) error {
-	switch {
+func (c *call) checkAlias(alias string) error { return checkName(c.op, alias, DefaultInstance, "") }
+
+// checkName refuses an alias that no key of that instance may have; service is the code of the
+// service whose key it is, and "" for all other keys.
+func checkName(op Op, alias, instance, service string) error {
+	switch own := serviceAliases + service; {
 	case !validAlias(alias):
-		return invalid(c.op, "the alias")
-	case strings.HasPrefix(alias, reservedAliases):
-		return invalid(c.op, "the alias begins with alias/acs, which is reserved for service keys")
+		return invalid(op, "the alias")
+	case service != "" && (alias != own || instance != DefaultInstance):
+		return invalid(op, "the key of a service has one alias, alias/acs/ and the service's code")
+	case service == "" && strings.HasPrefix(alias, reservedAliases):
+		return invalid(op, "the alias begins with alias/acs, which is reserved for service keys")
+	case alias == DefaultKey && instance != DefaultInstance:
+		return invalid(op, "alias/default names a key of the default instance, and of no other")
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
@@ -107,30 +106,19 @@ func aliases(t *testing.T, k *kmstest.KMS, ref string) (all []kms.Alias) {
 	return all
 }
 
-// TestDefaultKeyOfReleasedInstance: where the default key went with its instance, a new one is
-// made, in the default instance, and that is told.
-func TestDefaultKeyOfReleasedInstance(t *testing.T) {
-	for _, byHand := range []bool{true, false} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var told []kms.Event
-		k := kmstest.New(t, func(c *kms.Config) { c.Observe = func(_ context.Context, e kms.Event) { told = append(told, e) } })
-		id := kit.Tenant(t, k, "tenant-7", 10)
-		require.NoError(t, k.CreateAlias(ctx, kms.DefaultKey, id))
-		require.NoError(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
-		if byHand {
-			require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "tenant-7", kit.Force())))
-		} else {
-			k.Clock.AdvanceDays(25)
-		}
-		told = nil
-		require.NoError(t, kit.Err(k.Encrypt(ctx, kms.DefaultKey, nil, nil)))
-		key, err := k.DescribeKey(ctx, kms.DefaultKey)
-		require.NoError(t, err)
-		require.NotEqual(t, id, key.ID)
-		require.Equal(t, kms.DefaultInstance, key.Instance)
-		require.Equal(t, kms.Event{Time: k.Clock.Now(), Op: kms.OpCreateKey, KeyID: key.ID, Instance: kms.DefaultInstance}, told[0])
-	}
+// TestDefaultKeyOfAnotherInstance: alias/default names a key of the default instance, which does not
+// go with a tenant.
+func TestDefaultKeyOfAnotherInstance(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	id := kit.Tenant(t, k, "tenant-7", 10)
+	require.ErrorIs(t, k.CreateAlias(ctx, kms.DefaultKey, id), kms.ErrInvalid)
+	own := k.MustCreateKey(t).ID
+	require.NoError(t, k.CreateAlias(ctx, kms.DefaultKey, own))
+	require.ErrorIs(t, k.UpdateAlias(ctx, kms.DefaultKey, id), kms.ErrInvalid)
+	key, err := k.DescribeKey(ctx, kms.DefaultKey)
+	require.NoError(t, err)
+	require.Equal(t, own, key.ID)
 }
 
 // TestDefaultKey: made on first use and only then, one for all, and a new one after it was

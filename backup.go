@@ -1,9 +1,10 @@
 package kms
 
 import (
-	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"hash"
 	"io"
 	"slices"
 	"strings"
@@ -38,13 +39,14 @@ type BackupInfo struct {
 // own and is kept elsewhere: whoever has the backup and the recipient has the keys. What is known
 // of their use is not in it.
 //
-// It is streamed: what it keeps in memory is 16 bytes for each key. Every key is in it as it was at
+// It is streamed: what it keeps in memory is 16 bytes for each key. W has to take all that it is
+// given: a short write is io.ErrShortWrite, wrapped in ErrUnavailable. Every key is in it as it was at
 // some moment since At. It works while the instance is Expired, and as long as its key was
 // not destroyed, so in Config.OnRelease, too; else it is ErrNotFound. Keys in hardware stay
 // there: the backup leads to them, and does not hold them.
 //
 // When it has returned nil, w was given a whole backup, and ReleaseInstance takes it for one
-// until a key is changed. To be sure of what arrived, read it again with VerifyBackup.
+// until the instance, a key or an alias is changed. To be sure of what arrived, read it again with VerifyBackup.
 func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, recipient Root, opts *BackupOptions) (_ BackupInfo, err error) {
 	c := m.begin(OpBackupInstance)
 	defer c.end(ctx, &err)
@@ -68,6 +70,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	if err != nil {
 		return BackupInfo{}, err
 	}
+	w = frames.StrictWriter(w)
 	header, sealer, err := newBackupHeader(c.op, keys, c.now(), recipient)
 	if err != nil {
 		return BackupInfo{}, err
@@ -84,6 +87,19 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	return b.info, m.markBackup(ctx, c, id, backupMark{At: header.At, Digest: b.sum.Sum(nil)})
 }
 
+// backupDigest is the digest that a backup of an instance would have now.
+func (m *Manager) backupDigest(ctx context.Context, c *call, rec *instanceRecord) ([]byte, error) {
+	keys, err := m.openInstance(ctx, c, rec)
+	if err != nil {
+		return nil, err
+	}
+	b := &backupWriter{m: m, c: c, keys: keys, sum: newDigest(), progress: progress(nil)}
+	if err := b.writeHeld(ctx, rec); err != nil {
+		return nil, err
+	}
+	return b.sum.Sum(nil), nil
+}
+
 func progress(opts *BackupOptions) func(int) {
 	if opts == nil || opts.Progress == nil {
 		return func(int) {}
@@ -91,22 +107,20 @@ func progress(opts *BackupOptions) func(int) {
 	return opts.Progress
 }
 
-// A backupWriter writes one backup.
+// A backupWriter writes one backup, or without frames makes its digest alone.
 type backupWriter struct {
 	m        *Manager
 	c        *call
 	keys     *sealing.Keys
 	frames   *frames.Writer
 	sum      digest
+	keySum   []byte // sum, after the keys
 	info     BackupInfo
 	progress func(int)
 }
 
 func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byte) error {
-	lasting := *rec
-	lasting.Seals, lasting.Backup, lasting.Told, lasting.OverSeenAt = nil, nil, "", time.Time{}
-	lasting.Generation, lasting.Check, lasting.KeyedAt, lasting.Restored, lasting.Rooted, lasting.RootedAt = 0, nil, time.Time{}, 0, 0, time.Time{}
-	facts, err := json.Marshal(lasting)
+	facts, err := json.Marshal(rec.lasting())
 	if err != nil {
 		return badDate(b.c.op)
 	}
@@ -116,15 +130,11 @@ func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byt
 	if err := b.writeCounts(ctx); err != nil {
 		return err
 	}
-	keys, err := b.writeKeys(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.writeAliases(ctx, keys); err != nil {
+	if err := b.writeHeld(ctx, rec); err != nil {
 		return err
 	}
 	end, err := json.Marshal(backupClosing{Keys: b.info.Keys, Tombstones: b.info.Tombstones, Aliases: b.info.Aliases,
-		Tampered: b.info.Tampered, Digest: b.sum.Sum(nil)})
+		Tampered: b.info.Tampered, Digest: b.keySum})
 	if err != nil {
 		return errors.NewAssertionErrorWithWrappedErrf(err, "kms: the closing of a backup")
 	}
@@ -135,6 +145,25 @@ func (b *backupWriter) write(ctx context.Context, rec *instanceRecord, key []byt
 		return unwritten(b.c, err)
 	}
 	b.progress(b.info.Keys)
+	return nil
+}
+
+// writeHeld writes the keys and the aliases, and has the digest be over them and the facts of the
+// instance.
+func (b *backupWriter) writeHeld(ctx context.Context, rec *instanceRecord) error {
+	keys, err := b.writeKeys(ctx)
+	if err != nil {
+		return err
+	}
+	b.keySum = b.sum.Sum(nil)
+	if err := b.writeAliases(ctx, keys); err != nil {
+		return err
+	}
+	facts, err := json.Marshal(rec.lasting())
+	if err != nil {
+		return badDate(b.c.op)
+	}
+	b.sum.add(facts)
 	return nil
 }
 
@@ -154,12 +183,16 @@ func (b *backupWriter) writeAliases(ctx context.Context, keys []keyid.ID) error 
 		if err := b.item(backupAlias, []byte(a.text), []byte(item.Name)); err != nil {
 			return err
 		}
+		b.sum.add([]byte(a.text), []byte(item.Name))
 		b.info.Aliases++
 	}
 	return nil
 }
 
 func (b *backupWriter) item(kind byte, head, rest []byte) error {
+	if b.frames == nil {
+		return nil
+	}
 	if err := writeBackupItem(b.frames, kind, head, rest); err != nil {
 		return unwritten(b.c, err)
 	}
@@ -184,36 +217,8 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 	})
 }
 
-// VerifyBackup reads a backup to its end, opens everything that is sealed in it, and tells what
-// it holds: the drill of a restore, without a Manager. Whatever is wrong with it is
-// ErrBackup: it was changed, cut short, put together from several, or is for another
-// recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
-func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
-	const op = opVerifyBackup
-	if r == nil || absent(recipient) {
-		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
-	}
-	buffered := bufio.NewReaderSize(r, frames.Size)
-	h, err := readBackupHeader(op, buffered)
-	if err != nil {
-		return BackupInfo{}, err
-	}
-	key, err := h.open(op, recipient)
-	if err != nil {
-		return BackupInfo{}, err
-	}
-	b, err := openBackup(op, h, key, buffered)
-	if err != nil {
-		return BackupInfo{}, err
-	}
-	info, err := b.each(ctx, backupVisitor{})
-	if err != nil {
-		return BackupInfo{}, err
-	}
-	return info, nil
-}
-
-// writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending.
+// writeKeys writes the keys, and returns the IDs of those that can have an alias, ascending: all but
+// tombstones, so that what a backup holds does not change with the time alone.
 func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err error) {
 	for s, err := range b.m.recordsOf(ctx, b.c, b.keys) {
 		switch {
@@ -230,9 +235,9 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err err
 		if err := b.item(backupKey, []byte(s.text), value); err != nil {
 			return nil, err
 		}
-		b.sum.add(s.text, value)
+		b.sum.addKey(s.text, value)
 		b.info.count(s.record)
-		if s.record.facts().state(b.c.now()) != Deleted {
+		if s.record.DestroyedAt.IsZero() {
 			alive = append(alive, s.record.ID)
 		}
 		if b.info.Keys%1000 == 0 {
@@ -240,6 +245,20 @@ func (b *backupWriter) writeKeys(ctx context.Context) (alive []keyid.ID, err err
 		}
 	}
 	return alive, nil
+}
+
+// A digest is over what a backup holds, in its order, but for the counts of hardware keys: two are
+// equal if and only if all of it is as it was. The closing of a backup has it as it is after the keys.
+type digest struct{ hash.Hash }
+
+func newDigest() digest { return digest{sha256.New()} }
+
+func (d digest) add(parts ...[]byte) { d.Write(sealing.Join(parts...)) }
+
+// addKey adds the record of a key. Its MAC stands for all of it.
+func (d digest) addKey(text string, value []byte) {
+	mac := sealing.MAC(value)
+	d.add([]byte(text), mac[:])
 }
 
 // value is the record of a key as it stands, or while the instance is shredded as it would
@@ -299,33 +318,8 @@ func (b *backupWriter) writeCounts(ctx context.Context) error {
 // count reads the count of a key.
 func (b *backupReader) count(body []byte) (*allowanceRecord, error) {
 	count := new(allowanceRecord)
-	if sealing.Strictly(body, count) != nil || count.Key == (keyid.ID{}) || count.Versions == nil {
+	if sealing.Strictly(body, count) != nil || !count.sound() {
 		return nil, b.bad("the count of a key")
 	}
 	return count, nil
-}
-
-// restoreCount sees that no version of a key is counted lower than in the backup. It comes
-// before the key does.
-func (rs *restoring) restoreCount(ctx context.Context, was *allowanceRecord) error {
-	m, c := rs.m, rs.c
-	return c.retry(ctx, "", func() error {
-		rec, version, err := m.loadAllowance(ctx, c, was.Key)
-		if refusedAs(err, ErrTampered) {
-			return nil // the key encrypts nothing here
-		}
-		if err != nil {
-			return err
-		}
-		higher := false
-		for v, n := range was.Versions {
-			if n > rec.Versions[v] {
-				rec.Versions[v], higher = n, true
-			}
-		}
-		if !higher {
-			return nil
-		}
-		return written(c.op, was.Key.String(), m.putAllowance(ctx, c, rec, version))
-	})
 }

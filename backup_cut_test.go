@@ -184,6 +184,142 @@ func TestRestoreReaderStops(t *testing.T) {
 	require.NotZero(t, wrote)
 }
 
+// A careless writer breaks one clause of the contract of io.Writer, and keeps what it was given.
+type careless struct {
+	got   []byte
+	kept  [][]byte
+	write func(c *careless, p []byte) (int, error)
+}
+
+func (c *careless) Write(p []byte) (int, error) { return c.write(c, p) }
+
+// carelessWriters are the clauses, and what is wrapped; nil: it does no harm.
+var carelessWriters = map[string]struct {
+	write func(c *careless, p []byte) (int, error)
+	err   error
+}{
+	"short":         {func(c *careless, p []byte) (int, error) { c.got = append(c.got, p[1:]...); return len(p) - 1, nil }, io.ErrShortWrite},
+	"nothing":       {func(c *careless, p []byte) (int, error) { return 0, nil }, io.ErrShortWrite},
+	"too much":      {func(c *careless, p []byte) (int, error) { c.got = append(c.got, p...); return len(p) + 1, nil }, kms.ErrUnavailable},
+	"less than 0":   {func(c *careless, p []byte) (int, error) { return -1, nil }, kms.ErrUnavailable},
+	"all and error": {func(c *careless, p []byte) (int, error) { c.got = append(c.got, p...); return len(p), io.ErrClosedPipe }, io.ErrClosedPipe},
+	"too much, and error": {func(c *careless, p []byte) (int, error) {
+		return len(p) + 1, io.ErrClosedPipe
+	}, kms.ErrUnavailable},
+	"keeps": {func(c *careless, p []byte) (int, error) { c.kept = append(c.kept, p); return len(p), nil }, nil},
+	"changes": {func(c *careless, p []byte) (int, error) {
+		c.got = append(c.got, p...)
+		clear(p)
+		return len(p), nil
+	}, nil},
+}
+
+// TestBackupCarelessWriters: an instance counts as backed up only where what arrived is a backup.
+func TestBackupCarelessWriters(t *testing.T) {
+	ctx, recipient := t.Context(), kit.Root(t, 7)
+	for name, c := range carelessWriters {
+		k := sized(t, 140_000, 0, recipient)
+		kit.KeyIn(t, k, "acme")
+		was, err := k.DescribeInstance(ctx, "acme")
+		require.NoError(t, err)
+		k.Clock.AdvanceDays(1)
+		w := &careless{write: c.write}
+		err = kit.Err(k.BackupInstance(ctx, "acme", w, recipient, nil))
+		now, _ := k.DescribeInstance(ctx, "acme")
+		if c.err != nil {
+			require.ErrorIs(t, err, c.err, name)
+			require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err), name)
+			require.Equal(t, was, now, name)
+			require.True(t, needsBackup(t, k.Manager, "acme"), name)
+			continue
+		}
+		require.NoError(t, err, name)
+		require.Equal(t, k.Clock.Now(), now.BackedUpAt)
+		got := append(w.got, bytes.Join(w.kept, nil)...)
+		require.NoError(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(got), recipient)), name)
+	}
+}
+
+// A lax source breaks one clause of the contract of a reader or a seeker, at its second call.
+type lax struct {
+	*bytes.Reader
+	calls int
+	read  func(r io.Reader, p []byte) (int, error)
+	seek  func(at int64) int64
+}
+
+func (l *lax) Read(p []byte) (int, error) {
+	if l.calls++; l.read != nil && l.calls > 1 {
+		return l.read(l.Reader, p)
+	}
+	return l.Reader.Read(p)
+}
+
+func (l *lax) Seek(offset int64, whence int) (int64, error) {
+	at, err := l.Reader.Seek(offset, whence)
+	if l.seek != nil {
+		at = l.seek(at)
+	}
+	return at, err
+}
+
+// TestBackupLaxSources: a source that breaks its contract is an error, and nothing is written; one that
+// makes use of what its contract allows is none.
+func TestBackupLaxSources(t *testing.T) {
+	ctx, recipient := t.Context(), kit.Root(t, 7)
+	k := sized(t, 140_000, 0, recipient)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
+	for name, c := range map[string]struct {
+		lax
+		err error // nil: it is read
+	}{
+		"too much":        {lax{read: func(_ io.Reader, p []byte) (int, error) { return len(p) + 1, nil }}, kms.ErrUnavailable},
+		"less than 0":     {lax{read: func(io.Reader, []byte) (int, error) { return -1, nil }}, kms.ErrUnavailable},
+		"nothing, always": {lax{read: func(io.Reader, []byte) (int, error) { return 0, nil }}, io.ErrNoProgress},
+		"too much at EOF": {lax{read: func(_ io.Reader, p []byte) (int, error) { return len(p) + 1, io.EOF }}, kms.ErrUnavailable},
+		"a byte":          {lax{read: func(r io.Reader, p []byte) (int, error) { return r.Read(p[:1]) }}, nil},
+		"data with EOF": {lax{read: func(r io.Reader, p []byte) (int, error) {
+			n, err := r.Read(p)
+			if r.(*bytes.Reader).Len() == 0 {
+				err = io.EOF
+			}
+			return n, err
+		}}, nil},
+		"data with an error": {lax{read: func(r io.Reader, p []byte) (int, error) {
+			n, _ := r.Read(p[:min(len(p), 100)])
+			return n, io.ErrClosedPipe
+		}}, io.ErrClosedPipe},
+		"scribbles": {lax{read: func(r io.Reader, p []byte) (int, error) {
+			n, err := r.Read(p[:min(len(p), 100)])
+			clear(p[n:])
+			return n, err
+		}}, nil},
+		"says another place": {lax{seek: func(at int64) int64 { return at + 1 }}, kms.ErrBackup},
+		"says a place below": {lax{seek: func(int64) int64 { return -1 }}, kms.ErrUnavailable},
+	} {
+		source := func() *lax { l := c.lax; l.Reader = bytes.NewReader(backup); return &l }
+		to := kit.NewService(t, k)
+		before := kit.StoredItems(t, to)
+		for what, err := range map[string]error{
+			"Restore":      kit.Err(to.Restore(ctx, source(), recipient, nil)),
+			"VerifyBackup": kit.Err(kms.VerifyBackup(ctx, source(), recipient)),
+		} {
+			switch {
+			case c.err == nil, what == "VerifyBackup" && c.seek != nil: // it does not seek
+				require.NoError(t, err, "%s: %s", name, what)
+			case c.seek != nil:
+				require.Contains(t, []string{"ErrUnavailable", "ErrBackup"}, kit.Conditions(err)[0], name)
+			default:
+				require.ErrorIs(t, err, c.err, "%s: %s", name, what)
+				require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err), name)
+			}
+		}
+		if c.err != nil {
+			require.Equal(t, before, kit.StoredItems(t, to), name)
+		}
+	}
+}
+
 // A wordy root seals to as much as is asked for, and opens to as much.
 type wordy struct {
 	kms.Root

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -158,6 +157,10 @@ func TestBackupIsTrusted(t *testing.T) {
 		"an unknown kind":     func(all []kms.BackupItem) []kms.BackupItem { all[2].Kind = 6; return all },
 		"a count of noise":    func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, countItem("{}")) },
 		"a count behind keys": func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 2, countItem(aCount)) },
+		"the count of no key": func(all []kms.BackupItem) []kms.BackupItem { return slices.Insert(all, 1, countItem(aCount)) },
+		"the count of a software key": func(all []kms.BackupItem) []kms.BackupItem {
+			return slices.Insert(all, 1, countItem(strings.Replace(aCount, "01890000-0000-7000-8000-000000000000", string(all[1].Body[:36]), 1)))
+		},
 		"a count twice": func(all []kms.BackupItem) []kms.BackupItem {
 			return slices.Insert(all, 1, countItem(aCount), countItem(aCount))
 		},
@@ -220,20 +223,16 @@ const aCount = `{"key":"01890000-0000-7000-8000-000000000000","seq":1,"versions"
 
 func countItem(body string) kms.BackupItem { return kms.BackupItem{Kind: 5, Body: []byte(body)} }
 
-// TestRestoreCountsFail: a store that does not take the counts of hardware keys ends a Restore before
-// any key of the backup is here.
+// TestRestoreCountsFail: a store that does not take the count of a hardware key ends a Restore before
+// the key is here.
 func TestRestoreCountsFail(t *testing.T) {
-	k, recipient := kmstest.New(t), kit.Root(t, 7)
-	kit.Tenant(t, k, "acme", 0)
-	items, err := kms.BackupItems(kit.Backup(t, k.Manager, "acme", recipient), recipient)
-	require.NoError(t, err)
-	for n := range 100 { // more than are written at once
-		count := strings.Replace(aCount, "000000000000", fmt.Sprintf("%012x", n+1), 1)
-		items = slices.Insert(items, 1+n, countItem(count))
+	k, _ := kit.CountedIn(t, "acme")
+	recipient := kit.Root(t, 7)
+	for range 3 {
+		require.NoError(t, kit.Err(k.Encrypt(t.Context(), kit.KeyIn(t, k, "acme"), nil, nil)))
 	}
-	backup, err := kms.MakeBackup(kit.Backup(t, k.Manager, "acme", recipient), recipient, items)
-	require.NoError(t, err)
-	to := kit.NewService(t, k)
+	backup := kit.Backup(t, k.Manager, "acme", recipient)
+	to := kit.NewService(t, k, kit.InHardware)
 	to.Store.OnPut(func(name string) (bool, error) {
 		if strings.HasPrefix(name, "allowance/") {
 			return false, errors.New("disk full")
@@ -241,7 +240,7 @@ func TestRestoreCountsFail(t *testing.T) {
 		require.False(t, strings.HasPrefix(name, "key/"), "a key before its count")
 		return true, nil
 	})
-	_, err = to.Restore(t.Context(), bytes.NewReader(backup), recipient, nil)
+	_, err := to.Restore(t.Context(), bytes.NewReader(backup), recipient, nil)
 	require.ErrorIs(t, err, kms.ErrUnavailable)
 }
 

@@ -2,7 +2,6 @@ package kms
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
@@ -14,7 +13,6 @@ import (
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
-	"github.com/keyhold/kms/legacy"
 )
 
 // The frames of a backup hold items, each a byte that says what it is, the length (4) of its body, and
@@ -109,7 +107,8 @@ func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo
 	defer b.wipe()
 	info := BackupInfo{Instance: b.rec.ID, Name: b.rec.Name, At: b.header.At}
 	var ids []keyid.ID // of the keys so far, ascending
-	var lastCount keyid.ID
+	var counts []counted
+	services := map[keyid.ID]string{} // whose keys they are
 	sum, lastAlias := newDigest(), ""
 	for last := byte(backupInstance); ; {
 		if ctx.Err() != nil {
@@ -122,17 +121,19 @@ func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo
 		if backupOrder[kind] < backupOrder[last] || kind == backupInstance {
 			return info, b.bad("an item that does not belong there")
 		}
-		last = kind
+		if last = kind; backupOrder[kind] > backupOrder[backupKey] && len(counts) > 0 {
+			return info, b.bad("the count of no key")
+		}
 		switch kind {
 		case backupCount:
 			count, err := b.count(body)
 			switch {
 			case err != nil:
 				return info, err
-			case lastCount.Compare(count.Key) >= 0:
+			case len(counts) > 0 && counts[len(counts)-1].key.Compare(count.Key) >= 0:
 				return info, b.bad("its counts are not in order")
 			}
-			lastCount = count.Key
+			counts = append(counts, count.counted())
 			if err := tell(told.count, count); err != nil {
 				return info, err
 			}
@@ -143,15 +144,22 @@ func (b *backupReader) each(ctx context.Context, told backupVisitor) (BackupInfo
 				return info, err
 			case len(ids) > 0 && ids[len(ids)-1].Compare(r.ID) >= 0:
 				return info, b.bad("its keys are not in order")
+			case len(counts) > 0 && counts[0].key == r.ID:
+				if !r.encrypted(counts[0].last) {
+					return info, b.bad("the count of a key that has none")
+				}
+				counts = counts[1:]
 			}
-			ids = append(ids, r.ID)
-			sum.add(r.id(), body[keyIDSize:])
+			if ids = append(ids, r.ID); r.Owner == OwnerService {
+				services[r.ID] = r.Service
+			}
+			sum.addKey(r.id(), body[keyIDSize:])
 			info.count(r)
 			if err := tell(told.key, r); err != nil {
 				return info, err
 			}
 		case backupAlias:
-			a, err := b.alias(body, ids)
+			a, err := b.alias(body, ids, services)
 			switch {
 			case err != nil:
 				return info, err
@@ -218,20 +226,20 @@ func (b *backupReader) record(body []byte) (*record, error) {
 		return nil, b.bad("the ID of a key")
 	}
 	r, err := decodeRecord(b.keys, id, text, body[keyIDSize:])
-	if err != nil || !r.sound() {
+	if err != nil || !r.sound(&b.rec) {
 		return nil, badBackup(b.op, b.rec.ID, "the record of the key "+text, nil)
 	}
 	return r, nil
 }
 
-// alias reads an alias of one of the keys.
-func (b *backupReader) alias(body []byte, ids []keyid.ID) (Alias, error) {
+// alias reads an alias of one of the keys, of which some are services'.
+func (b *backupReader) alias(body []byte, ids []keyid.ID, services map[keyid.ID]string) (Alias, error) {
 	if len(body) < keyIDSize {
 		return Alias{}, b.bad("an alias")
 	}
 	a := Alias{KeyID: string(body[:keyIDSize]), Name: string(body[keyIDSize:])}
 	id, ok := keyid.Parse(a.KeyID)
-	if _, known := slices.BinarySearchFunc(ids, id, keyid.ID.Compare); !ok || !known || !validAlias(a.Name) {
+	if _, known := slices.BinarySearchFunc(ids, id, keyid.ID.Compare); !ok || !known || checkName(b.op, a.Name, b.rec.ID, services[id]) != nil {
 		return Alias{}, b.bad("an alias")
 	}
 	return a, nil
@@ -254,76 +262,31 @@ func (info *BackupInfo) count(r *record) {
 	}
 }
 
-// What was written by an earlier version, or by a bug, is looked at once more before it is
-// brought back: whatever is checked when a key is made is checked when it is restored.
-
-// sound tells whether an instance could have been made as it stands in a backup.
-func (rec *instanceRecord) sound(h *backupHeader) bool {
-	const op = OpRestore // nobody sees these errors
-	level := rec.Protection == ProtectionSoftware || rec.Protection == ProtectionHSM
-	if rec.ID == DefaultInstance {
-		level = rec.Protection == "" && rec.ExpiresAt.IsZero()
+// VerifyBackup reads a backup to its end, opens everything that is sealed in it, checks that the
+// API could have made all of it, and reports what it holds: the drill of a restore, without a Manager. Whatever is wrong with it is
+// ErrBackup: it was changed, cut short, put together from several, or is for another
+// recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
+func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
+	const op = opVerifyBackup
+	if r == nil || absent(recipient) {
+		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
 	}
-	guards := !rec.ReleaseOnly || rec.Protected && rec.ID != DefaultInstance
-	return level && guards && rec.ID == h.Instance && bytes.Equal(rec.Store, h.Store) && rec.destroyed() && rec.Rooted == 0 && rec.Generation == 0 &&
-		checkText(op, rec.Name, "", MaxInstanceName) == nil && checkText(op, rec.ProtectedWhy, "", MaxDescription) == nil
-}
-
-// sound tells whether a key could have been made and changed to what its record says, and
-// whether all opens that is sealed in it.
-func (r *record) sound() bool {
-	return r.soundFacts() && r.soundTexts() && r.soundMaterial()
-}
-
-func (r *record) soundFacts() bool {
-	_, used := specs[r.Spec].use(r.Usage)
-	owned := r.Service == ""
-	if r.Owner == OwnerService {
-		owned = validServiceCode(r.Service)
+	buffered := bufio.NewReaderSize(frames.StrictReader(r), frames.Size)
+	h, err := readBackupHeader(op, buffered)
+	if err != nil {
+		return BackupInfo{}, err
 	}
-	return used && r.Usage != "" && owned &&
-		slices.Contains([]Origin{OriginKMS, OriginExternal}, r.Origin) &&
-		slices.Contains([]Protection{ProtectionSoftware, ProtectionHSM}, r.Protection) &&
-		slices.Contains([]Owner{OwnerCustomer, OwnerService}, r.Owner) &&
-		checkRotation(int(r.RotationDays)) == nil && r.BrownShare <= millionths
-}
-
-func (r *record) soundTexts() bool {
-	const op = OpRestore
-	return checkText(op, r.Description, "", MaxDescription) == nil && checkText(op, r.ProtectedWhy, "", MaxDescription) == nil &&
-		checkTags(op, r.Tags) == nil && !slices.ContainsFunc(r.Dependents, func(d Dependent) bool { return d.check(op) != nil })
-}
-
-func (r *record) soundMaterial() bool {
-	for i := range r.Versions {
-		if i > 0 && r.Versions[i-1].Version >= r.Versions[i].Version {
-			return false
-		}
+	key, err := h.open(op, recipient)
+	if err != nil {
+		return BackupInfo{}, err
 	}
-	if len(r.Versions) > 0 && (r.version(r.Primary) < 0 || r.version(0) >= 0 || !r.DestroyedAt.IsZero()) {
-		return false
+	b, err := openBackup(op, h, key, buffered)
+	if err != nil {
+		return BackupInfo{}, err
 	}
-	for _, list := range [][]keyVersion{r.Versions, r.Doomed} {
-		for i := range list {
-			material, err := r.keys.Open(sealing.Material(r.ID, list[i].Version), list[i].Sealed)
-			clear(material)
-			if err != nil {
-				return false
-			}
-		}
+	info, err := b.each(ctx, backupVisitor{})
+	if err != nil {
+		return BackupInfo{}, err
 	}
-	for i := range r.Old {
-		v := &r.Old[i]
-		material, err := r.keys.Open(v.place(r.ID, i), v.Sealed)
-		clear(material)
-		if err != nil || !legacy.ValidScheme(v.Scheme) || !legacy.ValidLocator(v.Locator) {
-			return false
-		}
-	}
-	if r.Shred == nil {
-		return r.Fingerprint == nil
-	}
-	shred, err := r.keys.Open(sealing.ShredSecret(r.ID), r.Shred)
-	clear(shred)
-	return err == nil && len(shred) == 32 && len(r.Fingerprint) == sealing.MACSize
+	return info, nil
 }

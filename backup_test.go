@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,10 +86,11 @@ func TestBackupWhen(t *testing.T) {
 	require.Equal(t, []string{id}, report.Instances.Released)
 	require.ErrorIs(t, kit.Err(k.BackupInstance(ctx, id, io.Discard, recipient, nil)), kms.ErrNotFound)
 
-	back := kit.Restore(t, k.Manager, saved, recipient, nil)
+	require.ErrorIs(t, kit.Err(k.Restore(ctx, bytes.NewReader(saved), recipient, nil)), kms.ErrInvalid, "its date is past")
+	back := kit.Restore(t, k.Manager, saved, recipient, &kms.RestoreOptions{NeverExpires: true})
 	require.True(t, back.Made)
 	require.Equal(t, kms.InstanceActive, back.Instance.State)
-	require.Zero(t, back.Instance.ExpiresAt, "the old date is past, and no other was given")
+	require.Zero(t, back.Instance.ExpiresAt)
 	plain, err := k.Decrypt(ctx, ciphertext, nil)
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(plain))
@@ -102,7 +104,7 @@ func hookThat(t testing.TB, recipient kms.Root, save func([]byte)) func(context.
 	}
 }
 
-// TestReleaseNeedsTheBackup: a release by hand asks for a backup of every key as it is now.
+// TestReleaseNeedsTheBackup: a release by hand asks for a backup of the instance as it is now.
 func TestReleaseNeedsTheBackup(t *testing.T) {
 	ctx := t.Context()
 	k, recipient := kmstest.New(t), kit.Root(t, 7)
@@ -116,6 +118,119 @@ func TestReleaseNeedsTheBackup(t *testing.T) {
 	kit.Backup(t, k.Manager, id, recipient)
 	require.NoError(t, kit.Err(k.DisableKey(ctx, k.MustCreateKey(t).ID)), "a key of another instance")
 	require.NoError(t, release())
+}
+
+// needsBackup reports whether a release asks for a backup.
+func needsBackup(t *testing.T, m *kms.Manager, instance string) bool {
+	x, err := m.Explain(t.Context(), kms.OpReleaseInstance, instance)
+	require.NoError(t, err)
+	return slices.ContainsFunc(x.Reasons, func(err error) bool { return errors.Is(err, kms.ErrNoBackup) })
+}
+
+// A backedUpChange is a call that changes something which a backup holds.
+type backedUpChange struct {
+	origin kms.Origin
+	state  kms.State
+	before func(*kit.Subject) error // what the call needs; nil: nothing
+	call   func(*kit.Subject) error
+}
+
+// changesBackups are the methods of a Manager that change what a backup of the instance of a Subject
+// holds, and how.
+func changesBackups(ctx context.Context) map[string]backedUpChange {
+	key := func(call func(*kit.Subject) error) backedUpChange {
+		return backedUpChange{kms.OriginKMS, kms.Enabled, nil, call}
+	}
+	table := kms.Dependent{Name: "table"}
+	return map[string]backedUpChange{
+		"CreateKey": key(func(s *kit.Subject) error {
+			return kit.Err(s.CreateKey(ctx, &kms.CreateKeyOptions{Instance: s.Instance}))
+		}),
+		"SetDescription": key(func(s *kit.Subject) error { return kit.Err(s.SetDescription(ctx, s.ID, "new")) }),
+		"SetTags":        key(func(s *kit.Subject) error { return kit.Err(s.SetTags(ctx, s.ID, map[string]string{"a": "b"})) }),
+		"EnableKey":      {kms.OriginKMS, kms.Disabled, nil, func(s *kit.Subject) error { return kit.Err(s.EnableKey(ctx, s.ID)) }},
+		"DisableKey":     key(func(s *kit.Subject) error { return kit.Err(s.DisableKey(ctx, s.ID)) }),
+		"ScheduleKeyDeletion": {kms.OriginKMS, kms.Disabled, nil, func(s *kit.Subject) error {
+			return kit.Err(s.ScheduleKeyDeletion(ctx, s.ID, 7))
+		}},
+		"CancelKeyDeletion": {kms.OriginKMS, kms.PendingDeletion, nil, func(s *kit.Subject) error {
+			return kit.Err(s.CancelKeyDeletion(ctx, s.ID))
+		}},
+		"SetDeletionProtection": key(func(s *kit.Subject) error { return kit.Err(s.SetDeletionProtection(ctx, s.ID, true, "")) }),
+		"AddDependent":          key(func(s *kit.Subject) error { return kit.Err(s.AddDependent(ctx, s.ID, table)) }),
+		"RemoveDependent": {kms.OriginKMS, kms.Enabled, func(s *kit.Subject) error { return kit.Err(s.AddDependent(ctx, s.ID, table)) },
+			func(s *kit.Subject) error { return kit.Err(s.RemoveDependent(ctx, s.ID, table)) }},
+		"SetBrownout": key(func(s *kit.Subject) error {
+			return kit.Err(s.SetBrownout(ctx, s.ID, 0.5, s.Clock.Now().AddDate(0, 0, 1)))
+		}),
+		"RotateKey":            key(func(s *kit.Subject) error { return kit.Err(s.RotateKey(ctx, s.ID)) }),
+		"UpdateRotationPolicy": key(func(s *kit.Subject) error { return kit.Err(s.UpdateRotationPolicy(ctx, s.ID, 7)) }),
+		"ImportKeyMaterial": {kms.OriginExternal, kms.PendingImport, nil, func(s *kit.Subject) error {
+			return kit.Err(s.ImportKeyMaterial(ctx, s.ID, s.Wrapped, s.Token, time.Time{}))
+		}},
+		"DeleteKeyMaterial": {kms.OriginExternal, kms.Enabled, nil, func(s *kit.Subject) error { return kit.Err(s.DeleteKeyMaterial(ctx, s.ID, nil)) }},
+		"CreateAlias":       key(func(s *kit.Subject) error { return s.CreateAlias(ctx, "alias/new", s.ID) }),
+		"UpdateAlias":       key(func(s *kit.Subject) error { return s.UpdateAlias(ctx, s.Elsewhere, s.ID) }),
+		"DeleteAlias":       key(func(s *kit.Subject) error { return s.DeleteAlias(ctx, s.Alias) }),
+		"Shred":             key(func(s *kit.Subject) error { return kit.Err(s.Shred(ctx, s.Instance)) }),
+		"RenewInstance":     key(func(s *kit.Subject) error { return kit.Err(s.RenewInstance(ctx, s.Instance, time.Time{})) }),
+		"SetInstanceDeletionProtection": key(func(s *kit.Subject) error {
+			return kit.Err(s.SetInstanceDeletionProtection(ctx, s.Instance, kms.InstanceProtection{On: true, Reason: ""}))
+		}),
+		"Maintain": {kms.OriginKMS, kms.Deleted, nil, func(s *kit.Subject) error { return kit.Err(s.Maintain(ctx)) }},
+		"Restore": {kms.OriginKMS, kms.Enabled, func(s *kit.Subject) error {
+			var b bytes.Buffer
+			err := kit.Err(s.KMS.BackupInstance(ctx, s.Instance, &b, s.Root, nil))
+			s.Wrapped = b.Bytes()
+			return errors.Join(err, s.DeleteAlias(ctx, s.Alias))
+		}, func(s *kit.Subject) error { return kit.Err(s.Restore(ctx, bytes.NewReader(s.Wrapped), s.Root, nil)) }},
+		"MigrateLegacyKey": {},
+	}
+}
+
+// TestReleaseNeedsTheBackupAsItIs goes through all calls: after one that changes what a backup holds
+// a release asks for another backup, and after any other it does not.
+func TestReleaseNeedsTheBackupAsItIs(t *testing.T) {
+	ctx, recipient := t.Context(), kit.Root(t, 7)
+	changes := changesBackups(ctx)
+	for name := range kit.EveryCall(ctx, &kit.Subject{}, nil) {
+		change, changing := changes[name]
+		if name == "MigrateLegacyKey" || name == "ReleaseInstance" {
+			continue // see below; what was released is gone
+		}
+		if !changing {
+			change = backedUpChange{kms.OriginKMS, kms.Enabled, nil, func(s *kit.Subject) error {
+				if call := kit.EveryCall(ctx, s, s.Manager)[name]; call != nil {
+					_ = call() // a key of another kind refuses it
+				}
+				return nil
+			}}
+		}
+		s := kit.NewSubject(t, change.origin, change.state)
+		if change.before != nil {
+			require.NoError(t, change.before(s), name)
+		}
+		kit.Backup(t, s.Manager, s.Instance, recipient)
+		require.False(t, needsBackup(t, s.Manager, s.Instance), name)
+		require.NoError(t, change.call(s), name)
+		require.Equal(t, changing, needsBackup(t, s.Manager, s.Instance), name)
+	}
+	k, old := kit.OldIn(t, "acme", false)
+	kit.Backup(t, k.Manager, "acme", recipient)
+	require.NoError(t, kit.Err(k.MigrateLegacyKey(ctx, old.ID, "acme")))
+	require.True(t, needsBackup(t, k.Manager, "acme"))
+	kit.Backup(t, k.Manager, "acme", recipient)
+	k.Clock.AdvanceDays(1)
+	require.False(t, needsBackup(t, k.Manager, "acme"), "time alone changes nothing")
+
+	// The counts of hardware keys change with every use, and no release asks for them: it destroys
+	// the keys that they count.
+	counted, id := kit.CountedIn(t, "acme")
+	kit.Backup(t, counted.Manager, "acme", recipient)
+	for range 3000 { // more than a process takes at once
+		require.NoError(t, kit.Err(counted.Encrypt(ctx, id, nil, nil)))
+	}
+	require.False(t, needsBackup(t, counted.Manager, "acme"))
 }
 
 // TestBackupThatFails: one that could not be written is none; one that somebody tampered with

@@ -63,6 +63,9 @@ type Config struct {
 	MaxKeyVersions int
 }
 
+// maxKeyVersions is the most that Config.MaxKeyVersions may be.
+const maxKeyVersions = 1000
+
 func (c Config) maxVersions() int {
 	if c.MaxKeyVersions <= 0 {
 		return 50
@@ -107,7 +110,7 @@ func (c Config) check() error {
 		return invalid(opOpen, "Config.PurgeDelay is more than 72 h")
 	case c.CacheKeys > 1<<24:
 		return invalid(opOpen, "Config.CacheKeys is more than 16 777 216")
-	case c.MaxKeyVersions > 1000:
+	case c.MaxKeyVersions > maxKeyVersions:
 		return invalid(opOpen, "Config.MaxKeyVersions is more than 1000")
 	}
 	return nil

@@ -118,7 +118,8 @@ var (
 	ErrNoBackup error = &condition{"kms: there is no backup of the instance as it is", "Forbidden.NoBackup",
 		"Back the instance up with BackupInstance, then try again; or release it by force, and lose its keys for good."}
 
-	// ErrBackup: this is no backup, or not all of one, or it is for another root.
+	// ErrBackup: this is no backup, or not all of one, it is for another root, or the key store
+	// cannot take it: what it holds could not have been made, or it is from before a Shred.
 	ErrBackup error = &condition{"kms: the backup cannot be read", "InvalidBackup",
 		"Give the whole backup, unchanged, and the root that it was made for."}
 

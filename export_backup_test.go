@@ -3,12 +3,17 @@ package kms
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
+	"reflect"
+	"slices"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/frames"
+	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 )
 
@@ -80,6 +85,24 @@ func SealBackup(backup []byte, recipient Root, stream []byte) ([]byte, error) {
 // OddBackup is a backup whose first key was changed, as a bug could have written it: the
 // fields of change replace those of its record, and all is authentic.
 func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
+	return EditBackup(backup, recipient, backupKey, change)
+}
+
+// The kinds of items that EditBackup changes.
+const (
+	InstanceItem = backupInstance
+	KeyItem      = backupKey
+	CountItem    = backupCount
+)
+
+// BackupRecords are what the items of a backup hold, by their kind.
+var BackupRecords = map[byte]reflect.Type{
+	InstanceItem: reflect.TypeFor[instanceRecord](), KeyItem: reflect.TypeFor[record](), CountItem: reflect.TypeFor[allowanceRecord](),
+}
+
+// EditBackup is a backup whose first item of a kind was changed: the fields of change replace
+// those that it has, and all is authentic.
+func EditBackup(backup []byte, recipient Root, kind byte, change []byte) ([]byte, error) {
 	items, err := BackupItems(backup, recipient)
 	if err != nil {
 		return nil, err
@@ -92,9 +115,16 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, value := string(items[1].Body[:keyIDSize]), items[1].Body[keyIDSize:]
+	item := &items[slices.IndexFunc(items, func(i BackupItem) bool { return i.Kind == kind })]
+	head, body := 0, item.Body
+	switch kind {
+	case backupInstance:
+		head, body = 32, item.Body[32:]
+	case backupKey:
+		head = keyIDSize
+		body, _ = sealing.Peek(rec.ID, item.Body[head:])
+	}
 	fields, more := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	body, _ := sealing.Peek(rec.ID, value)
 	if err := json.Unmarshal(body, &fields); err != nil {
 		return nil, err
 	}
@@ -102,11 +132,26 @@ func OddBackup(backup []byte, recipient Root, change []byte) ([]byte, error) {
 		return nil, err
 	}
 	maps.Copy(fields, more)
-	if value, err = keys.Encode(keyItem(text), fields); err != nil {
+	if body, err = json.Marshal(fields); err != nil {
 		return nil, err
 	}
-	items[1].Body = append([]byte(text), value...)
+	start := bytes.Clone(item.Body[:head])
+	if kind == backupKey {
+		body = keys.Authenticate(keyItem(string(start)), body)
+	}
+	item.Body = append(start, body...)
 	return MakeBackup(backup, recipient, Reclose(items))
+}
+
+// PointAlias makes an alias name a key, as no call does.
+func PointAlias(ctx context.Context, m *Manager, alias, keyID string) error {
+	c := m.begin(opInspect)
+	current, err := m.loadAlias(ctx, c, alias)
+	if err != nil {
+		return err
+	}
+	id, _ := keyid.Parse(keyID)
+	return m.writeAlias(ctx, c, alias, current, id)
 }
 
 // Reclose puts the closing that is right for its items in the place of the last.
@@ -115,12 +160,18 @@ func Reclose(items []BackupItem) []BackupItem {
 	for _, item := range items {
 		switch item.Kind {
 		case backupKey:
-			sum.add(string(item.Body[:keyIDSize]), item.Body[keyIDSize:])
-			info.Keys++
+			sum.addKey(string(item.Body[:keyIDSize]), item.Body[keyIDSize:])
+			value := item.Body[keyIDSize:]
+			named, _ := sealing.Named(value)
+			body, _ := sealing.Peek(named, value)
+			var r struct{ DestroyedAt time.Time }
+			if info.Keys++; json.Unmarshal(body, &r) == nil && !r.DestroyedAt.IsZero() {
+				info.Tombstones++
+			}
 		case backupAlias:
 			info.Aliases++
 		}
 	}
-	items[len(items)-1].Body, _ = json.Marshal(backupClosing{Keys: info.Keys, Aliases: info.Aliases, Digest: sum.Sum(nil)})
+	items[len(items)-1].Body, _ = json.Marshal(backupClosing{Keys: info.Keys, Tombstones: info.Tombstones, Aliases: info.Aliases, Digest: sum.Sum(nil)})
 	return items
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/legacy"
 )
 
 // What the fuzz targets, the frozen vectors and the sweep for leaks may see and do.
@@ -174,6 +175,8 @@ func RestAtBounds() (size int, unbounded []string) {
 			v.SetInt(-1 << (v.Type().Bits() - 1))
 		case f.Type == reflect.TypeFor[[]byte]():
 			v.SetBytes(make([]byte, 1<<10)) // sealed secrets of 32 bytes, and a MAC
+		case f.Type == reflect.TypeFor[*oldProof]():
+			v.Set(reflect.ValueOf(&oldProof{Scheme: strings.Repeat("s", 64), Locator: strings.Repeat("\x01", legacy.MaxLocator), MAC: make([]byte, 32)}))
 		case f.Type == reflect.TypeFor[*forgetting]():
 			v.Set(reflect.ValueOf(&forgetting{At: r.CreatedAt, Generation: 1<<64 - 1}))
 		case f.Type != reflect.TypeFor[keyid.ID]():

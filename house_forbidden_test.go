@@ -2,6 +2,8 @@ package kms_test
 
 import (
 	"go/ast"
+	"go/types"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -107,4 +109,60 @@ func TestHouseNonces(t *testing.T) {
 		}
 	}
 	require.Greater(t, seen, 300)
+}
+
+// writesDropped are the calls of a method Write whose count or error nobody looks at, by file and
+// receiver, each with the reason.
+var writesDropped = map[string]string{
+	"backup.go d": aHash, "import_binding.go h": aHash, "legacy.go h": aHash, "sign.go h": aHash, "internal/sealing/item.go h": aHash, "hsm/oaep.go digest": aHash,
+	"plan.go b": aBuilder, "refusal.go b": aBuilder, "internal/drawing/draw.go text": aBuilder, "internal/leaktest/leaktest.go out": aBuilder,
+	"internal/testlog/log.go l.said[name]": aBuilder, "legacy/legacytest/secret.go out": aBuilder, "provider/providertest/material.go printable": aBuilder,
+	"backup.go w": "frames.StrictWriter", "internal/frames/frames.go f.w": "frames.StrictWriter", "backup_items.go w": "a frames.Writer",
+	"internal/privatefile/privatefile.go f": "an os.File returns an error with every short write",
+	"internal/drawing/main.go io":           "the terminal", "internal/notrun/notrun.go io": "the terminal",
+}
+
+const (
+	aHash    = "a hash takes everything"
+	aBuilder = "a strings.Builder and a bytes.Buffer take everything"
+)
+
+// TestHouseWrites: no result of a Write is dropped. Where the count alone is, the writer is one that
+// returns an error with every short write.
+func TestHouseWrites(t *testing.T) {
+	t.Parallel()
+	unseen := maps.Clone(writesDropped)
+	dropped := func(f houseFile, call *ast.CallExpr) {
+		selected, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains([]string{"Write", "WriteString", "WriteByte", "WriteRune"}, selected.Sel.Name) {
+			return
+		}
+		where := f.path + " " + types.ExprString(selected.X)
+		if writesDropped[where] == "" {
+			t.Errorf("%s: a result of %s is dropped", where, selected.Sel.Name)
+		}
+		delete(unseen, where)
+	}
+	for _, f := range librarySources(t) {
+		if strings.HasPrefix(f.folder, "examples/") || strings.HasPrefix(f.folder, "internal/kit") || strings.HasPrefix(f.folder, "internal/pgtest") {
+			continue
+		}
+		ast.Inspect(f.File, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ExprStmt:
+				if call, ok := n.X.(*ast.CallExpr); ok {
+					dropped(f, call)
+				}
+			case *ast.AssignStmt:
+				call, ok := n.Rhs[0].(*ast.CallExpr)
+				for _, left := range n.Lhs {
+					if name, blank := left.(*ast.Ident); ok && blank && name.Name == "_" {
+						dropped(f, call)
+					}
+				}
+			}
+			return true
+		})
+	}
+	require.Empty(t, unseen, "these are dropped no more")
 }

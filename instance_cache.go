@@ -290,3 +290,10 @@ func (m *Manager) writeInstanceBy(ctx context.Context, c *call, by *sealing.Keys
 func (m *Manager) forgetInstance(name string) {
 	m.instances.Drop(strings.TrimPrefix(name, instanceSegment))
 }
+
+// forgetAll drops all that is kept in memory.
+func (m *Manager) forgetAll() {
+	m.keys.DropAll()
+	m.aliases.DropAll()
+	m.instances.DropAll()
+}

@@ -39,6 +39,7 @@ type instanceRecord struct {
 	// Of its instance keys, each of which is a generation.
 	Generation uint64    `json:"generation,omitempty"`
 	Check      []byte    `json:"check,omitempty"`    // of the present one; it stays when that is destroyed
+	Mixed      bool      `json:"mixed,omitempty"`    // some items are of a key that was destroyed while it was shredded
 	KeyedAt    time.Time `json:"keyedAt,omitzero"`   // when Shred made the present one
 	Restored   uint64    `json:"restored,omitempty"` // that which a backup brought: it may be any of before
 	RootedAt   time.Time `json:"rootedAt,omitzero"`  // when RotateRoot last sealed it
@@ -47,7 +48,7 @@ type instanceRecord struct {
 // A backupMark tells whether a backup holds an instance as it is.
 type backupMark struct {
 	At     time.Time `json:"at"`
-	Digest []byte    `json:"digest"` // of the records that the backup holds
+	Digest []byte    `json:"digest"` // of what the backup holds, as a digest makes it
 }
 
 // A rootSeal is an instance key as one root sealed it. The roots of a key store have generations, by

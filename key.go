@@ -196,7 +196,7 @@ func (m *Manager) settleIn(ctx context.Context, c *call, r *record, id string, a
 	if _, imports := m.providers[level].(provider.Importer); r.Origin == OriginExternal && !imports {
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "the provider imports no material", nil)
 	}
-	if specs[r.Spec].inHSM && level != ProtectionHSM {
+	if !specs[r.Spec].livesIn(level) {
 		return nil, refuseBecause(c.op, "", ErrUnsupported, "there are no software keys of the spec", nil)
 	}
 	r.keys, r.Protection = ie.keys, level

@@ -2,6 +2,8 @@ package kms
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -212,4 +214,72 @@ func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (fo
 		}
 	}
 	return found, nil
+}
+
+// An oldProof is what a tombstone keeps of the life of its key in another system: that the material
+// of the last version there was known. It leads to no material.
+type oldProof struct {
+	Scheme  string `json:"scheme"`
+	Locator string `json:"locator"`
+	MAC     []byte `json:"mac"`
+}
+
+func (p *oldProof) sound() bool {
+	return legacy.ValidScheme(p.Scheme) && legacy.ValidLocator(p.Locator) && len(p.MAC) == sha256.Size
+}
+
+// proof is that of a key which is about to be a tombstone; nil: it had no life in another system.
+func (r *record) proof() *oldProof {
+	last := len(r.Old) - 1
+	if last < 0 {
+		return r.Was
+	}
+	v := &r.Old[last]
+	material, err := r.keys.Open(v.place(r.ID, last), v.Sealed)
+	defer clear(material)
+	if err != nil {
+		return nil
+	}
+	return &oldProof{Scheme: v.Scheme, Locator: v.Locator, MAC: proofMAC(r.ID, material)}
+}
+
+// proof is that of a key of a source.
+func (k *sourceKey) proof(id keyid.ID) *oldProof {
+	v := &k.key.Versions[len(k.key.Versions)-1]
+	material := v.Material()
+	defer clear(material)
+	return &oldProof{Scheme: k.source.Scheme(), Locator: v.Locator, MAC: proofMAC(id, material)}
+}
+
+func proofMAC(id keyid.ID, material []byte) []byte {
+	h := hmac.New(sha256.New, material)
+	h.Write(sealing.Join([]byte("keyhold old material v1"), id[:]))
+	return h.Sum(nil)
+}
+
+// knows reports whether a version of the key has that locator, and material that fits.
+func (k *sourceKey) knows(scheme, locator string, fits func(material []byte) bool) bool {
+	return scheme == k.source.Scheme() && slices.ContainsFunc(k.key.Versions, func(v legacy.Version) bool {
+		material := v.Material()
+		defer clear(material)
+		return v.Locator == locator && fits(material)
+	})
+}
+
+// made reports whether a record can be of the key of a source: every version that it had in another
+// system is one of that key, with the same material.
+func (k *sourceKey) made(r *record) bool {
+	if w := r.Was; w != nil {
+		return k.knows(w.Scheme, w.Locator, func(material []byte) bool { return hmac.Equal(w.MAC, proofMAC(r.ID, material)) })
+	}
+	for i := range r.Old {
+		v := &r.Old[i]
+		sealed, err := r.keys.Open(v.place(r.ID, i), v.Sealed)
+		same := err == nil && k.knows(v.Scheme, v.Locator, func(material []byte) bool { return hmac.Equal(sealed, material) })
+		clear(sealed)
+		if !same {
+			return false
+		}
+	}
+	return len(r.Old) > 0
 }

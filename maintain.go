@@ -184,7 +184,7 @@ func (r *record) bury(now time.Time) {
 	*r = record{
 		ID: r.ID, keys: r.keys, Seq: r.Seq, Spec: r.Spec, Usage: r.Usage, Origin: r.Origin, Protection: r.Protection,
 		Owner: r.Owner, Service: r.Service, CreatedAt: r.CreatedAt, DeleteAt: r.DeleteAt, DueSeenAt: r.DueSeenAt, DestroyedAt: now, Doomed: r.Doomed,
-		Bare: bare, Elsewhere: elsewhere,
+		Bare: bare, Elsewhere: elsewhere, Was: r.proof(),
 	}
 	if len(r.Doomed) == 0 {
 		r.forget(now)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"slices"
 	"time"
 
+	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 )
@@ -59,6 +61,7 @@ type record struct {
 	Elsewhere bool `json:"elsewhere,omitempty"`
 
 	Old []oldVersion `json:"old,omitempty"` // versions that it had in another system
+	Was *oldProof    `json:"was,omitempty"` // of a tombstone: that the last of these was known
 
 	// Of imported material; the end of its life is above.
 	Shred       []byte `json:"shred,omitempty"`       // sealed; made at the first import, destroyed with the key
@@ -263,4 +266,44 @@ func (r *record) forgotten() forgetting {
 		return forgetting{At: r.DestroyedAt}
 	}
 	return *r.Forgotten
+}
+
+// moveTo returns a sound record with everything that is sealed in it sealed again, for other keys.
+func (r *record) moveTo(keys *sealing.Keys) (*record, error) {
+	moved := r.clone()
+	moved.keys = keys
+	move := func(p sealing.Place, sealed *[]byte) error { return reseal(r.keys, keys, p, sealed) }
+	for _, list := range []*[]keyVersion{&moved.Versions, &moved.Doomed} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			v := &(*list)[i]
+			if err := move(sealing.Material(r.ID, v.Version), &v.Sealed); err != nil {
+				return nil, err
+			}
+		}
+	}
+	moved.Old = slices.Clone(moved.Old)
+	for i := range moved.Old {
+		v := &moved.Old[i]
+		if err := move(v.place(r.ID, i), &v.Sealed); err != nil {
+			return nil, err
+		}
+	}
+	if r.Shred != nil {
+		if err := move(sealing.ShredSecret(r.ID), &moved.Shred); err != nil {
+			return nil, err
+		}
+	}
+	return moved, nil
+}
+
+// reseal seals with to what from has sealed, for the same place.
+func reseal(from, to *sealing.Keys, p sealing.Place, sealed *[]byte) error {
+	secret, err := from.Open(p, *sealed)
+	defer clear(secret)
+	if err != nil {
+		return errors.AssertionFailedf("kms: what was sound in a backup does not open")
+	}
+	*sealed, err = to.Seal(p, secret)
+	return err
 }

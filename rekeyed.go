@@ -217,7 +217,7 @@ func (m *Manager) createInstance(ctx context.Context, c *call, rec, home *instan
 		if stored, version, err = m.storedInstance(ctx, c, rec.ID); err != nil {
 			return err
 		}
-		if !stored.lost(home) {
+		if !stored.lost(home) || stored.Restored > 0 {
 			return errStale
 		}
 		rec.Seq = stored.Seq
@@ -243,14 +243,20 @@ func (m *Manager) secureNew(ctx context.Context, c *call, rec *instanceRecord) e
 	return err // nil: RotateRoot has sealed it under the new root
 }
 
-// lostInstance is the record of an instance that was never made, or an empty one if there is none.
+// lostInstance is what an instance that was never made leaves to the one that is made in its place, or
+// an empty record if there is none. It has no ID.
 func (m *Manager) lostInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
 	rec, version, err := m.storedInstance(ctx, c, id)
 	if refusedAs(err, ErrNotFound) {
 		return &instanceRecord{}, "", nil
 	}
-	if err == nil {
-		rec.Seals = nil
+	if err != nil {
+		return nil, "", err
 	}
-	return rec, version, err
+	left := &instanceRecord{Seq: rec.Seq, Generation: rec.Generation}
+	if rec.Restored > 0 { // it was to be what was released before it
+		left.Check, left.KeyedAt, left.Mixed = rec.Check, rec.KeyedAt, rec.Mixed
+		left.Protected, left.ProtectedWhy = rec.Protected, rec.ProtectedWhy
+	}
+	return left, version, nil
 }

@@ -2,12 +2,9 @@ package kms
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
-	"hash"
 
 	"github.com/cockroachdb/errors"
-	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -25,8 +22,9 @@ type ReleaseOptions struct {
 // but a backup, with Restore.
 //
 // Deletion protection of the instance must be off (ErrProtected). None of its keys may be protected
-// (ErrProtected) or have dependents (ErrInUse), and there must be a backup in which every key of
-// the instance is as it is now (ErrNoBackup): all that stands in the way is in one error.
+// (ErrProtected) or have dependents (ErrInUse), and there must be a backup in which the instance, every
+// key and every alias is as it is now (ErrNoBackup; the counts of hardware keys, which change with use,
+// need not be): all that stands in the way is in one error.
 // Config.OnRelease is asked before there has to be a backup. A change that is made while this looks
 // may be lost. With Force the keys, a backup and OnRelease are not asked. The default instance is
 // not released (ErrUnsupported). PlanRelease says all that beforehand, and ReleaseReceipt
@@ -140,21 +138,17 @@ func (m *Manager) askOnRelease(ctx context.Context, c *call, rec *instanceRecord
 	return nil
 }
 
-// checkBackup refuses where no backup holds every key of an instance as it is.
+// checkBackup refuses where no backup holds an instance, its keys and their aliases as they are.
 func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord) error {
 	if rec.Backup == nil {
 		return refuseInstance(c.op, rec.ID, ErrNoBackup, "there is none", nil)
 	}
-	keys, err := m.openInstance(ctx, c, rec)
-	if err != nil {
-		return err
-	}
-	digest, err := m.instanceDigest(ctx, c, keys)
+	digest, err := m.backupDigest(ctx, c, rec)
 	if err != nil {
 		return err
 	}
 	if subtle.ConstantTimeCompare(digest, rec.Backup.Digest) != 1 {
-		return refuseInstance(c.op, rec.ID, ErrNoBackup, "a key was changed after the last, of "+instant(rec.Backup.At), nil)
+		return refuseInstance(c.op, rec.ID, ErrNoBackup, "the instance, a key or an alias was changed after the last, of "+instant(rec.Backup.At), nil)
 	}
 	return nil
 }
@@ -191,7 +185,7 @@ func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
 
 // destroyInstanceKey writes the record of an instance without its key.
 func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
-	rec.SealedBy = rec.newest()
+	rec.SealedBy, rec.Mixed = rec.newest(), rec.Mixed || rec.shredding()
 	rec.Seals = nil
 	if err := m.writeInstance(ctx, c, rec, version); err != nil {
 		return err
@@ -229,29 +223,4 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 func (m *Manager) forgetReleased(id string) {
 	m.opened.Delete(id)
 	m.keys.DropAll()
-}
-
-// A digest is over the records of the keys of an instance, in the order of their IDs: two are
-// equal if and only if every key is as it was.
-type digest struct{ hash.Hash }
-
-func newDigest() digest { return digest{sha256.New()} }
-
-func (d digest) add(text string, value []byte) {
-	mac := sealing.MAC(value)
-	d.Write(sealing.Join([]byte(text), mac[:]))
-}
-
-// instanceDigest is that of an instance as it stands.
-func (m *Manager) instanceDigest(ctx context.Context, c *call, keys *sealing.Keys) ([]byte, error) {
-	d := newDigest()
-	for s, err := range m.recordsOf(ctx, c, keys) {
-		switch {
-		case s == nil:
-			return nil, err
-		case err == nil:
-			d.add(s.text, s.value)
-		}
-	}
-	return d.Sum(nil), nil
 }

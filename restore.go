@@ -5,51 +5,57 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"io"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/frames"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/keystore"
-	"github.com/keyhold/kms/provider"
 )
 
 // Restore brings an instance back from a backup, into this key store or a new one: the keys
 // under their IDs, so that old ciphertexts open, the aliases, and where it is absent or was
 // released the instance itself, under its ID and with its instance key. Its expiry is that of the
-// backup, or where that is past RestoreOptions.ExpiresAt. An instance that is here keeps what it is.
+// backup. If that is past, RestoreOptions has to say what it is now (ErrInvalid). An instance that is
+// here keeps what it is.
 //
-// All of the backup is verified before anything is written. What is wrong with it is ErrBackup,
-// as in VerifyBackup. From then on every step is one write: a Restore that failed or was
-// killed midway is repeated, with the same backup; the report says what was done nonetheless.
+// All of the backup is verified before anything is written. What is wrong with it is ErrBackup, as in
+// VerifyBackup, and so is material that is no key of its spec. A backup brings only what calls of the
+// API could have made; Authorize is asked for each alias that is made, as for CreateAlias. An
+// instance that was released in this key store comes back only with the instance key that it had
+// last: a backup from before a Shred is ErrBackup. From then on every step is one write: a Restore that
+// failed or was killed is repeated with the same backup; the report says what was done nonetheless.
 // Source is read twice, from where it stands.
 //
 // A key that is here is merged to the stricter side: the earlier deletion date, disabled,
 // protected, with the dependents of both. A deletion that was cancelled here after the backup
-// is scheduled again; if its date is past, the key is Disabled instead, and not lost. Material
-// that is here is kept, and where the backup has none the key is Disabled. Material that was
-// deleted here stays deleted, and the key waits for its import. Versions that were retired, here or
-// in the backup, are retired in what comes of it.
+// is scheduled again; if its date is past, the key is Disabled instead, and not lost. Versions that
+// are not here are added; the primary stays what it is if the key was changed here after the backup.
+// Material that is here is kept, and where the backup has none the key is Disabled. Material that was
+// deleted here stays deleted. Versions that were retired here or there are retired afterwards.
 //
 // A key with a tombstone never comes back: not with one of this key store, of the backup, or of
-// RestoreOptions.Tombstones. One in the backup ends the key here, too. A deletion date that
-// passed meanwhile has passed.
+// RestoreOptions.Tombstones. One in the backup ends the key here, too. Those of the list end no key
+// that lives here; they end what would live without a record: a key of Config.Legacy, and one that
+// an alias has ready (RestoreReport.Ended). A deletion date that passed meanwhile has passed.
 //
 // The material of keys in hardware is not in the backup. Keys that the hardware does not know
-// are restored all the same, and told as Missing. Two key stores that have one such key share it:
+// are restored all the same, and reported as Missing. Two key stores that have one such key share it:
 // deleted by one of them, it is gone for both.
 func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient Root, opts *RestoreOptions) (report RestoreReport, err error) {
 	c := m.begin(OpRestore)
 	defer c.end(ctx, &err)
-	rs := &restoring{m: m, c: c, source: source}
+	rs := &restoring{m: m, c: c, source: source, counts: map[keyid.ID]*allowanceRecord{}, skipped: map[keyid.ID]SkipReason{}}
 	if err := rs.options(opts, recipient); err != nil {
 		return RestoreReport{}, err
 	}
+	rs.source = frames.StrictReadSeeker(source)
+	source = rs.source
 	if rs.start, err = source.Seek(0, io.SeekCurrent); err != nil {
 		return RestoreReport{}, unavailable(c.op, "", "reading the backup", err)
 	}
@@ -62,8 +68,8 @@ func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient R
 	if rs.key, err = rs.header.open(c.op, recipient); err != nil {
 		return RestoreReport{}, err
 	}
-	if err := rs.verify(ctx); err != nil {
-		return RestoreReport{}, err
+	if err := rs.verify(ctx); err != nil || rs.opts.DryRun {
+		return rs.report, err
 	}
 	defer m.forgetAll()
 	if err := rs.write(ctx); err != nil {
@@ -83,11 +89,15 @@ type restoring struct {
 	opts   RestoreOptions
 	buried map[keyid.ID]bool // by RestoreOptions.Tombstones
 	backup *backupReader
-	keys   *sealing.Keys // what is restored into
+	keys   *sealing.Keys                 // what is restored into
+	mixed  bool                          // in it stands what was sealed under a key that is gone
+	named  map[keyid.ID]namedAs          // what the aliases name that only this service gives
+	counts map[keyid.ID]*allowanceRecord // of hardware keys
 
-	mu     sync.Mutex // held by those who bring back keys, for what follows
-	done   int        // keys
-	report RestoreReport
+	mu      sync.Mutex // held by those who bring back keys, for what follows
+	done    int        // keys
+	skipped map[keyid.ID]SkipReason
+	report  RestoreReport
 }
 
 func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
@@ -97,8 +107,11 @@ func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	if opts != nil {
 		rs.opts = *opts
 	}
-	if until := rs.opts.ExpiresAt; !until.IsZero() && !until.After(rs.c.now()) {
+	switch until := rs.opts.ExpiresAt; {
+	case !until.IsZero() && !until.After(rs.c.now()):
 		return invalid(rs.c.op, "the instance's expiry is not in the future")
+	case !until.IsZero() && rs.opts.NeverExpires:
+		return invalid(rs.c.op, "RestoreOptions.ExpiresAt and NeverExpires contradict each other: set one of them")
 	}
 	rs.buried = make(map[keyid.ID]bool, len(rs.opts.Tombstones))
 	for _, t := range rs.opts.Tombstones {
@@ -128,15 +141,40 @@ func (rs *restoring) open() error {
 	return err
 }
 
-// verify reads all of the backup, and asks the hardware for the keys that are there. Nothing
-// is written.
+// verify reads all of the backup, asks the providers for its keys, and looks for what would make the
+// Restore useless. Nothing is written.
 func (rs *restoring) verify(ctx context.Context) error {
 	err := rs.open()
 	if err != nil {
 		return err
 	}
-	rs.report.Backup, err = rs.backup.each(ctx, backupVisitor{key: func(r *record) error { return rs.askHardware(ctx, r) }})
-	return err
+	keys := newCrew()
+	info, err := rs.backup.each(ctx, backupVisitor{key: func(r *record) error {
+		return keys.do(func() error { return rs.askProvider(ctx, r) })
+	}})
+	if failed := keys.wait(); err == nil {
+		err = failed
+	}
+	slices.Sort(rs.report.Missing)
+	if err == nil {
+		_, _, err = rs.look(ctx)
+	}
+	if err == nil {
+		err = rs.readNamed(ctx)
+	}
+	var ending []keyid.ID
+	if err == nil {
+		ending, err = rs.ending(ctx)
+	}
+	if err != nil {
+		rs.report = RestoreReport{}
+		return err
+	}
+	rs.report.Backup = info
+	for _, id := range ending {
+		rs.report.Ended = append(rs.report.Ended, id.String())
+	}
+	return nil
 }
 
 // write brings back what was verified.
@@ -149,15 +187,10 @@ func (rs *restoring) write(ctx context.Context) error {
 		return err
 	}
 	rs.m.forgetAll()
-	counts, keys, aliases := newCrew(), newCrew(), newCrew()
+	keys, aliases := newCrew(), newCrew()
 	_, err := rs.backup.each(ctx, backupVisitor{
-		count: func(r *allowanceRecord) error { return counts.do(func() error { return rs.restoreCount(ctx, r) }) },
-		key: func(r *record) error {
-			if err := counts.wait(); err != nil { // a key is not used before its count is there
-				return err
-			}
-			return keys.do(func() error { return rs.restoreKey(ctx, r) })
-		},
+		count: func(r *allowanceRecord) error { rs.counts[r.Key] = r; return nil },
+		key:   func(r *record) error { return keys.do(func() error { return rs.restoreKey(ctx, r) }) },
 		alias: func(a Alias) error {
 			if err := keys.wait(); err != nil { // an alias is for a key that is there
 				return err
@@ -165,10 +198,13 @@ func (rs *restoring) write(ctx context.Context) error {
 			return aliases.do(func() error { return rs.restoreAlias(ctx, a) })
 		},
 	})
-	for _, crew := range []*crew{counts, keys, aliases} {
+	for _, crew := range []*crew{keys, aliases} {
 		if failed := crew.wait(); err == nil {
 			err = failed
 		}
+	}
+	if err == nil {
+		err = rs.end(ctx)
 	}
 	slices.Sort(rs.report.Merged)
 	slices.SortFunc(rs.report.Skipped, func(a, b SkippedItem) int {
@@ -212,23 +248,22 @@ func (rs *restoring) describe(ctx context.Context) error {
 	return nil
 }
 
-// forgetAll drops all that is kept in memory.
-func (m *Manager) forgetAll() {
-	m.keys.DropAll()
-	m.aliases.DropAll()
-	m.instances.DropAll()
-}
-
 // RestoreOptions may be nil. The zero value of each field is its default.
 type RestoreOptions struct {
 	// ExpiresAt is when an instance that is made anew expires, if the date in the backup is
-	// past; in the future. Zero is never.
-	ExpiresAt time.Time
+	// past; in the future. Zero: such an instance is not brought back (ErrInvalid), unless
+	// NeverExpires is set. Not both.
+	ExpiresAt    time.Time
+	NeverExpires bool // such an instance has no expiry any more
 
 	// Tombstones are keys that must not come back, besides those that this key store and the
 	// backup know of: what Manager.Tombstones of the key store said that the backup is from, as
 	// late as can be had. Nil: there is no such list. An empty list is one that holds none.
 	Tombstones []Tombstone
+
+	// DryRun verifies the backup, and whether it could be restored here, and writes nothing. The
+	// report has Backup, Missing and Ended, and nothing else.
+	DryRun bool
 
 	// Progress is called now and then with how many keys were done, and at the end.
 	Progress func(keys int)
@@ -240,82 +275,106 @@ type RestoreReport struct {
 	Instance Instance // as it is now, with the expiry that it got
 	Made     bool     // the instance was made anew; false: it was here, and kept its own facts
 
-	Restored   int           // keys that were not here, and are now
-	Merged     []string      // IDs of keys that were here, and were made as strict as in the backup
-	Unchanged  int           // keys that were here, and at least as strict
-	Tombstones int           // tombstones that were not here, and are now
-	Aliases    int           // aliases that were not here, and are now
-	Skipped    []SkippedItem // what was not brought back
-	Missing    []string      // IDs of keys whose material is in hardware, and not in the one that is here
+	// What became of the keys of the backup. Each of them is counted once, here or in Skipped. What
+	// could not be read because its instance was released was not here.
+	Restored   int      // keys that were not here, and are now
+	Merged     []string // IDs of keys that were here, and were made as strict as in the backup
+	Unchanged  int      // keys that were here, and at least as strict
+	Tombstones int      // tombstones that were not here, and are now
+
+	Aliases int           // aliases that were not here, and are now
+	Skipped []SkippedItem // what was not brought back
+	Ended   []string      // IDs of RestoreOptions.Tombstones that Config.Legacy or an alias had ready, and that are deleted here now
+	Missing []string      // IDs of keys whose material is in hardware, and not in the one that is here
 
 	// UnknownSince is set where the backup is from another key store and no Tombstones were
 	// given: it is the time of the backup. A key that was deleted after it is back.
 	UnknownSince time.Time
 }
 
-// SkippedItem is a key or an alias that a Restore did not bring back.
-type SkippedItem struct {
-	KeyID string
-	Alias string // "": it is the key itself
-	Why   SkipReason
+// look reads the record of the instance that is restored into; one without an ID if there is none.
+// It refuses what would be of no use there.
+func (rs *restoring) look(ctx context.Context) (*instanceRecord, keystore.Version, error) {
+	m, c, was := rs.m, rs.c, &rs.backup.rec
+	rec, version, err := m.getInstance(ctx, c, was.ID)
+	if refusedAs(err, ErrNotFound) {
+		rec, version, err = m.lostInstance(ctx, c, was.ID)
+	}
+	switch {
+	case err != nil:
+		return nil, "", err
+	case rs.living(rec) && rec.Protection != was.Protection:
+		err = refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
+	case rs.living(rec):
+	case !rec.ReleasedAt.IsZero() && !rec.destroyed():
+		err = unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
+	case len(rec.Check) > 0 && subtle.ConstantTimeCompare(rec.Check, rs.backup.keys.Check()) != 1:
+		err = newOtherInstanceKey(c.op, rec)
+	case rs.opts.ExpiresAt.IsZero() && !rs.opts.NeverExpires && !rs.dated():
+		err = &refusal{op: c.op, inst: was.ID, cond: ErrInvalid, text: "the instance expired at " + instant(was.ExpiresAt) + ", and no later date is given",
+			hint: "Say when the instance expires with RestoreOptions.ExpiresAt, or with NeverExpires that it does not."}
+	default:
+		_, err = m.level(c.op, was.Protection)
+	}
+	return rec, version, err
 }
 
-// SkipReason says why.
-type SkipReason string
+// living reports whether the instance that is restored into is here, and keeps its own facts.
+func (rs *restoring) living(rec *instanceRecord) bool {
+	return rec.ID != "" && rec.state(rs.c.now()) != InstanceReleased
+}
 
-// The reasons.
-const (
-	SkippedDeleted  SkipReason = "Deleted"       // the key is deleted: its date has passed, or there is a tombstone
-	SkippedOther    SkipReason = "OtherKey"      // a key of that ID is here, and it is not this one: other material, another kind
-	SkippedInstance SkipReason = "OtherInstance" // a key of that ID is here, in another instance
-	SkippedTampered SkipReason = "Tampered"      // what is here in its place was changed behind the service's back
-	SkippedTaken    SkipReason = "AliasTaken"    // the alias names another key here
-	SkippedTooLarge SkipReason = "TooLarge"      // it is more than a record holds, with what is here: that stays as it is
-)
+// dated reports whether the expiry in the backup can still be that of the instance.
+func (rs *restoring) dated() bool {
+	was := rs.backup.rec.ExpiresAt
+	return was.IsZero() || was.After(rs.c.now())
+}
+
+// newOtherInstanceKey is what a backup answers that would put another instance key in the place of
+// the one that all stands under which is still here of a released instance.
+func newOtherInstanceKey(op Op, rec *instanceRecord) error {
+	made, which := "", "a backup that was made of the instance in this key store"
+	if !rec.KeyedAt.IsZero() {
+		made, which = ", made by Shred at "+instant(rec.KeyedAt), "a backup that was made after "+instant(rec.KeyedAt)
+	}
+	return &refusal{op: op, inst: rec.ID, cond: ErrBackup, text: "this key store holds the instance under another instance key" + made,
+		hint: "Give " + which + ". This one can be restored into another key store."}
+}
 
 // target finds the instance that is restored into: one that is here, or else it is made anew
 // with the key that it had, so that what still stands of it in the store can be read again.
 func (rs *restoring) target(ctx context.Context) error {
-	m, c, was := rs.m, rs.c, &rs.backup.rec
-	if was.ID == DefaultInstance {
-		rs.keys = m.home.Load().keys
-		return nil
-	}
+	m, c := rs.m, rs.c
 	return c.retry(ctx, "", func() error {
-		rec, version, err := m.getInstance(ctx, c, was.ID)
-		switch {
-		case refusedAs(err, ErrNotFound):
-			if rec, version, err = m.lostInstance(ctx, c, was.ID); err != nil {
-				return err
-			}
-		case err != nil:
+		rec, version, err := rs.look(ctx)
+		if err != nil {
 			return err
-		case rec.state(c.now()) != InstanceReleased:
-			if rec.Protection != was.Protection {
-				return refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
-			}
+		}
+		rs.mixed = rec.Mixed || (!rs.living(rec) && rec.shredding())
+		switch {
+		case rec.ID == DefaultInstance:
+			rs.keys = m.home.Load().keys
+			return nil
+		case rs.living(rec):
 			rs.keys, err = m.openInstance(ctx, c, rec)
 			return err
+		default:
+			return rs.make(ctx, rec, version)
 		}
-		if !rec.ReleasedAt.IsZero() && !rec.destroyed() {
-			return unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
-		}
-		return rs.make(ctx, rec, was, version)
 	})
 }
 
-// make puts the instance of the backup in the place of one that was released, or of none.
-func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version keystore.Version) error {
+// make puts the instance of the backup in the place of one that was released, or of none. It is
+// protected if either was.
+func (rs *restoring) make(ctx context.Context, old *instanceRecord, version keystore.Version) error {
 	m, c := rs.m, rs.c
-	if _, err := m.level(c.op, was.Protection); err != nil {
-		return err
+	rec := rs.backup.rec.lasting()
+	rec.Store, rec.Seq, rec.KeyedAt, rec.Mixed = m.home.Load().keys.StoreID(), old.Seq, old.KeyedAt, rs.mixed
+	if old.Protected && !rec.Protected {
+		rec.Protected, rec.ProtectedWhy = true, old.ProtectedWhy
 	}
-	rec := instanceRecord{
-		ID: was.ID, Store: m.home.Load().keys.StoreID(), Seq: old.Seq, Name: was.Name, Protection: was.Protection, CreatedAt: was.CreatedAt,
-		Protected: was.Protected, ProtectedWhy: was.ProtectedWhy, ReleaseOnly: was.ReleaseOnly, ExpiresAt: rs.opts.ExpiresAt.Round(0).UTC(),
-	}
-	if was.ExpiresAt.IsZero() || was.ExpiresAt.After(c.now()) {
-		rec.ExpiresAt = was.ExpiresAt
+	if !rs.dated() {
+		rec.ExpiresAt = rs.opts.ExpiresAt.Round(0).UTC()
 	}
 	if old.Seq > 0 {
 		rec.Generation = old.Generation + 1
@@ -337,33 +396,5 @@ func (rs *restoring) make(ctx context.Context, old, was *instanceRecord, version
 	}
 	m.keepOpened(keys)
 	rs.keys, rs.report.Made = keys, true
-	return nil
-}
-
-// askHardware asks the hardware for the material of a key. That it does not have it is told; that
-// it does not answer is an error.
-func (rs *restoring) askHardware(ctx context.Context, r *record) error {
-	if r.Protection != ProtectionHSM || r.facts().state(rs.c.now()) == Deleted {
-		return nil
-	}
-	p := rs.m.providers[r.Protection]
-	for i := range r.Versions {
-		err := provider.ErrNoKey
-		if p != nil {
-			material, unsealed := r.keys.Open(sealing.Material(r.ID, r.Versions[i].Version), r.Versions[i].Sealed)
-			if unsealed != nil {
-				return errors.AssertionFailedf("kms: material that was sound")
-			}
-			_, err = p.Open(ctx, versionID(r, r.Versions[i].Version), r.Spec, material)
-			clear(material)
-		}
-		switch {
-		case errors.Is(err, provider.ErrNoKey):
-			rs.report.Missing = append(rs.report.Missing, r.id())
-			return nil
-		case err != nil:
-			return fromProvider(rs.c.op, r.id(), err)
-		}
-	}
 	return nil
 }

@@ -169,7 +169,7 @@ func (h *history) opens(m *kms.Manager, is snapshot) (opened int) {
 // TestRestoreHistories: an instance lives, is backed up, lives on, and the backup is restored:
 // where it lives, after it was released, over an older copy of the key store, and into a new
 // one. No key that was deleted is back, and no key is weaker than it was before the restore, or than
-// it is in the backup.
+// it is in the backup. The report agrees with what is seen before and after.
 func TestRestoreHistories(t *testing.T) {
 	t.Parallel()
 	runs := campaign.Size(1000, 20_000)
@@ -188,24 +188,30 @@ func TestRestoreHistories(t *testing.T) {
 
 		what := fmt.Sprintf("seed %d", seed)
 		m := h.k.Manager
+		restore := func(opts *kms.RestoreOptions) kms.RestoreReport {
+			seen := sight(t, m, backup, recipient)
+			report := kit.Restore(t, m, backup, recipient, opts)
+			seen.agrees(t, what, sight(t, m, backup, recipient), report, keysOf(t, backup, recipient))
+			return report
+		}
 		switch kind := seed % 5; {
 		case kind == 0: // where it lives
-			kit.Restore(t, m, backup, recipient, nil)
+			restore(nil)
 		case kind == 1: // after its release, if it can be
 			if h.instance != kms.DefaultInstance {
 				require.NoError(t, kit.Err(m.ReleaseInstance(t.Context(), h.instance, kit.Force())))
 			}
-			kit.Restore(t, m, backup, recipient, nil)
+			restore(nil)
 		case kind == 2: // over an older copy of the store
 			m = h.k.Another(t, func(c *kms.Config) { c.Store = olderStore })
-			kit.Restore(t, m, backup, recipient, nil)
+			restore(nil)
 			before = older
 		case kind == 3: // into a new one that is told of the tombstones
 			m = kit.NewService(t, h.k, smallCache).Manager
-			kit.Restore(t, m, backup, recipient, &kms.RestoreOptions{Tombstones: graves})
+			restore(&kms.RestoreOptions{Tombstones: graves})
 		default: // into a new one that is not
 			m = kit.NewService(t, h.k, smallCache).Manager
-			report := kit.Restore(t, m, backup, recipient, nil)
+			report := restore(nil)
 			require.Equal(t, report.Backup.At, report.UnknownSince)
 		}
 		after := h.look(m)

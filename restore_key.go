@@ -11,6 +11,7 @@ import (
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
 	"github.com/keyhold/kms/keystore"
+	"github.com/keyhold/kms/provider"
 )
 
 // restoreKey brings back one key of the backup. It may be repeated.
@@ -20,7 +21,7 @@ func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 		item, err := rs.m.store.Get(ctx, keyItem(was.id()))
 		switch {
 		case errors.Is(err, keystore.ErrNotFound):
-			err = rs.newKey(ctx, was, known)
+			err = rs.newKey(ctx, was, "", known)
 		case err != nil:
 			return rs.c.storeFailed(was.id(), err)
 		default:
@@ -33,11 +34,16 @@ func (rs *restoring) restoreKey(ctx context.Context, was *record) error {
 	})
 }
 
-// newKey brings back a key that is not here. Where it is deleted what is left of it comes, so
-// that an older backup does not bring the key.
-func (rs *restoring) newKey(ctx context.Context, was *record, known fresh.Sight) error {
-	if older, err := rs.older(ctx, was, 0, known); older || err != nil {
-		return err
+// newKey brings back a key that is not here, in place of nothing or of what no key opens any more.
+// Where it is deleted what is left of it comes, so that an older backup does not bring the key.
+func (rs *restoring) newKey(ctx context.Context, was *record, old keystore.Version, known fresh.Sight) error {
+	if old == "" {
+		if older, err := rs.older(ctx, was, 0, known); older || err != nil {
+			return err
+		}
+	}
+	if why := rs.stranger(was); why != "" {
+		return rs.skip(was.ID, "", why)
 	}
 	r, err := was.moveTo(rs.keys)
 	if err != nil {
@@ -54,21 +60,24 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known fresh.Sight)
 		r.forget(r.forgotten().At) // under the instance key that there is now, for all that is known
 	}
 	if r.checkRoom(rs.c.op, true) != nil {
-		return rs.skip(r.id(), "", SkippedTooLarge)
+		return rs.skip(r.ID, "", SkippedTooLarge)
+	}
+	if err := rs.restoreCount(ctx, r.ID); err != nil { // a key is not used before its count is there
+		return err
 	}
 	for i := range r.Old {
 		if err := rs.m.addMaker(ctx, rs.c, r.Old[i].at(), r.ID); err != nil {
 			return err
 		}
 	}
-	if _, err := rs.m.write(ctx, rs.c, r, ""); err != nil {
+	if _, err := rs.m.write(ctx, rs.c, r, old); err != nil {
 		return err
 	}
 	switch {
 	case tomb:
 		rs.note(func(report *RestoreReport) { report.Tombstones++ })
 	case gone:
-		rs.skip(r.id(), "", SkippedDeleted)
+		return rs.skip(r.ID, "", SkippedDeleted)
 	default:
 		rs.note(func(report *RestoreReport) { report.Restored++ })
 	}
@@ -78,11 +87,14 @@ func (rs *restoring) newKey(ctx context.Context, was *record, known fresh.Sight)
 // oldKey makes a key that is here as strict as it is in the backup.
 func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item, known fresh.Sight) error {
 	if named, ok := instanceNamed(item.Value); ok && named != rs.keys.ID() {
-		return rs.skip(was.id(), "", SkippedInstance)
+		return rs.skip(was.ID, "", SkippedInstance)
 	}
 	r, err := rs.m.decodeKey(ctx, rs.c, rs.keys, was.ID, was.id(), item.Value)
+	if refusedAs(err, ErrTampered) && rs.mixed {
+		return rs.newKey(ctx, was, item.Version, known)
+	}
 	if refusedAs(err, ErrTampered) {
-		return rs.skip(was.id(), "", SkippedTampered)
+		return rs.skip(was.ID, "", SkippedTampered)
 	}
 	if err != nil {
 		return err
@@ -94,30 +106,72 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	gone, tomb := r.facts().state(now) == Deleted, !was.DestroyedAt.IsZero()
 	merged := r.clone()
 	switch {
-	case !r.sameKind(was):
-		return rs.skip(was.id(), "", SkippedOther)
 	case !tomb && (gone || rs.buried[r.ID]):
-		return rs.skip(was.id(), "", SkippedDeleted)
+		return rs.skip(was.ID, "", SkippedDeleted)
+	case !r.sameKind(was):
+		return rs.skip(was.ID, "", SkippedOther)
 	case gone:
 	case tomb:
 		merged.bury(now)
 	case !merged.merge(was, now):
-		return rs.skip(was.id(), "", SkippedOther)
+		return rs.skip(was.ID, "", SkippedOther)
 	}
-	if merged.equal(r) {
-		rs.note(func(report *RestoreReport) { report.Unchanged++ })
+	if !gone {
+		if err := rs.restoreCount(ctx, r.ID); err != nil {
+			return err
+		}
+	}
+	changed := !merged.equal(r)
+	if changed {
+		merged.Seq = max(r.Seq, was.Seq)
+		merged.settle(now)
+		if merged.checkRoom(rs.c.op, false) != nil {
+			return rs.skip(was.ID, "", SkippedTooLarge)
+		}
+		if _, err := rs.m.write(ctx, rs.c, merged, item.Version); err != nil {
+			return err
+		}
+	}
+	rs.note(func(report *RestoreReport) {
+		switch {
+		case report.Made && tomb: // it could not be read before
+			report.Tombstones++
+		case report.Made:
+			report.Restored++
+		case changed:
+			report.Merged = append(report.Merged, r.id())
+		default:
+			report.Unchanged++
+		}
+	})
+	return nil
+}
+
+// restoreCount sees that no version of a key is counted lower than in the backup.
+func (rs *restoring) restoreCount(ctx context.Context, id keyid.ID) error {
+	m, c, was := rs.m, rs.c, rs.counts[id]
+	if was == nil {
 		return nil
 	}
-	merged.Seq = max(r.Seq, was.Seq)
-	merged.settle(now)
-	if merged.checkRoom(rs.c.op, false) != nil {
-		return rs.skip(was.id(), "", SkippedTooLarge)
-	}
-	if _, err := rs.m.write(ctx, rs.c, merged, item.Version); err != nil {
-		return err
-	}
-	rs.note(func(report *RestoreReport) { report.Merged = append(report.Merged, r.id()) })
-	return nil
+	return c.retry(ctx, "", func() error {
+		rec, version, err := m.loadAllowance(ctx, c, id)
+		if refusedAs(err, ErrTampered) {
+			return nil // the key encrypts nothing here
+		}
+		if err != nil {
+			return err
+		}
+		higher := false
+		for v, n := range was.Versions {
+			if n > rec.Versions[v] {
+				rec.Versions[v], higher = n, true
+			}
+		}
+		if !higher {
+			return nil
+		}
+		return written(c.op, id.String(), m.putAllowance(ctx, c, rec, version))
+	})
 }
 
 // older tells whether a record that is here was put back, or taken away, and leaves that alone.
@@ -127,50 +181,9 @@ func (rs *restoring) older(ctx context.Context, was *record, seq uint64, known f
 		return false, rs.c.storeFailed(was.id(), err)
 	}
 	if older {
-		return true, rs.skip(was.id(), "", SkippedTampered)
+		return true, rs.skip(was.ID, "", SkippedTampered)
 	}
 	return false, nil
-}
-
-// restoreAlias gives a key its name again, unless that names another key now.
-func (rs *restoring) restoreAlias(ctx context.Context, a Alias) error {
-	id, _ := keyid.Parse(a.KeyID)
-	return rs.c.retry(ctx, "", func() error {
-		current, err := rs.m.loadAlias(ctx, rs.c, a.Name)
-		if refusedAs(err, ErrTampered) {
-			return rs.skip(a.KeyID, a.Name, SkippedTampered)
-		}
-		if err != nil {
-			return err
-		}
-		alive, err := rs.m.alive(ctx, rs.c, id)
-		if err != nil {
-			return err
-		}
-		taken, err := rs.m.alive(ctx, rs.c, current.id)
-		switch {
-		case err != nil:
-			return err
-		case !alive:
-			return rs.skip(a.KeyID, a.Name, SkippedDeleted)
-		case current.id == id:
-			return nil
-		case taken:
-			return rs.skip(a.KeyID, a.Name, SkippedTaken)
-		}
-		if err := rs.m.writeAlias(ctx, rs.c, a.Name, current, id); err != nil {
-			return err
-		}
-		rs.note(func(report *RestoreReport) { report.Aliases++ })
-		return nil
-	})
-}
-
-func (rs *restoring) skip(keyID, alias string, why SkipReason) error {
-	rs.note(func(report *RestoreReport) {
-		report.Skipped = append(report.Skipped, SkippedItem{KeyID: keyID, Alias: alias, Why: why})
-	})
-	return nil
 }
 
 // sameKind tells whether two records of one ID can be of one key.
@@ -185,11 +198,11 @@ func (r *record) sameKind(b *record) bool {
 // A date of b that is past takes nothing from a key that was changed here after b: the key
 // would be lost by restoring an old backup. It is Disabled, until somebody looks.
 func (r *record) merge(b *record, now time.Time) bool {
+	later := r.Seq > b.Seq
 	sameOld := slices.EqualFunc(r.Old, b.Old, func(a, b oldVersion) bool { return a.at() == b.at() })
-	if !sameOld || !r.mergeShred(b) || !r.mergeVersions(b) {
+	if !sameOld || !r.mergeShred(b) || !r.mergeVersions(b, later) {
 		return false
 	}
-	later := r.Seq > b.Seq
 	if !r.mergeRetirement(b, later, now) {
 		return false
 	}
@@ -240,9 +253,10 @@ func (r *record) mergeShred(b *record) bool {
 	return true
 }
 
-// mergeVersions adds the versions of b that are not here. Imported material, of which there is
+// mergeVersions adds the versions of b that are not here: they open what they encrypted. Which one
+// encrypts is not changed by b if the key is later here. Imported material, of which there is
 // one, stays what it is here, or away: whether it is the same was told by the fingerprint.
-func (r *record) mergeVersions(b *record) bool {
+func (r *record) mergeVersions(b *record, later bool) bool {
 	if r.Origin == OriginExternal {
 		return true
 	}
@@ -265,10 +279,10 @@ func (r *record) mergeVersions(b *record) bool {
 		}
 	}
 	slices.SortFunc(r.Versions, func(a, b keyVersion) int { return int(int64(a.Version) - int64(b.Version)) })
-	if len(r.Versions) > 0 {
-		r.Primary = r.lastVersion()
+	if !later {
+		r.Primary = max(r.Primary, b.Primary)
 	}
-	return true
+	return len(r.Versions) <= maxKeyVersions
 }
 
 func (r *record) sameMaterial(a, b *keyVersion) bool {
@@ -279,42 +293,56 @@ func (r *record) sameMaterial(a, b *keyVersion) bool {
 	return errA == nil && errB == nil && a.CreatedAt.Equal(b.CreatedAt) && subtle.ConstantTimeCompare(one, other) == 1
 }
 
-// moveTo returns a sound record with everything that is sealed in it sealed again, for other keys.
-func (r *record) moveTo(keys *sealing.Keys) (*record, error) {
-	moved := r.clone()
-	moved.keys = keys
-	move := func(p sealing.Place, sealed *[]byte) error { return reseal(r.keys, keys, p, sealed) }
-	for _, list := range []*[]keyVersion{&moved.Versions, &moved.Doomed} {
-		*list = slices.Clone(*list)
-		for i := range *list {
-			v := &(*list)[i]
-			if err := move(sealing.Material(r.ID, v.Version), &v.Sealed); err != nil {
-				return nil, err
+// askProvider asks the provider of a key for its material. Material that is in no hardware is the
+// key itself, and has to be one. That the hardware does not have it is reported; that it does not answer is
+// an error.
+func (rs *restoring) askProvider(ctx context.Context, r *record) error {
+	p := rs.m.providers[r.Protection]
+	hardware := r.Protection == ProtectionHSM
+	if r.facts().state(rs.c.now()) == Deleted || (p == nil && !hardware) {
+		return nil
+	}
+	for i := range r.Versions {
+		err := provider.ErrNoKey
+		if p != nil {
+			material, unsealed := r.keys.Open(sealing.Material(r.ID, r.Versions[i].Version), r.Versions[i].Sealed)
+			if unsealed != nil {
+				return errors.AssertionFailedf("kms: material that was sound")
 			}
+			_, err = p.Open(ctx, versionID(r, r.Versions[i].Version), r.Spec, material)
+			clear(material)
+		}
+		switch {
+		case errors.Is(err, provider.ErrNoKey) && hardware:
+			rs.note(func(report *RestoreReport) { report.Missing = append(report.Missing, r.id()) })
+			return nil
+		case errors.Is(err, provider.ErrNoKey):
+			return badBackup(rs.c.op, rs.header.Instance, "the material of the key "+r.id(), nil)
+		case errors.Is(err, provider.ErrUnsupported) && !hardware: // it is a key, and is not used here
+		case err != nil:
+			return fromProvider(rs.c.op, r.id(), err)
 		}
 	}
-	moved.Old = slices.Clone(moved.Old)
-	for i := range moved.Old {
-		v := &moved.Old[i]
-		if err := move(v.place(r.ID, i), &v.Sealed); err != nil {
-			return nil, err
-		}
-	}
-	if r.Shred != nil {
-		if err := move(sealing.ShredSecret(r.ID), &moved.Shred); err != nil {
-			return nil, err
-		}
-	}
-	return moved, nil
+	return nil
 }
 
-// reseal seals with to what from has sealed, for the same place.
-func reseal(from, to *sealing.Keys, p sealing.Place, sealed *[]byte) error {
-	secret, err := from.Open(p, *sealed)
-	defer clear(secret)
-	if err != nil {
-		return errors.AssertionFailedf("kms: what was sound in a backup does not open")
-	}
-	*sealed, err = to.Seal(p, secret)
-	return err
+// SkippedItem is a key or an alias that a Restore did not bring back.
+type SkippedItem struct {
+	KeyID string
+	Alias string // "": it is the key itself
+	Why   SkipReason
 }
+
+// SkipReason says why.
+type SkipReason string
+
+// The reasons.
+const (
+	SkippedDeleted  SkipReason = "Deleted"       // the key is deleted: its date has passed, or there is a tombstone
+	SkippedOther    SkipReason = "OtherKey"      // a key of that ID is here, and it is not this one: other material, another kind
+	SkippedInstance SkipReason = "OtherInstance" // a key of that ID is here, in another instance
+	SkippedTampered SkipReason = "Tampered"      // what is here in its place was changed behind the service's back
+	SkippedTaken    SkipReason = "AliasTaken"    // the alias names another key here, or the ID is kept for the key of an alias
+	SkippedDenied   SkipReason = "Denied"        // Config.Authorize refused to create the alias
+	SkippedTooLarge SkipReason = "TooLarge"      // it is more than a record holds, with what is here: that stays as it is
+)

@@ -1,6 +1,8 @@
 package kms_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,6 +205,37 @@ func TestRestoreForks(t *testing.T) {
 	require.Equal(t, map[string]string{"at": "work"}, key.Tags)
 	require.ErrorIs(t, kit.Err(to.Decrypt(ctx, c, nil)), kms.ErrCiphertext)
 	require.NoError(t, kit.Err(to.Decrypt(ctx, own, nil)))
+}
+
+// TestRestoreKeepsThePrimary: of a key that was changed here later than in the backup, the version that
+// encrypts stays the one that it is. What the backup has besides opens what it encrypted.
+func TestRestoreKeepsThePrimary(t *testing.T) {
+	ctx := t.Context()
+	for changes, primary := range map[int]int{0: 3, 5: 1} {
+		k, recipient := kmstest.New(t), kit.Root(t, 7)
+		id := kit.Tenant(t, k, "acme", 0)
+		to := kit.NewService(t, k)
+		kit.Restore(t, to.Manager, kit.Backup(t, k.Manager, "acme", recipient), recipient, nil)
+		for range 2 {
+			require.NoError(t, kit.Err(k.RotateKey(ctx, id)))
+		}
+		c, err := k.Encrypt(ctx, id, []byte("x"), nil)
+		require.NoError(t, err)
+		for i := range changes {
+			require.NoError(t, kit.Err(to.SetDescription(ctx, id, strings.Repeat("d", i+1))))
+		}
+		backup := kit.Backup(t, k.Manager, "acme", recipient)
+		require.Equal(t, []string{id}, kit.Restore(t, to.Manager, backup, recipient, nil).Merged)
+		require.Equal(t, 1, kit.Restore(t, to.Manager, backup, recipient, nil).Unchanged)
+		require.NoError(t, kit.Err(to.Decrypt(ctx, c, nil)))
+		key, err := to.DescribeKey(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, primary, key.PrimaryVersion)
+		key, err = to.RotateKey(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, 4, key.PrimaryVersion)
+		require.NoError(t, kit.Err(kms.VerifyBackup(ctx, bytes.NewReader(kit.Backup(t, to.Manager, "acme", recipient)), recipient)))
+	}
 }
 
 // TestRestoreCounts: a hardware key encrypts no oftener because it was restored.

@@ -120,7 +120,8 @@ func TestRestoreRoundTrips(t *testing.T) {
 				require.Empty(t, report.Merged)
 				require.Empty(t, report.Missing)
 				require.Equal(t, 5, report.Restored+report.Unchanged+report.Tombstones)
-				require.Equal(t, name == "fresh", report.Restored == 4 && report.Tombstones == 1 && report.Aliases == 1)
+				came := name == "fresh" || report.Made
+				require.Equal(t, came, report.Restored == 4 && report.Tombstones == 1 && report.Aliases == 1)
 				require.Equal(t, name == "fresh", !report.UnknownSince.IsZero())
 				require.Equal(t, name != "same" && instance != kms.DefaultInstance, report.Made)
 				was.BackedUpAt, report.Instance.BackedUpAt = time.Time{}, time.Time{}
@@ -169,7 +170,8 @@ func TestRestoreOtherMaterial(t *testing.T) {
 }
 
 // TestRestoreExpiry: an instance that is made anew has the expiry of the backup while that is
-// ahead, then the one that was asked for, else none; one that is here keeps its own.
+// ahead. Once it is past, the instance comes back with the date that is asked for, without one if
+// that is asked for, and else not at all. One that is here keeps its own.
 func TestRestoreExpiry(t *testing.T) {
 	ctx := t.Context()
 	k, recipient := kmstest.New(t), kit.Root(t, 7)
@@ -177,13 +179,29 @@ func TestRestoreExpiry(t *testing.T) {
 	expires := k.Clock.Now().AddDate(0, 0, 10)
 	backup := kit.Backup(t, k.Manager, "acme", recipient)
 	asked := k.Clock.Now().AddDate(1, 0, 0)
-	o := &kms.RestoreOptions{ExpiresAt: asked}
-	require.Equal(t, expires, kit.Restore(t, kit.NewService(t, k).Manager, backup, recipient, o).Instance.ExpiresAt)
+	dated, never := &kms.RestoreOptions{ExpiresAt: asked}, &kms.RestoreOptions{NeverExpires: true}
+	for _, o := range []*kms.RestoreOptions{nil, dated, never} {
+		require.Equal(t, expires, kit.Restore(t, kit.NewService(t, k).Manager, backup, recipient, o).Instance.ExpiresAt)
+	}
 	k.Clock.AdvanceDays(10)
-	require.Equal(t, expires, kit.Restore(t, k.Manager, backup, recipient, o).Instance.ExpiresAt, "it is here, and Expired")
-	require.Equal(t, asked, kit.Restore(t, kit.NewService(t, k).Manager, backup, recipient, o).Instance.ExpiresAt)
-	require.Zero(t, kit.Restore(t, kit.NewService(t, k).Manager, backup, recipient, nil).Instance.ExpiresAt)
-	require.ErrorIs(t, kit.Err(k.Restore(ctx, bytes.NewReader(backup), recipient, &kms.RestoreOptions{ExpiresAt: k.Clock.Now()})), kms.ErrInvalid)
+	for _, o := range []*kms.RestoreOptions{nil, dated, never} {
+		require.Equal(t, expires, kit.Restore(t, k.Manager, backup, recipient, o).Instance.ExpiresAt, "it is here, and Expired")
+	}
+	require.Equal(t, asked, kit.Restore(t, kit.NewService(t, k).Manager, backup, recipient, dated).Instance.ExpiresAt)
+	require.Zero(t, kit.Restore(t, kit.NewService(t, k).Manager, backup, recipient, never).Instance.ExpiresAt)
+	to := kit.NewService(t, k)
+	before := kit.StoredItems(t, to)
+	for what, o := range map[string]*kms.RestoreOptions{
+		"nothing":               nil,
+		"the zero options":      {},
+		"a date that is past":   {ExpiresAt: k.Clock.Now()},
+		"a date, and that none": {ExpiresAt: asked, NeverExpires: true},
+	} {
+		err := kit.Err(to.Restore(ctx, bytes.NewReader(backup), recipient, o))
+		require.ErrorIs(t, err, kms.ErrInvalid, what)
+		require.Contains(t, err.Error()+kms.Hint(err), "xpir", what)
+		require.Equal(t, before, kit.StoredItems(t, to), what)
+	}
 }
 
 // TestRestoreAliases: an alias that names another living key stays with that.
@@ -386,7 +404,8 @@ func TestRestoreIntoALivingInstance(t *testing.T) {
 	})
 	report = kit.Restore(t, there.Manager, backup, recipient, nil)
 	require.Equal(t, []kms.SkippedItem{
-		{KeyID: h.sealed, Alias: "", Why: kms.SkippedTampered}, {KeyID: h.signer, Why: kms.SkippedInstance},
+		{KeyID: h.sealed, Why: kms.SkippedTampered}, {KeyID: h.sealed, Alias: "alias/acme/sealed", Why: kms.SkippedTampered},
+		{KeyID: h.signer, Why: kms.SkippedInstance},
 	}, report.Skipped)
 }
 

@@ -24,7 +24,7 @@ func (s *Service) Alias() string { return serviceAliases + s.code }
 
 // Key returns the service's key, and makes it if there is none yet: one of AES_256 in the
 // default instance. Where the last one was deleted a new one is made, that opens nothing of
-// the old.
+// the old. Where the alias names a key that is not this service's it is ErrReadOnly.
 func (s *Service) Key(ctx context.Context) (_ Key, err error) {
 	c := s.m.begin(OpDescribeKey)
 	c.service = s.code
@@ -34,14 +34,28 @@ func (s *Service) Key(ctx context.Context) (_ Key, err error) {
 	}
 	e, err := s.m.lookup(ctx, c, s.Alias(), nil)
 	if refusedAs(err, ErrNotFound) {
-		e, err = s.m.makeNamed(ctx, c, s.Alias(), nil, namedKey{
-			description: "The key of the service " + s.code + ".", owner: OwnerService, service: s.code,
-		})
+		e, err = s.m.makeNamed(ctx, c, s.Alias(), nil, serviceKey(s.code))
 	}
 	if err != nil {
 		return Key{}, err
 	}
+	if r := e.record; r.Owner != OwnerService || r.Service != s.code || r.keys.ID() != DefaultInstance {
+		return Key{}, newForeignKeyError(c.op, r)
+	}
 	return s.m.describe(e.record, s.m.home.Load(), c.now()), nil
+}
+
+// serviceKey is the key that a service has.
+func serviceKey(code string) namedKey {
+	return namedKey{description: "The key of the service " + code + ".", owner: OwnerService, service: code}
+}
+
+// newForeignKeyError is what the view of a service answers where its alias names a key that is not
+// the service's.
+func newForeignKeyError(op Op, r *record) error {
+	return &ReadOnlyError{refusal: refusal{op: op, keyID: r.id(), cond: ErrReadOnly, text: "the alias of the service names a key that is not the service's",
+		hint: "Encrypt nothing under this alias: the owner of that key can read it. Find out how the alias came to name the key."},
+		KeyID: r.id(), Owner: r.Owner, Service: r.Service}
 }
 
 // EnableKey is Manager.EnableKey for the service's key.

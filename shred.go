@@ -28,9 +28,10 @@ import (
 //
 // Import tokens that were issued before are no longer good: get new parameters. A backup
 // from before has the old key, for its recipient; make a new one, and destroy the recipient of
-// the others. ReleaseInstance asks for one; and an instance that was shredded and released is not
-// brought back in this key store by one from before: what stands of it is not that backup's. Items that are none of this service's are told as
-// ErrTampered, and do not keep the others: a copy of them from before is of no use any more. So
+// the others. ReleaseInstance asks for one. A backup from before is still restored into the instance
+// while that is not released, and into another key store. Once the instance was released, Restore
+// refuses it here with ErrBackup: what stands of the instance is sealed under the later key. Items that
+// are none of this service's are reported as ErrTampered, and do not keep the others: a copy of them from before is of no use any more. So
 // may be what a process that missed two Shreds is just creating; it sees to that itself.
 func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err error) {
 	c := m.begin(OpShred)

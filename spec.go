@@ -139,6 +139,12 @@ var (
 	}
 )
 
+// imports reports whether keys of the spec take material of their owner.
+func (row specRow) imports() bool { return row.material != (wrapping.Form{}) }
+
+// livesIn reports whether there are keys of the spec at a protection level.
+func (row specRow) livesIn(level Protection) bool { return !row.inHSM || level == ProtectionHSM }
+
 // use finds what a key of that spec and usage is for. The zero usage is the spec's default.
 func (row specRow) use(u Usage) (specUse, bool) {
 	i := slices.IndexFunc(row.uses, func(s specUse) bool { return u == s.usage || u == "" })
@@ -165,7 +171,7 @@ func (o CreateKeyOptions) choose(op Op) (Spec, specUse, error) {
 	if !ok {
 		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "the usage", nil)
 	}
-	if o.Origin == OriginExternal && row.material == (wrapping.Form{}) {
+	if o.Origin == OriginExternal && !row.imports() {
 		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "keys of the spec are not imported", nil)
 	}
 	return spec, use, nil

@@ -147,3 +147,12 @@ func TestNamed(t *testing.T) {
 		require.Zero(t, sealing.MAC(value))
 	}
 }
+
+// TestCheck: the check value is that of the instance key alone, and is none of the keys.
+func TestCheck(t *testing.T) {
+	check := derive(t, "acme", "store", 0, 1).Check()
+	require.Len(t, check, 32)
+	require.Equal(t, check, derive(t, "acme", "store", 7, 1).Check())
+	require.Equal(t, check, derive(t, "other", "another store", 0, 1).Check())
+	require.NotEqual(t, check, derive(t, "acme", "store", 0, 2).Check())
+}

@@ -122,7 +122,7 @@ var errands = map[string]func(t *testing.T) errand{
 	},
 	"encrypt under a default key that is deleted": func(t *testing.T) errand {
 		k := kmstest.New(t)
-		id := kit.Tenant(t, k, "acme", 0)
+		id := k.MustCreateKey(t).ID
 		require.NoError(t, k.CreateAlias(t.Context(), kms.DefaultKey, id))
 		require.NoError(t, kit.Err(k.DisableKey(t.Context(), id)))
 		require.NoError(t, kit.Err(k.ScheduleKeyDeletion(t.Context(), id, 7)))
