@@ -88,7 +88,9 @@ func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err e
 // the key wherever a backup brings that.
 func fingerprint(shred []byte, id keyid.ID, spec Spec, identity []byte) []byte {
 	h := hmac.New(sha256.New, shred)
-	h.Write(sealing.Join([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity))
+	input := sealing.Join([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity)
+	defer clear(input) // of a symmetric key it holds the material
+	h.Write(input)
 	return h.Sum(nil)
 }
 

@@ -66,7 +66,7 @@ var list = []mutant{
 
 	// What is brought in, and back.
 	{"the end of an import token is ignored", "a token that was stolen works for ever",
-		"material.go", "if !c.now().Before(t.ExpiresAt) {", "if false {", ".", "TestImportToken"},
+		"material.go", "case !c.now().Before(t.ExpiresAt):", "case false:", ".", "TestImportToken"},
 	{"other material is imported", "what was encrypted is unreadable, and nobody is told",
 		"import_binding.go", "if !hmac.Equal(r.Fingerprint, fingerprint(shred, r.ID, r.Spec, identity)) {", "if false {", ".", "TestSameMaterialOnly|TestWrongMaterial"},
 	{"the shred secret is the same everywhere", "the owner's copy of the material opens a deleted key's data",
