@@ -5,6 +5,7 @@ package hsm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/miekg/pkcs11"
@@ -74,8 +75,8 @@ func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use prov
 }
 
 var (
-	errID          = errors.New("hsm: an id has 1 to 128 bytes")
-	errNotOfSpec   = unsupported("not a key of that spec, or its bytes are all the same")
+	errID          = fmt.Errorf("hsm: an id has 1 to 128 bytes: %w", provider.ErrUnsupported)
+	errNotOfSpec   = fmt.Errorf("hsm: not a key of that spec, or its bytes are all the same: %w", provider.ErrUnsupported)
 	errNobodyWaits = errors.New("hsm: the call ended before its key was made")
 )
 

@@ -34,7 +34,7 @@ type Root struct {
 }
 
 // Root returns the root of that name, 1 to 100 bytes. It makes none: where the token has no such key,
-// and is surely there, it is provider.ErrNoKey.
+// and is surely there, it is provider.ErrNoKey. A name of another length is provider.ErrUnsupported.
 //
 // Who destroys the key can open nothing of the key store any more; a backup of a token is that
 // token's own affair.
@@ -83,8 +83,8 @@ func (t *Token) CreateRoot(ctx context.Context, name string) (*Root, error) {
 const maxRootName = 100
 
 var (
-	errRootName = errors.New("hsm: the name of a root has 1 to 100 bytes")
-	errNoRoot   = unsupported("the Root was not made by Token.Root or Token.CreateRoot")
+	errRootName = fmt.Errorf("hsm: the name of a root has 1 to 100 bytes: %w", provider.ErrUnsupported)
+	errNoRoot   = fmt.Errorf("hsm: the Root was not made by Token.Root or Token.CreateRoot: %w", provider.ErrUnsupported)
 )
 
 func (t *Token) root(id objectID) *Root {
