@@ -130,6 +130,7 @@ func (rec *instanceRecord) key(op Op, root Root) ([]byte, error) {
 func (rec *instanceRecord) unseal(op Op, root Root, sealed []byte) ([]byte, error) {
 	key, err := root.Decrypt(sealed, sealing.RootContext(rec.Store, rec.ID))
 	if err != nil || len(key) != sealing.KeySize {
+		clear(key)
 		return nil, refuseInstance(op, rec.named(), ErrRoot, "", err)
 	}
 	return key, nil
