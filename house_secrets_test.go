@@ -16,7 +16,7 @@ import (
 // what is called. A function that returns such a result is one of them, under its own name.
 var yieldsSecret = []string{
 	// of the standard library and other modules
-	"x509.MarshalPKCS8PrivateKey", "rsa.DecryptOAEP", "hkdf.Key", "hkdf.Expand", "argon2.IDKey", "private.Bytes", "private.Seed", "k.Bytes",
+	"x509.MarshalPKCS8PrivateKey", "rsa.DecryptOAEP", "hkdf.Expand", "argon2.IDKey", "private.Bytes", "private.Seed", "k.Bytes",
 	// of the packages behind the root
 	"cleartext.Bytes", "cleartext.Write", "kwp.Unwrap", "privatefile.Read", "newKeyset", "keysetOf", "writeKeyset", "formatRootFile",
 	"v.Material", "].Material", "encodeMaterial", "s.encode", "k.unseal", "s.oaep",

@@ -63,22 +63,32 @@ func newRoot(s sealer) *Root {
 	return &Root{sealer: func() sealer { return s }}
 }
 
-// Encrypt seals plaintext under the associated data. The result is at most 89 bytes
-// longer than plaintext. Of a Root without a key it is ErrNoRoot.
-func (r *Root) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
+// made returns the sealer of a root that a function of this package made.
+func (r *Root) made() (sealer, error) {
 	if r == nil || r.sealer == nil {
 		return nil, ErrNoRoot
 	}
-	return r.sealer().seal(plaintext, associatedData)
+	return r.sealer(), nil
+}
+
+// Encrypt seals plaintext under the associated data. The result is at most 89 bytes
+// longer than plaintext. Of a Root without a key it is ErrNoRoot.
+func (r *Root) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
+	s, err := r.made()
+	if err != nil {
+		return nil, err
+	}
+	return s.seal(plaintext, associatedData)
 }
 
 // Decrypt returns the plaintext of what Encrypt of the same root made, or nil and
 // ErrRootCiphertext; of a Root without a key nil and ErrNoRoot.
 func (r *Root) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
-	if r == nil || r.sealer == nil {
-		return nil, ErrNoRoot
+	s, err := r.made()
+	if err != nil {
+		return nil, err
 	}
-	plaintext, ok := r.sealer().open(ciphertext, associatedData)
+	plaintext, ok := s.open(ciphertext, associatedData)
 	if !ok {
 		return nil, ErrRootCiphertext
 	}

@@ -85,4 +85,21 @@ var list = []mutant{
 		"hsm/aes.go", "|| subtle.ConstantTimeCompare(padded[:commitmentSize], zeros[:]) != 1", "|| subtle.ConstantTimeCompare(zeros[:], zeros[:]) != 1", ".", "TestCollisionsOnEveryPath"},
 	{"the padding of a wrapped key is not looked at", "what was not wrapped so is taken for a key",
 		"internal/kwp/kwp.go", "bad |= uint64(b[len(b)-1-int(i)]) & within", "_ = within", "./internal/kwp", "TestWycheproof|TestVectors|TestHeader"},
+
+	// How secrets come in, and what stays of them.
+	{"a root file is made where there is none", "a path that is mistyped makes a root that nobody backs up",
+		"software/root_file.go", "return nil, fmt.Errorf(\"%w; CreateRootFile makes one for a key store that is new\", err)", "return CreateRootFile(path)",
+		"./internal/systemtest/arguments", "TestMistypedPath"},
+	{"a store is made where there is none", "a path that is mistyped is an empty store with a new instance",
+		"keystore/boltstore/open.go", "if opts != nil && opts.Create {", "if opts == nil || !opts.Create {", "./internal/systemtest/arguments", "TestMistypedPath"},
+	{"equal bytes are imported", "a buffer that nobody filled is a key",
+		"internal/wrapping/form.go", "len(material) == f.Bytes && !unfilled.Buffer(material)", "len(material) == f.Bytes",
+		"./internal/wrapping", "TestUnfilledMaterial"},
+	{"the second step is skipped after a wrong padding", "the time that an import takes tells which part was wrong",
+		"internal/wrapping/wrapping.go", "if opened = opened && len(first) == len(key); opened {", "if !opened { return nil, false }; if opened = len(first) == len(key); opened {",
+		"./internal/wrapping", "TestSameSteps"},
+	{"an import token is not wiped", "a private key stays in memory until something else takes its place",
+		"material.go", "defer wipe()", "_ = wipe", "./internal/systemtest/memory", "TestNothingStaysBehind"},
+	{"the zero root is not noticed", "a program that forgot its root panics",
+		"software/root.go", "if r == nil || r.sealer == nil {", "if false {", "./internal/systemtest/arguments", "TestZeroValues"},
 }
