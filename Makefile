@@ -47,7 +47,7 @@ NOT_RACING := ^(TestModel|TestNoSecretIsPrinted|TestRecordIsFull|TestRestoreHist
 FIRST := ^(TestLifecycleCells|TestLifecycleUsages)$$
 
 # Packages of tests of one goroutine each: arithmetic, parsers, commands.
-PLAIN := $(GO) list ./... | grep -E '/(internal/(wycheproof|kwp|walks|drawing|testlog|mutants|campaign|collision|leaktest|reach|wrapping)|legacy/(internal/vectors|legacytest)|provider/providertest)$$'
+PLAIN := $(GO) list ./... | grep -E '/(internal/(wycheproof|kwp|walks|drawing|testlog|mutants|campaign|collision|leaktest|reach|wrapping|systemtest/memory)|legacy/(internal/vectors|legacytest)|provider/providertest)$$'
 RACING := $(GO) list ./... | grep -vxF "$$($(PLAIN))"
 
 # The race detector and PKCS#11 need cgo.

@@ -66,7 +66,7 @@ func TestLargeInstance(t *testing.T) {
 	n := campaign.Size(3000, 100_000)
 	folder, recipient, root := t.TempDir(), kit.Root(t, 7), kit.Root(t, 8)
 	open := func(name string) (*kms.Manager, *keystoretest.Flaky) {
-		store, err := boltstore.Open(filepath.Join(folder, name), nil)
+		store, err := boltstore.Open(filepath.Join(folder, name), &boltstore.Options{Create: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, store.Close()) })
 		flaky := keystoretest.NewFlaky(store)

@@ -6,6 +6,9 @@
 //	store, err := boltstore.Open("/var/lib/myapp/keys.db", nil)
 //	m, err := kms.Open(ctx, kms.Config{Store: store, Root: root, Software: software.New()})
 //
+// (Once, before the first start, software.CreateRootFile makes the root, and boltstore.Options.Create
+// the store. The lines above make neither: a path that is mistyped is an error.)
+//
 //	key, err := m.CreateKey(ctx, &kms.CreateKeyOptions{Description: "invoices"})
 //	ec := kms.EncryptionContext{"table": "invoices"}
 //	dataKey, err := m.GenerateDataKey(ctx, key.ID, ec)

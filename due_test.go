@@ -63,7 +63,7 @@ var dueVerbs = []struct {
 	}, 7 * 24 * time.Hour, func(r kms.Report) int { return len(r.Noted) + len(r.Purged) }},
 	{"ImportKeyMaterial", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
 		id := kit.ExternalKey(t, k)
-		wrapped, token := kit.WrapMaterial(t, k, id, make([]byte, 32))
+		wrapped, token := kit.WrapMaterial(t, k, id, kit.Pattern(32))
 		until := k.Clock.Now().Add(2 * time.Hour)
 		return func(ctx context.Context) error {
 			return kit.Err(k.ImportKeyMaterial(ctx, id, wrapped, token, until))
@@ -74,7 +74,7 @@ var dueVerbs = []struct {
 		return func(ctx context.Context) error { return kit.Err(k.UpdateRotationPolicy(ctx, id, 7)) }
 	}, 7 * 24 * time.Hour, func(r kms.Report) int { return len(r.Rotated) }},
 	{"DeleteKeyMaterial", func(t *testing.T, k *kmstest.KMS) func(context.Context) error {
-		id, _, _ := kit.ImportedKey(t, k, make([]byte, 32))
+		id, _, _ := kit.ImportedKey(t, k, kit.Pattern(32))
 		return func(ctx context.Context) error { return kit.Err(k.DeleteKeyMaterial(ctx, id, nil)) }
 	}, 0, func(r kms.Report) int { return len(r.Expired) }},
 }
@@ -136,7 +136,7 @@ func TestDueHeldUp(t *testing.T) {
 		k := kmstest.New(t)
 		kit.Maintain(t, k)
 		id := kit.ExternalKey(t, k)
-		wrapped, token := kit.WrapMaterial(t, k, id, make([]byte, 32))
+		wrapped, token := kit.WrapMaterial(t, k, id, kit.Pattern(32))
 		other := k.Another(t)
 		k.Store.OnPut(func(name string) (bool, error) {
 			if !strings.HasPrefix(name, "key/") {

@@ -233,7 +233,7 @@ func TestHardwareRelease(t *testing.T) {
 func TestHardwareRoot(t *testing.T) {
 	ctx := t.Context()
 	_, token := kit.OpenToken(t)
-	root, err := token.Root(ctx, "store")
+	root, err := token.CreateRoot(ctx, "store")
 	require.NoError(t, err)
 	k := kmstest.New(t)
 	id := k.MustCreateKey(t).ID
@@ -245,7 +245,7 @@ func TestHardwareRoot(t *testing.T) {
 	plaintext, err := k.Another(t, func(c *kms.Config) { c.Root = again }).Decrypt(ctx, c, nil)
 	require.NoError(t, err)
 	require.Equal(t, "x", string(plaintext))
-	other, err := token.Root(ctx, "another")
+	other, err := token.CreateRoot(ctx, "another")
 	require.NoError(t, err)
 	require.ErrorIs(t, kit.Err(kms.Open(ctx, k.ConfigWith(func(c *kms.Config) { c.Root = other }))), kms.ErrRoot)
 }

@@ -37,7 +37,7 @@ type houseRule struct {
 // so that adding a package means deciding what it may know.
 var houseRules = map[string]houseRule{
 	".": {module: []string{"keystore", "provider", "legacy", "internal/xaes",
-		"internal/keyid", "internal/wire", "internal/fresh", "internal/sealing", "internal/frames", "internal/wrapping"}, others: []string{"github.com/cockroachdb/errors"}},
+		"internal/keyid", "internal/wire", "internal/fresh", "internal/sealing", "internal/frames", "internal/wrapping", "internal/unfilled"}, others: []string{"github.com/cockroachdb/errors"}},
 
 	"keystore":                    {module: []string{"keystore/internal/ring"}},
 	"keystore/internal/ring":      {},
@@ -49,30 +49,30 @@ var houseRules = map[string]houseRule{
 
 	"provider":              {},
 	"provider/providertest": {module: []string{"provider", "internal/suite"}},
-	"software": {module: []string{"provider", "internal/xaes", "internal/privatefile", "internal/cleartext"},
+	"software": {module: []string{"provider", "internal/xaes", "internal/privatefile", "internal/cleartext", "internal/unfilled"},
 		others: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
 	"tinkkms": {module: []string{"."}, others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"hsm":     {module: []string{"provider"}, others: []string{"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"}},
+	"hsm":     {module: []string{"provider", "internal/unfilled"}, others: []string{"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"}},
 
 	"legacy":                  {},
 	"legacy/legacytest":       {module: []string{"legacy", "internal/suite", "internal/reach"}},
 	"legacy/internal/vectors": {},
-	"legacy/keyring":          {module: []string{"legacy", "internal/privatefile"}},
-	"legacy/tinkset": {module: []string{"legacy", "internal/cleartext"},
+	"legacy/keyring":          {module: []string{"legacy", "internal/privatefile", "internal/unfilled"}},
+	"legacy/tinkset": {module: []string{"legacy", "internal/cleartext", "internal/unfilled"},
 		others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"legacy/transit": {module: []string{"legacy"}, others: []string{"golang.org/x/crypto"}},
+	"legacy/transit": {module: []string{"legacy", "internal/unfilled"}, others: []string{"golang.org/x/crypto"}},
 
 	"kmstest":             {module: []string{".", "software", "keystore", "keystore/keystoretest"}},
 	"internal/wycheproof": {others: []string{"github.com/c2sp/wycheproof"}},
 	"internal/cleartext":  {others: []string{"github.com/tink-crypto/tink-go/v2"}},
-	"internal/campaign":   {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {},
+	"internal/campaign":   {}, "internal/privatefile": {}, "internal/kwp": {}, "internal/xaes": {}, "internal/unfilled": {},
 
 	"internal/keyid":    {},
 	"internal/wire":     {module: []string{"internal/keyid"}},
 	"internal/fresh":    {module: []string{"keystore"}},
 	"internal/sealing":  {module: []string{"internal/keyid", "internal/xaes"}},
 	"internal/frames":   {module: []string{"internal/sealing", "internal/xaes"}},
-	"internal/wrapping": {module: []string{"internal/kwp"}},
+	"internal/wrapping": {module: []string{"internal/keyid", "internal/kwp", "internal/unfilled"}},
 
 	"internal/collision": {others: []string{"github.com/tink-crypto/tink-go/v2"}},
 	"internal/notrun":    {},
@@ -81,7 +81,7 @@ var houseRules = map[string]houseRule{
 	"internal/drawing":   {},
 	"internal/walks":     {},
 	"internal/kit": {module: []string{".", "kmstest", "software", "provider", "legacy", "legacy/keyring", "hsm", "keystore", "keystore/boltstore", "keystore/pgstore",
-		"internal/keyid", "internal/sealing", "internal/pgtest", "internal/testtoken"}, others: []string{"github.com/jackc/pgx/v5"}},
+		"internal/keyid", "internal/sealing", "internal/wrapping", "internal/pgtest", "internal/testtoken"}, others: []string{"github.com/jackc/pgx/v5"}},
 	"internal/pgtest":    {module: []string{"internal/notrun"}},
 	"internal/leaktest":  {module: []string{"internal/reach"}, others: []string{"github.com/stretchr/testify"}},
 	"internal/reach":     {},
@@ -272,7 +272,7 @@ func TestHouseRootKnowsNoImplementation(t *testing.T) {
 		require.NotContains(t, dep, "tink")
 		if own, ok := strings.CutPrefix(dep, houseModule+"/"); ok {
 			require.Contains(t, []string{"keystore", "keystore/internal/ring", "provider", "legacy", "internal/xaes", "internal/kwp",
-				"internal/keyid", "internal/wire", "internal/fresh", "internal/sealing", "internal/frames", "internal/wrapping"}, own)
+				"internal/keyid", "internal/wire", "internal/fresh", "internal/sealing", "internal/frames", "internal/wrapping", "internal/unfilled"}, own)
 		}
 	}
 }

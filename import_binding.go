@@ -86,9 +86,20 @@ func (m *Manager) bind(c *call, r *record, identity []byte) (shred []byte, err e
 // two keys does not show, no guess can be tried without the instance key, and it stays with
 // the key wherever a backup brings that.
 func fingerprint(shred []byte, id keyid.ID, spec Spec, identity []byte) []byte {
-	h := hmac.New(sha256.New, shred)
-	h.Write(sealing.Join([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity))
-	return h.Sum(nil)
+	input := sealing.Join([]byte("keyhold fingerprint v1"), id[:], []byte(spec), identity)
+	defer clear(input) // of a symmetric key it holds the material
+	return macOf(shred, input)
+}
+
+// macOf returns HMAC-SHA-256, and has the hash forget the message, of which it keeps the last bytes.
+func macOf(key, message []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(message)
+	mac := h.Sum(nil)
+	h.Reset()
+	h.Write(make([]byte, sha256.BlockSize-1))
+	h.Write(make([]byte, 1))
+	return mac
 }
 
 // workingKey is the key of n bytes that an imported symmetric key works with: not the material
@@ -96,5 +107,7 @@ func fingerprint(shred []byte, id keyid.ID, spec Spec, identity []byte) []byte {
 // the shred secret, which is destroyed with the key.
 func workingKey(id keyid.ID, version uint32, material, shred []byte, n int) ([]byte, error) {
 	info := sealing.Join([]byte("keyhold imported key v1"), id[:], binary.BigEndian.AppendUint32(nil, version))
-	return hkdf.Key(sha256.New, material, shred, string(info), n)
+	extracted := macOf(shred, material) // HKDF-Extract of RFC 5869: hkdf.Extract leaves the material behind
+	defer clear(extracted)
+	return hkdf.Expand(sha256.New, extracted, string(info), n)
 }

@@ -160,18 +160,18 @@ func TestImportMacKeys(t *testing.T) {
 	ctx, k := t.Context(), kmstest.New(t)
 	for spec, n := range map[kms.Spec]int{kms.SpecHMAC256: 32, kms.SpecHMAC384: 48, kms.SpecHMAC512: 64} {
 		alg := map[kms.Spec]kms.MacAlgorithm{kms.SpecHMAC256: kms.MacHMACSHA256, kms.SpecHMAC384: kms.MacHMACSHA384, kms.SpecHMAC512: kms.MacHMACSHA512}[spec]
-		for _, bad := range []int{1, n - 1, n + 1, 2 * n} {
-			_, err := importInto(t, k, spec, "", bytes.Repeat([]byte{1}, bad))
+		for _, bad := range []int{2, n - 1, n + 1, 2 * n} {
+			_, err := importInto(t, k, spec, "", kit.Pattern(bad))
 			require.Equal(t, []string{"ErrMaterial"}, kit.Conditions(err))
 		}
 		var macs [2][]byte
 		for i := range macs {
-			id, err := importInto(t, k, spec, "", bytes.Repeat([]byte{1}, n))
+			id, err := importInto(t, k, spec, "", kit.Pattern(n))
 			require.NoError(t, err)
 			macs[i], err = k.GenerateMac(ctx, id, alg, []byte("x"))
 			require.NoError(t, err)
 			require.NoError(t, kit.Err(k.DeleteKeyMaterial(ctx, id, nil)))
-			require.NoError(t, importAgain(t, k, id, bytes.Repeat([]byte{1}, n)))
+			require.NoError(t, importAgain(t, k, id, kit.Pattern(n)))
 			require.NoError(t, k.VerifyMac(ctx, id, alg, []byte("x"), macs[i]), "the same again restores")
 		}
 		require.NotEqual(t, macs[0], macs[1])

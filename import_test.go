@@ -186,11 +186,11 @@ func TestImportBadMaterial(t *testing.T) {
 			if n == 32 {
 				continue
 			}
-			if wrapped, err := kms.WrapForImport(p, make([]byte, n)); err == nil {
+			if wrapped, err := kms.WrapForImport(p, kit.Pattern(n)); err == nil {
 				bad = append(bad, wrapped)
 			}
 			if algorithm == kms.WrapAESECB {
-				bad = append(bad, wrapECB(t, p, make([]byte, n)), wrapECB(t, p, make([]byte, n))[:256+n])
+				bad = append(bad, wrapECB(t, p, kit.Pattern(n)), wrapECB(t, p, kit.Pattern(n))[:256+n])
 			}
 		}
 		bad = append(bad, make([]byte, 9000))
@@ -256,7 +256,7 @@ func TestMaterialGone(t *testing.T) {
 	require.NoError(t, err)
 	p, err := k.GetParametersForImport(ctx, key.ID, nil)
 	require.NoError(t, err)
-	wrapped, err := kms.WrapForImport(p, make([]byte, 32))
+	wrapped, err := kms.WrapForImport(p, kit.Pattern(32))
 	require.NoError(t, err)
 	imported, err := k.ImportKeyMaterial(ctx, key.ID, wrapped, p.Token, k.Clock.Now().Add(time.Hour))
 	require.NoError(t, err)

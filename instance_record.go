@@ -194,6 +194,7 @@ func (rec *instanceRecord) unseal(op Op, roots []Root) (key, former []byte, err 
 func (rec *instanceRecord) unsealBy(root Root, sealed []byte) ([]byte, error) {
 	key, err := root.Decrypt(sealed, sealing.RootContext(rec.Store, rec.ID))
 	if err == nil && len(key) != sealing.KeySize {
+		clear(key)
 		return nil, errors.New("kms: what the root sealed is no instance key")
 	}
 	return key, err

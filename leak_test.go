@@ -178,7 +178,7 @@ func instanceKeyByHand(t *testing.T, root kms.Root, k *kmstest.KMS, id string) [
 // leakRoots adds the other roots and the provider.
 func leakRoots(t *testing.T, secrets map[string][]byte, values map[string][]any) {
 	path := filepath.Join(t.TempDir(), "root")
-	_, err := software.OpenRootFile(path)
+	_, err := software.CreateRootFile(path)
 	require.NoError(t, err)
 	content := append([]byte("keyhold-root-1 "), hex.EncodeToString(secrets["file key"])+"\n"...)
 	require.NoError(t, os.WriteFile(path, content, 0o600))

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"time"
 
 	"github.com/keyhold/kms/internal/keyid"
@@ -45,15 +44,6 @@ type ImportParameters struct {
 	PublicKey []byte    // of the wrapping key: SubjectPublicKeyInfo, DER
 	Token     []byte    // opaque; given back to ImportKeyMaterial
 	ExpiresAt time.Time // until then the parameters are good, as often as wanted
-}
-
-// importToken is what a token holds, sealed: with it, any process can finish what another
-// began, and the store keeps nothing of it.
-type importToken struct {
-	Key       keyid.ID          `json:"key"`
-	Algorithm WrappingAlgorithm `json:"algorithm"`
-	Private   []byte            `json:"private"` // of the wrapping key: PKCS #8
-	ExpiresAt time.Time         `json:"expires"`
 }
 
 // maxImport bounds a token and wrapped material, in bytes.
@@ -107,7 +97,7 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 // destroyed with it, so the owner's copy opens nothing afterwards.
 //
 // The first import binds the key to its material for ever: any other is refused with
-// ErrMaterial, as is what cannot be unwrapped. A token that is of another key, was changed
+// ErrMaterial, as is what cannot be unwrapped, and material whose bytes are all the same. A token that is of another key, was changed
 // or is too old is refused with ErrImportToken.
 func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, token []byte, expiresAt time.Time) (Key, error) {
 	var bad error
@@ -120,11 +110,12 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 		bad = invalid(OpImportKeyMaterial, "the material's expiry is not in the future")
 	}
 	return m.update(ctx, OpImportKeyMaterial, ref, bad, func(c *call, r *record) error {
-		opened, err := r.openToken(c, token)
+		opened, wipe, err := r.openToken(c, token)
 		if err != nil {
 			return err
 		}
-		material, ok := wrapping.Unwrap(schemes[opened.Algorithm], opened.Private, wrapped)
+		defer wipe()
+		material, ok := wrapping.Unwrap(opened.Scheme, opened.Private, wrapped)
 		defer clear(material)
 		if !ok {
 			return refuse(c.op, r.id(), ErrMaterial)
@@ -181,30 +172,33 @@ func (r *record) sealToken(p ImportParameters, private crypto.PrivateKey) ([]byt
 		return nil, err
 	}
 	defer clear(der)
-	body, err := json.Marshal(importToken{Key: r.ID, Algorithm: p.Algorithm, Private: der, ExpiresAt: p.ExpiresAt})
-	if err != nil {
-		return nil, err
-	}
+	body := wrapping.Token{Key: r.ID, Scheme: schemes[p.Algorithm], ExpiresAt: p.ExpiresAt, Private: der}.Encode()
 	defer clear(body)
 	sealed, err := r.keys.Seal(sealing.ImportToken(r.ID), body)
 	return append([]byte{1}, sealed...), err
 }
 
-// openToken opens a token that was made for the key of r and is still good.
-func (r *record) openToken(c *call, token []byte) (importToken, error) {
-	var t importToken
+// openToken opens a token that was made for the key of r and is still good. The token holds a
+// private key until it is wiped.
+func (r *record) openToken(c *call, token []byte) (t wrapping.Token, wipe func(), err error) {
 	if len(token) < 1 || token[0] != 1 {
-		return t, refuse(c.op, r.id(), ErrImportToken)
+		return t, nil, refuse(c.op, r.id(), ErrImportToken)
 	}
 	body, err := r.keys.Open(sealing.ImportToken(r.ID), token[1:])
-	defer clear(body)
-	if err != nil || json.Unmarshal(body, &t) != nil || t.Key != r.ID {
-		return t, refuse(c.op, r.id(), ErrImportToken)
+	if err != nil {
+		return t, nil, refuse(c.op, r.id(), ErrImportToken)
 	}
-	if !c.now().Before(t.ExpiresAt) {
-		return t, &expiredToken{refusal{op: c.op, keyID: r.id(), cond: ErrImportToken, text: "it is too old"}}
+	t, ok := wrapping.DecodeToken(body)
+	switch {
+	case !ok || t.Key != r.ID:
+		err = refuse(c.op, r.id(), ErrImportToken)
+	case !c.now().Before(t.ExpiresAt):
+		err = &expiredToken{refusal{op: c.op, keyID: r.id(), cond: ErrImportToken, text: "it is too old"}}
+	default:
+		return t, func() { clear(body) }, nil
 	}
-	return t, nil
+	clear(body)
+	return wrapping.Token{}, nil, err
 }
 
 // expiredToken is ErrImportToken with the code for tokens that are too old.

@@ -166,7 +166,7 @@ func TestRestoreMaterial(t *testing.T) {
 	kit.Restore(t, to.Manager, without, recipient, nil)
 	kit.Restore(t, to.Manager, with, recipient, nil)
 	require.Equal(t, kms.PendingImport, kit.StateOf(t, to.Manager, id))
-	wrapped, token = kit.WrapMaterial(t, to, id, make([]byte, 32))
+	wrapped, token = kit.WrapMaterial(t, to, id, kit.Pattern(32))
 	require.ErrorIs(t, kit.Err(to.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})), kms.ErrMaterial)
 	wrapped, token = kit.WrapMaterial(t, to, id, kit.Material())
 	require.NoError(t, kit.Err(to.ImportKeyMaterial(ctx, id, wrapped, token, time.Time{})))

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 
 	"github.com/cockroachdb/errors"
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/internal/wrapping"
 )
 
@@ -35,12 +36,15 @@ var schemes = map[WrappingAlgorithm]wrapping.Scheme{
 
 // WrapForImport wraps material as the parameters say: the owner's side of an import, for
 // those who have the material in the same process. It fails with ErrInvalid where the
-// parameters are not as they came, or the material does not fit.
+// parameters are not as they came, the material does not fit, or its bytes are all the same.
 func WrapForImport(p ImportParameters, material []byte) ([]byte, error) {
 	parsed, err := x509.ParsePKIXPublicKey(p.PublicKey)
 	public, ok := parsed.(*rsa.PublicKey)
 	if err != nil || !ok {
 		return nil, invalid(opWrapForImport, "the public key")
+	}
+	if unfilled.Buffer(material) {
+		return nil, invalid(opWrapForImport, "the material: its bytes are all the same, or there are none")
 	}
 	wrapped, err := wrapping.Wrap(schemes[p.Algorithm], public, material)
 	switch {

@@ -14,7 +14,7 @@ import (
 // values of that size, those that wait together in one transaction. Both files are on the
 // same disk, hold that many keys already, and have their turns in every round.
 func durable(ctx context.Context, folder string, keys, writers, rounds int) []*result {
-	s := must(boltstore.Open(filepath.Join(folder, "keys"), nil))
+	s := must(boltstore.Open(filepath.Join(folder, "keys"), &boltstore.Options{Create: true}))
 	defer s.Close()
 	m := newManager(ctx, s, newRoot(), 0)
 	key := must(m.CreateKey(ctx, nil))

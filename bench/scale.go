@@ -24,7 +24,7 @@ func scale(ctx context.Context, folder string, keys int) string {
 		spaced(float64(keys)), spaced(float64(keys)/created.Seconds()), spaced(float64(must(os.Stat(file)).Size())/1e6))
 
 	began := time.Now()
-	s := must(boltstore.Open(file, nil))
+	s := must(boltstore.Open(file, &boltstore.Options{Create: true}))
 	defer s.Close()
 	m := newManager(ctx, s, root, keys)
 	must(m.GenerateDataKey(ctx, ids[keys/2], nil))
@@ -73,7 +73,7 @@ func throughAll(keys int, do func(i int)) (ns, times, middle float64) {
 }
 
 func createMany(ctx context.Context, file string, root kms.Root, keys int) (ids []string, took time.Duration) {
-	s := must(boltstore.Open(file, nil))
+	s := must(boltstore.Open(file, &boltstore.Options{Create: true}))
 	defer s.Close()
 	m := newManager(ctx, s, root, 1)
 	ids = make([]string, keys)

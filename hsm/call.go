@@ -52,6 +52,9 @@ type outcome[T any] struct {
 // nobody to hear it, and keeps its ticket until the module lets it go. So f may not touch
 // what belongs to do's caller.
 func do[T any](ctx context.Context, t *Token, w way, f func(*session) (T, error)) (none T, err error) {
+	if t == nil || t.turn == nil {
+		return none, unsupported("the Token was not made by hsm.Open")
+	}
 	for {
 		if ctx.Err() != nil {
 			return none, late(ctx)

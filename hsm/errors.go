@@ -27,9 +27,19 @@ type Error struct {
 }
 
 // Error says which function answered what, and nothing of what it was called with.
-func (e *Error) Error() string { return fmt.Sprintf("hsm: %s: %s: %v", e.Op, codeName(e.Code), e.Err) }
+func (e *Error) Error() string {
+	if e == nil {
+		return "hsm: no error"
+	}
+	return fmt.Sprintf("hsm: %s: %s: %v", e.Op, codeName(e.Code), e.Err)
+}
 
 // Unwrap returns what the answer means.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 func unsupported(what string) error { return fmt.Errorf("%w: %s", provider.ErrUnsupported, what) }

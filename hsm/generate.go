@@ -5,10 +5,12 @@ package hsm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/miekg/pkcs11"
 
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -26,7 +28,8 @@ func (t *Token) Generate(ctx context.Context, id string, spec provider.Spec, use
 }
 
 // Import makes a key that was made elsewhere one of the token's, as Generate does. It is in the
-// host's memory until Import returns, or, where ctx ends before, until the token answers.
+// host's memory until Import returns, or, where ctx ends before, until the token answers. A key that
+// is not one of that spec, or whose bytes are all the same, is provider.ErrUnsupported.
 func (t *Token) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
 	if key == nil {
 		key = []byte{}
@@ -42,6 +45,9 @@ func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use prov
 	}
 	if len(id) < 1 || len(id) > referenceMaxID {
 		return nil, errID
+	}
+	if key != nil && k.opposite == nil && unfilled.Buffer(key) {
+		return nil, errNotOfSpec
 	}
 	if err := t.ready(ctx, k, key != nil); err != nil {
 		return nil, err
@@ -69,7 +75,8 @@ func (t *Token) add(ctx context.Context, id string, spec provider.Spec, use prov
 }
 
 var (
-	errID          = errors.New("hsm: an id has 1 to 128 bytes")
+	errID          = fmt.Errorf("hsm: an id has 1 to 128 bytes: %w", provider.ErrUnsupported)
+	errNotOfSpec   = fmt.Errorf("hsm: not a key of that spec, or its bytes are all the same: %w", provider.ErrUnsupported)
 	errNobodyWaits = errors.New("hsm: the call ended before its key was made")
 )
 

@@ -51,6 +51,9 @@ func (*Token) Destroy(context.Context, string, []byte) error { return noCgo() }
 // Root returns provider.ErrUnsupported.
 func (*Token) Root(context.Context, string) (*Root, error) { return nil, noCgo() }
 
+// CreateRoot returns provider.ErrUnsupported.
+func (*Token) CreateRoot(context.Context, string) (*Root, error) { return nil, noCgo() }
+
 // Orphans returns provider.ErrUnsupported.
 func (*Token) Orphans(context.Context, func(id string) bool) ([]Object, error) { return nil, noCgo() }
 

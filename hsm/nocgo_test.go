@@ -25,6 +25,7 @@ func TestWithoutCgo(t *testing.T) {
 		func() error { _, err := token.Open(ctx, "id", provider.AES256, nil); return err },
 		func() error { return token.Destroy(ctx, "id", nil) },
 		func() error { _, err := token.Root(ctx, "root"); return err },
+		func() error { _, err := token.CreateRoot(ctx, "root"); return err },
 		func() error { _, err := token.Orphans(ctx, nil); return err },
 		func() error { _, err := token.Health(ctx); return err },
 		func() error { _, err := root.Encrypt(nil, nil); return err },

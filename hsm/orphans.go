@@ -13,11 +13,14 @@ import (
 // was killed between making a key and writing it down. kept tells whether there is a key of an
 // ID. Where there is, and two objects have that ID, both are listed as twins: which of them is
 // the key's the record alone knows. Nothing is destroyed. It reads every object of the token,
-// which takes seconds where there are many.
+// which takes seconds where there are many. Without kept it is provider.ErrUnsupported.
 //
 // A key that is being made just now looks like an orphan. List twice, minutes apart, and believe
 // in what is there both times.
 func (t *Token) Orphans(ctx context.Context, kept func(id string) bool) ([]Object, error) {
+	if kept == nil { // every key would look like an orphan
+		return nil, unsupported("Orphans needs the function that says which keys are kept")
+	}
 	objects, err := do(ctx, t, using, func(s *session) ([]Object, error) {
 		if err := s.see(s.g.witness); err != nil {
 			return nil, err

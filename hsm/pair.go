@@ -13,6 +13,8 @@ import (
 
 	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
+
+	"github.com/keyhold/kms/internal/unfilled"
 )
 
 // generateRSA and generateEC have crypto11 make a pair and return its public half.
@@ -60,7 +62,7 @@ func bringRSA(s *session, k kind, o object, der []byte) ([]byte, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	private, ok := parsed.(*rsa.PrivateKey)
 	if err != nil || !ok || private.N.BitLen() != k.size || len(private.Primes) != 2 {
-		return nil, unsupported("not a key of that spec")
+		return nil, errNotOfSpec
 	}
 	modulus := []*pkcs11.Attribute{
 		pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_RSA),
@@ -74,6 +76,11 @@ func bringRSA(s *session, k kind, o object, der []byte) ([]byte, error) {
 		pkcs11.NewAttribute(pkcs11.CKA_EXPONENT_1, private.Precomputed.Dp.Bytes()),
 		pkcs11.NewAttribute(pkcs11.CKA_EXPONENT_2, private.Precomputed.Dq.Bytes()),
 		pkcs11.NewAttribute(pkcs11.CKA_COEFFICIENT, private.Precomputed.Qinv.Bytes()))
+	defer func() {
+		for _, secret := range values[len(modulus):] {
+			clear(secret.Value)
+		}
+	}()
 	return s.bringPair(k, o, modulus, values, &private.PublicKey)
 }
 
@@ -82,16 +89,16 @@ func bringEC(s *session, k kind, o object, der []byte) ([]byte, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	private, ok := parsed.(*ecdsa.PrivateKey)
 	if err != nil || !ok || private.Curve != k.curve {
-		return nil, unsupported("not a key of that spec")
+		return nil, errNotOfSpec
 	}
 	scalar, err := private.Bytes()
-	if err != nil {
-		return nil, unsupported("not a key of that spec")
-	}
 	defer clear(scalar)
+	if err != nil || unfilled.Buffer(scalar) {
+		return nil, errNotOfSpec
+	}
 	point, err := private.PublicKey.Bytes()
 	if err != nil {
-		return nil, unsupported("not a key of that spec")
+		return nil, errNotOfSpec
 	}
 	wrapped, err := asn1.Marshal(point) // an OCTET STRING
 	if err != nil {

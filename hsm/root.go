@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/miekg/pkcs11"
@@ -26,19 +27,33 @@ const (
 const rootTimeout = 30 * time.Second
 
 // Root is a key of AES_256 in a token, as the root of a key store: it is a kms.Root, and a
-// tink.AEAD. It is made by Token.Root. Many goroutines may use it at once. Its calls give up
-// after 30 seconds.
+// tink.AEAD. It is made by Token.Root or Token.CreateRoot; what any other is asked to do is
+// provider.ErrUnsupported. Many goroutines may use it at once. Its calls give up after 30 seconds.
 type Root struct {
 	key *aesKey
 }
 
-// Root returns the root of that name, 1 to 100 bytes, and makes its key where the token has
-// none, and is surely there. Processes that do so at the same time get the same root.
+// Root returns the root of that name, 1 to 100 bytes. It makes none: where the token has no such key,
+// and is surely there, it is provider.ErrNoKey. A name of another length is provider.ErrUnsupported.
 //
 // Who destroys the key can open nothing of the key store any more; a backup of a token is that
 // token's own affair.
 func (t *Token) Root(ctx context.Context, name string) (*Root, error) {
-	if len(name) < 1 || len(name) > 100 {
+	if len(name) < 1 || len(name) > maxRootName {
+		return nil, errRootName
+	}
+	id, err := do(ctx, t, using, func(s *session) (objectID, error) { return s.findRoot(name) })
+	if err != nil {
+		return nil, err
+	}
+	return t.root(id), nil
+}
+
+// CreateRoot makes the key of a root of that name, 1 to 100 bytes, and returns the root. Where the
+// token has one already it is fs.ErrExist. Of processes that do so at the same time, at most one makes
+// the root.
+func (t *Token) CreateRoot(ctx context.Context, name string) (*Root, error) {
+	if len(name) < 1 || len(name) > maxRootName {
 		return nil, errRootName
 	}
 	k, _ := kindOf(provider.AES256, provider.UseEncrypt)
@@ -46,9 +61,9 @@ func (t *Token) Root(ctx context.Context, name string) (*Root, error) {
 		return nil, err
 	}
 	for range 10 {
-		id, err := do(ctx, t, using, func(s *session) (objectID, error) { return s.findRoot(name) })
+		_, err := do(ctx, t, using, func(s *session) (objectID, error) { return s.findRoot(name) })
 		if err == nil {
-			return t.root(id), nil
+			return nil, fmt.Errorf("hsm: the token has a root of that name, which Token.Root opens: %w", fs.ErrExist)
 		}
 		if !errors.Is(err, provider.ErrNoKey) {
 			return nil, err
@@ -65,7 +80,12 @@ func (t *Token) Root(ctx context.Context, name string) (*Root, error) {
 	return nil, unavailable("others keep making the same root")
 }
 
-var errRootName = errors.New("hsm: the name of a root has 1 to 100 bytes")
+const maxRootName = 100
+
+var (
+	errRootName = fmt.Errorf("hsm: the name of a root has 1 to 100 bytes: %w", provider.ErrUnsupported)
+	errNoRoot   = fmt.Errorf("hsm: the Root was not made by Token.Root or Token.CreateRoot: %w", provider.ErrUnsupported)
+)
 
 func (t *Token) root(id objectID) *Root {
 	r := reference{object: id, spec: provider.AES256, use: provider.UseEncrypt}
@@ -83,7 +103,7 @@ func (s *session) findRoot(name string) (id objectID, err error) {
 		if err := s.see(s.g.witness); err != nil {
 			return id, err
 		}
-		return id, fmt.Errorf("%w: no root of that name", provider.ErrNoKey)
+		return id, fmt.Errorf("%w: no root of that name, which Token.CreateRoot makes", provider.ErrNoKey)
 	case 1:
 		b, err := s.attribute(found[0], pkcs11.CKA_ID)
 		if err == nil && len(b) != len(id) {
@@ -127,6 +147,9 @@ func (s *session) makeRoot(t *Token, k kind, id objectID, name string) (alone bo
 
 // Encrypt seals plaintext, up to 8 KiB, under the associated data. The result is 77 bytes longer.
 func (r *Root) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
+	if r == nil || r.key == nil {
+		return nil, errNoRoot
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), rootTimeout)
 	defer cancel()
 	return r.key.Encrypt(ctx, append([]byte{rootFormat}, r.key.r.object[:]...), plaintext, associatedData)
@@ -135,6 +158,9 @@ func (r *Root) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
 // Decrypt returns the plaintext of what Encrypt of the same root made. All else is
 // provider.ErrCiphertext.
 func (r *Root) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
+	if r == nil || r.key == nil {
+		return nil, errNoRoot
+	}
 	if len(ciphertext) < rootHeader || ciphertext[0] != rootFormat || objectID(ciphertext[1:rootHeader]) != r.key.r.object {
 		return nil, provider.ErrCiphertext
 	}

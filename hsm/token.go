@@ -11,7 +11,7 @@ import (
 )
 
 // Token is one token, logged in. All its methods may be called by many goroutines at once.
-// It is made by Open.
+// It is made by Open; the calls of any other are provider.ErrUnsupported.
 type Token struct {
 	cfg         Config
 	gen         atomic.Pointer[generation] // the connection; nil only before Open has returned
@@ -50,6 +50,9 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 // called twice. While a connection is being made, in a module that hangs, it is
 // provider.ErrUnavailable, and done later.
 func (t *Token) Close() error {
+	if t == nil || t.turn == nil {
+		return nil
+	}
 	t.closed.Store(true)
 	timer := time.NewTimer(drain)
 	defer timer.Stop()

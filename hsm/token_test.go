@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -269,7 +270,10 @@ func TestRoot(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range roots {
 		wg.Go(func() {
-			root, err := token.Root(t.Context(), name)
+			root, err := token.CreateRoot(t.Context(), name)
+			if errors.Is(err, fs.ErrExist) {
+				root, err = token.Root(t.Context(), name)
+			}
 			assert.NoError(t, err)
 			roots[i] = root
 		})
@@ -293,12 +297,21 @@ func TestRoot(t *testing.T) {
 	}
 	_, err = roots[0].Decrypt(sealed, nil)
 	require.ErrorIs(t, err, provider.ErrCiphertext)
-	other, err := token.Root(t.Context(), name+"-other")
+	for range 2 { // asking does not make it
+		_, err = token.Root(t.Context(), name+"-other")
+		require.ErrorIs(t, err, provider.ErrNoKey)
+		require.ErrorContains(t, err, "CreateRoot")
+	}
+	_, err = token.CreateRoot(t.Context(), name)
+	require.ErrorIs(t, err, fs.ErrExist)
+	other, err := token.CreateRoot(t.Context(), name+"-other")
 	require.NoError(t, err)
 	_, err = other.Decrypt(sealed, []byte("ad"))
 	require.ErrorIs(t, err, provider.ErrCiphertext)
 	for _, bad := range []string{"", strings.Repeat("x", 101)} {
 		_, err = token.Root(t.Context(), bad)
+		require.Error(t, err)
+		_, err = token.CreateRoot(t.Context(), bad)
 		require.Error(t, err)
 	}
 }
@@ -346,7 +359,7 @@ func TestNoPINIsPrinted(t *testing.T) {
 	require.ErrorIs(t, refusal, hsm.ErrCredentials)
 	token := tk.open(t)
 	k := opened(t, token, "print")
-	root, err := token.Root(t.Context(), "print")
+	root, err := token.CreateRoot(t.Context(), "print")
 	require.NoError(t, err)
 	for name, v := range map[string]any{"token": token, "key": k, "root": root, "config": tk.config(), "error": refusal} {
 		var out strings.Builder

@@ -17,7 +17,12 @@ var ErrDiffers = errors.New("keystore: the copy differs")
 type DiffersError struct{ Name string }
 
 // Error tells the name.
-func (e *DiffersError) Error() string { return fmt.Sprintf("%v in %q", ErrDiffers, e.Name) }
+func (e *DiffersError) Error() string {
+	if e == nil {
+		return ErrDiffers.Error()
+	}
+	return fmt.Sprintf("%v in %q", ErrDiffers, e.Name)
+}
 
 // Is makes it match ErrDiffers.
 func (*DiffersError) Is(target error) bool { return target == ErrDiffers }
@@ -53,9 +58,12 @@ type CopyProgress struct {
 // that are there already are compared, not written. The source is only read. Nobody may
 // write to it between the beginning of the last Copy and the end of its use, and nobody to
 // the destination before that; else a DiffersError tells of it, or what was written after
-// the comparison stays behind. Keys that are deleted in the one of two stores that are both
+// the comparison stays behind. A store that is nil is ErrClosed. Keys that are deleted in the one of two stores that are both
 // in use are not deleted in the other: destroy the source.
 func Copy(ctx context.Context, dst, src Store, opts *CopyOptions) (CopyProgress, error) {
+	if dst == nil || src == nil {
+		return CopyProgress{}, fmt.Errorf("%w: Copy needs two stores", ErrClosed)
+	}
 	c := &copying{dst: dst, src: src}
 	if opts != nil {
 		c.CopyOptions = *opts

@@ -51,7 +51,7 @@ func TestCopy(t *testing.T) {
 	t.Parallel()
 	src, back := filled(t, 500), new(keystore.Memory)
 	put(t, src, "plain", "")
-	file, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), nil)
+	file, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, file.Close()) }()
 	var told []keystore.CopyProgress

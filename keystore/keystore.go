@@ -33,7 +33,7 @@ var (
 	// named. Nothing was written.
 	ErrConflict = errors.New("keystore: the item is at another version")
 
-	// ErrClosed is the answer of a Store that was closed.
+	// ErrClosed is the answer of a Store that was closed or never opened.
 	ErrClosed = errors.New("keystore: the store is closed")
 )
 

@@ -14,7 +14,7 @@ import (
 
 // Memory is a Store in memory, for tests: nothing outlives the process. The zero Memory is
 // ready, must not be copied after its first use, and has a Feed of the last 1024
-// replacements of every segment.
+// replacements of every segment. A nil Memory is a Store that was never opened.
 type Memory struct {
 	mu    sync.RWMutex
 	items map[string]Item
@@ -33,6 +33,9 @@ func (m *Memory) Get(ctx context.Context, name string) (Item, error) {
 	if ctx.Err() != nil {
 		return Item{}, ctx.Err()
 	}
+	if m == nil {
+		return Item{}, ErrClosed
+	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	item, ok := m.items[name]
@@ -47,6 +50,9 @@ func (m *Memory) Get(ctx context.Context, name string) (Item, error) {
 func (m *Memory) Put(ctx context.Context, name string, old Version, value []byte) (Version, error) {
 	if ctx.Err() != nil {
 		return "", ctx.Err()
+	}
+	if m == nil {
+		return "", ErrClosed
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -74,6 +80,10 @@ func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Item,
 		for at := after; ; {
 			if ctx.Err() != nil {
 				yield(Item{}, ctx.Err())
+				return
+			}
+			if m == nil {
+				yield(Item{}, ErrClosed)
 				return
 			}
 			item, ok := m.next(prefix, at)
@@ -106,6 +116,9 @@ func (m *Memory) Changes(ctx context.Context, segment string, after Cursor) ([]s
 	if ctx.Err() != nil {
 		return nil, 0, ctx.Err()
 	}
+	if m == nil {
+		return nil, 0, ErrClosed
+	}
 	names, head, ok := m.ring.Changes(segment, uint64(after))
 	if !ok {
 		return nil, Cursor(head), ErrGap
@@ -115,6 +128,9 @@ func (m *Memory) Changes(ctx context.Context, segment string, after Cursor) ([]s
 
 // Head implements Local.
 func (m *Memory) Head(segment string) func() Cursor {
+	if m == nil {
+		return func() Cursor { return 0 }
+	}
 	head := m.ring.Head(segment)
 	return func() Cursor { return Cursor(head()) }
 }

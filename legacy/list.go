@@ -50,7 +50,10 @@ func (l List) Keys(ctx context.Context) iter.Seq2[Key, error] {
 // OpenerFunc is an Opener that is a function. What it uses no printer reaches.
 type OpenerFunc func(ciphertext []byte, ec map[string]string) ([]byte, error)
 
-// Decrypt calls the function.
+// Decrypt calls the function. Of a nil OpenerFunc it is ErrUnsupported.
 func (f OpenerFunc) Decrypt(ciphertext []byte, ec map[string]string) ([]byte, error) {
+	if f == nil {
+		return nil, ErrUnsupported
+	}
 	return f(ciphertext, ec)
 }

@@ -93,9 +93,9 @@ func ExampleNewRootFromPassphrase() {
 	fmt.Printf("%s\n", opened)
 }
 
-// A root from a file that is made on the first start. It belongs elsewhere than the key
+// A root from a file that is made once, with the key store. It belongs elsewhere than the key
 // store, and in another backup.
-func ExampleOpenRootFile() {
+func ExampleCreateRootFile() {
 	folder, err := os.MkdirTemp("", "")
 	if err != nil {
 		log.Fatal(err)
@@ -103,7 +103,7 @@ func ExampleOpenRootFile() {
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "root")
 
-	first, err := software.OpenRootFile(path)
+	first, err := software.CreateRootFile(path)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func ExampleOpenRootFile() {
 		log.Fatal(err)
 	}
 
-	// After a restart:
+	// At every later start:
 	again, err := software.OpenRootFile(path)
 	if err != nil {
 		log.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"github.com/keyhold/kms/internal/cleartext"
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
 )
@@ -67,5 +68,8 @@ func openXAES(_ *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
 }
 
 func typedXAES(b []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
+	if unfilled.Buffer(b) {
+		return nil, errUnfilled
+	}
 	return xaesgcm.NewKey(cleartext.Secret(b), 0, params.(*xaesgcm.Parameters))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/mac/hmac"
 
 	"github.com/keyhold/kms/internal/cleartext"
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/provider"
 )
 
@@ -59,5 +60,8 @@ func openHMAC(h *keyset.Handle, k tinkkey.Key) (provider.Key, error) {
 }
 
 func typedHMAC(b []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
+	if unfilled.Buffer(b) {
+		return nil, errUnfilled
+	}
 	return hmac.NewKey(cleartext.Secret(b), params.(*hmac.Parameters), 0)
 }

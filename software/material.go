@@ -3,7 +3,6 @@ package software
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 
 	"github.com/keyhold/kms/provider"
@@ -27,7 +26,7 @@ const (
 )
 
 // errID is Generate's answer to an id that the contract does not allow.
-var errID = errors.New("software: an id has 1 to 128 bytes")
+var errID = fmt.Errorf("software: an id has 1 to 128 bytes: %w", provider.ErrUnsupported)
 
 // material is the key of one id.
 type material struct {

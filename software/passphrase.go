@@ -10,13 +10,15 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/internal/xaes"
 	"github.com/keyhold/kms/provider"
 )
 
 // ErrPassphrase is NewRootFromPassphrase's answer to a passphrase of less than
-// MinPassphraseSize bytes.
-var ErrPassphrase = errors.New("software: a passphrase has at least 12 bytes")
+// MinPassphraseSize bytes, or whose bytes are all the same, as those of a buffer that nobody
+// filled are.
+var ErrPassphrase = errors.New("software: a passphrase has at least 12 bytes, which are not all the same")
 
 // MinPassphraseSize is the least length of a passphrase, in bytes.
 const MinPassphraseSize = 12
@@ -34,7 +36,7 @@ const (
 const derivedKeysKept = 8
 
 // NewRootFromPassphrase returns the root of a passphrase, which it copies: at least
-// MinPassphraseSize bytes, or it is ErrPassphrase. The key is derived by Argon2id, with a
+// MinPassphraseSize bytes, not all the same, or it is ErrPassphrase. The key is derived by Argon2id, with a
 // random salt that stands in everything sealed.
 //
 // One derivation takes 64 MiB and some 100 ms. A root derives once for all that it seals,
@@ -46,7 +48,7 @@ func NewRootFromPassphrase(passphrase []byte) (*Root, error) {
 	if fips140.Enforced() {
 		return nil, fmt.Errorf("software: Argon2id is not approved by FIPS 140: %w", provider.ErrUnsupported)
 	}
-	if len(passphrase) < MinPassphraseSize {
+	if len(passphrase) < MinPassphraseSize || unfilled.Buffer(passphrase) {
 		return nil, ErrPassphrase
 	}
 	secret := bytes.Clone(passphrase)

@@ -1,7 +1,6 @@
 package software_test
 
 import (
-	"bytes"
 	"crypto/fips140"
 	"crypto/sha256"
 	"encoding/hex"
@@ -74,11 +73,11 @@ func TestShortPassphrase(t *testing.T) {
 	t.Parallel()
 	fips140.WithoutEnforcement(func() {
 		for n := range software.MinPassphraseSize {
-			r, err := software.NewRootFromPassphrase(bytes.Repeat([]byte{'x'}, n))
+			r, err := software.NewRootFromPassphrase([]byte("correct horse")[:n])
 			require.ErrorIs(t, err, software.ErrPassphrase)
 			require.Nil(t, r)
 		}
-		_, err := software.NewRootFromPassphrase(bytes.Repeat([]byte{'x'}, software.MinPassphraseSize))
+		_, err := software.NewRootFromPassphrase([]byte("twelve bytes"))
 		require.NoError(t, err)
 	})
 }

@@ -13,10 +13,14 @@ import (
 	"github.com/tink-crypto/tink-go/v2/signature/rsassapss"
 
 	"github.com/keyhold/kms/internal/cleartext"
+	"github.com/keyhold/kms/internal/unfilled"
 )
 
-// errPKCS8 never leaves the package: Import says something of its own.
-var errPKCS8 = errors.New("software: not a private key of that kind")
+// These never leave the package: Import says something of its own.
+var (
+	errPKCS8    = errors.New("software: not a private key of that kind")
+	errUnfilled = errors.New("software: the bytes of the key are all the same")
+)
 
 // pkcs8 parses a private key of type K.
 func pkcs8[K any](der []byte) (K, error) {
@@ -45,8 +49,12 @@ func typedRSA(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	p, q, d := private.Primes[0].Bytes(), private.Primes[1].Bytes(), private.D.Bytes()
+	defer clear(p)
+	defer clear(q)
+	defer clear(d)
 	return rsassapss.NewPrivateKey(public, rsassapss.PrivateKeyValues{
-		P: cleartext.Secret(private.Primes[0].Bytes()), Q: cleartext.Secret(private.Primes[1].Bytes()), D: cleartext.Secret(private.D.Bytes()),
+		P: cleartext.Secret(p), Q: cleartext.Secret(q), D: cleartext.Secret(d),
 	})
 }
 
@@ -60,8 +68,9 @@ func typedEC(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
 		return nil, errPKCS8
 	}
 	raw, err := private.Bytes()
-	if err != nil {
-		return nil, err
+	defer clear(raw)
+	if err != nil || unfilled.Buffer(raw) {
+		return nil, errPKCS8
 	}
 	return tinkecdsa.NewPrivateKey(cleartext.Secret(raw), 0, with)
 }
@@ -71,5 +80,11 @@ func typedEd25519(der []byte, params tinkkey.Parameters) (tinkkey.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tinked25519.NewPrivateKey(cleartext.Secret(private.Seed()), 0, *params.(*tinked25519.Parameters))
+	defer clear(private)
+	seed := private.Seed()
+	defer clear(seed)
+	if unfilled.Buffer(seed) {
+		return nil, errPKCS8
+	}
+	return tinked25519.NewPrivateKey(cleartext.Secret(seed), 0, *params.(*tinked25519.Parameters))
 }

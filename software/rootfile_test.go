@@ -3,6 +3,7 @@ package software_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -33,7 +34,7 @@ func TestRootFile(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	path := filepath.Join(folder, "root")
-	made, err := software.OpenRootFile(path)
+	made, err := software.CreateRootFile(path)
 	require.NoError(t, err)
 
 	info, err := os.Lstat(path)
@@ -62,7 +63,7 @@ func TestRootFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "nothing else is left in the folder")
 
-	other, err := software.OpenRootFile(filepath.Join(folder, "other"))
+	other, err := software.CreateRootFile(filepath.Join(folder, "other"))
 	require.NoError(t, err)
 	sealed, err := other.Encrypt(nil, nil)
 	require.NoError(t, err)
@@ -76,7 +77,7 @@ func TestRootFileModes(t *testing.T) {
 		t.Skip("Windows has no modes")
 	}
 	path := filepath.Join(t.TempDir(), "root")
-	_, err := software.OpenRootFile(path)
+	_, err := software.CreateRootFile(path)
 	require.NoError(t, err)
 	for _, mode := range []fs.FileMode{0o601, 0o602, 0o604, 0o610, 0o620, 0o640, 0o644, 0o660, 0o666, 0o700, 0o777, 0o444} {
 		require.NoError(t, os.Chmod(path, mode))
@@ -105,8 +106,10 @@ func TestRootFileIsNoLink(t *testing.T) {
 		require.Nil(t, r)
 	}
 	refuse() // dangling: nothing is made where it leads
+	_, err := software.CreateRootFile(link)
+	require.ErrorIs(t, err, fs.ErrExist)
 	require.NoFileExists(t, target)
-	_, err := software.OpenRootFile(target)
+	_, err = software.CreateRootFile(target)
 	require.NoError(t, err)
 	refuse()
 }
@@ -149,10 +152,50 @@ func TestRootFileIsNoFolder(t *testing.T) {
 	folder := t.TempDir()
 	_, err := software.OpenRootFile(folder)
 	require.ErrorIs(t, err, software.ErrRootFile)
+	_, err = software.CreateRootFile(folder)
+	require.ErrorIs(t, err, fs.ErrExist)
+	_, err = software.CreateRootFile(filepath.Join(folder, "no", "such", "folder"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
 	_, err = software.OpenRootFile(filepath.Join(folder, "no", "such", "folder"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	_, err = software.OpenRootFile("")
 	require.Error(t, err)
+}
+
+// openOrCreate is what programs do that start for the first time at the same time.
+func openOrCreate(path string) (*software.Root, error) {
+	root, err := software.CreateRootFile(path)
+	if errors.Is(err, fs.ErrExist) {
+		return software.OpenRootFile(path)
+	}
+	return root, err
+}
+
+// TestRootFileSaysWhatToCall: no call makes what it should open, or opens what it should make, and
+// each names the other.
+func TestRootFileSaysWhatToCall(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "root")
+	r, err := software.OpenRootFile(path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "CreateRootFile")
+	require.Nil(t, r)
+	entries, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Empty(t, entries, "nothing is made")
+
+	_, err = software.CreateRootFile(path)
+	require.NoError(t, err)
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	r, err = software.CreateRootFile(path)
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.ErrorContains(t, err, "OpenRootFile")
+	require.Nil(t, r)
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, before, after, "what was there is left alone")
 }
 
 func TestRootFileManyGoroutines(t *testing.T) {
@@ -162,7 +205,7 @@ func TestRootFileManyGoroutines(t *testing.T) {
 		roots, errs := make([]*software.Root, 16), make([]error, 16)
 		var wg sync.WaitGroup
 		for i := range roots {
-			wg.Go(func() { roots[i], errs[i] = software.OpenRootFile(path) })
+			wg.Go(func() { roots[i], errs[i] = openOrCreate(path) })
 		}
 		wg.Wait()
 		for i := range roots {
@@ -178,7 +221,7 @@ func TestRootFileManyProcesses(t *testing.T) {
 	const env = "KEYHOLD_TEST_ROOT_FILE"
 	if path := os.Getenv(env); path != "" {
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-		r, err := software.OpenRootFile(path)
+		r, err := openOrCreate(path)
 		require.NoError(t, err)
 		sealed, err := r.Encrypt([]byte("plaintext"), nil)
 		require.NoError(t, err)

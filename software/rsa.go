@@ -112,13 +112,17 @@ func rsaPrivate(k *rsassapss.PrivateKey) (*rsa.PrivateKey, error) {
 		return nil, err
 	}
 	number := func(b []byte) *big.Int { return new(big.Int).SetBytes(b) }
+	d, p, q := cleartext.Bytes(k.D()), cleartext.Bytes(k.P()), cleartext.Bytes(k.Q())
+	defer clear(d)
+	defer clear(p)
+	defer clear(q)
 	private := &rsa.PrivateKey{
 		PublicKey: rsa.PublicKey{
 			N: number(public.(*rsassapss.PublicKey).Modulus()),
 			E: k.Parameters().(*rsassapss.Parameters).PublicExponent(),
 		},
-		D:      number(cleartext.Bytes(k.D())),
-		Primes: []*big.Int{number(cleartext.Bytes(k.P())), number(cleartext.Bytes(k.Q()))},
+		D:      number(d),
+		Primes: []*big.Int{number(p), number(q)},
 	}
 	private.Precompute()
 	return private, private.Validate()

@@ -47,11 +47,13 @@ func (p *Provider) Generate(ctx context.Context, id string, spec provider.Spec, 
 	if err != nil {
 		return nil, err
 	}
+	defer clear(keyset)
 	return material{id: id, keyset: keyset}.encode()
 }
 
 // Import makes a key that was made elsewhere the key of id and returns its material, as
-// Generate does. RSA keys have two primes. ML_DSA_65 is not imported.
+// Generate does. RSA keys have two primes. ML_DSA_65 is not imported. A key that is not one of
+// that spec, or whose bytes are all the same, is provider.ErrUnsupported.
 func (p *Provider) Import(ctx context.Context, id string, spec provider.Spec, use provider.Use, key []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -72,6 +74,7 @@ func (p *Provider) Import(ctx context.Context, id string, spec provider.Spec, us
 	if err != nil {
 		return nil, err
 	}
+	defer clear(keyset)
 	return material{id: id, keyset: keyset}.encode()
 }
 

@@ -28,6 +28,7 @@ package tinkkms
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 
@@ -43,8 +44,11 @@ const ContextKey = "associatedData"
 // room for. More is kms.ErrInvalid.
 const MaxAssociatedData = (kms.MaxContextBytes - len(ContextKey)) / 2
 
+// errNoManager is the answer of what was made without a Manager.
+var errNoManager = fmt.Errorf("tinkkms: there is no Manager, call AEAD or NewClient with one that kms.Open returned: %w", kms.ErrInvalid)
+
 // KeyAEAD is one key as an AEAD of Tink. Many goroutines may use it at once. It is made by
-// AEAD or by Client.GetAEAD.
+// AEAD or by Client.GetAEAD; without a Manager every call is kms.ErrInvalid.
 type KeyAEAD struct {
 	m   *kms.Manager
 	ref string
@@ -75,6 +79,9 @@ func (a *KeyAEAD) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
 // EncryptWithContext encrypts up to 6 KiB under the key. The ciphertext is one of
 // Manager.Encrypt, with the encryption context that ContextKey tells of.
 func (a *KeyAEAD) EncryptWithContext(ctx context.Context, plaintext, associatedData []byte) ([]byte, error) {
+	if a == nil || a.m == nil {
+		return nil, errNoManager
+	}
 	return a.m.Encrypt(ctx, a.ref, plaintext, encryptionContext(associatedData))
 }
 
@@ -83,6 +90,9 @@ func (a *KeyAEAD) EncryptWithContext(ctx context.Context, plaintext, associatedD
 // key would open it: a program that holds an AEAD of one key relies on that key's policy. A ref
 // that names nothing is kms.ErrNotFound, and a key that is not Enabled refuses.
 func (a *KeyAEAD) DecryptWithContext(ctx context.Context, ciphertext, associatedData []byte) ([]byte, error) {
+	if a == nil || a.m == nil {
+		return nil, errNoManager
+	}
 	plaintext, _, err := a.m.DecryptWithKey(ctx, a.ref, ciphertext, encryptionContext(associatedData))
 	return plaintext, err
 }

@@ -40,12 +40,16 @@ func (c *Client) Supported(keyURI string) bool {
 	return ok
 }
 
-// GetAEAD returns the key of that URI, a *KeyAEAD. What is no URI of a key is kms.ErrInvalid.
+// GetAEAD returns the key of that URI, a *KeyAEAD. What is no URI of a key is kms.ErrInvalid, and
+// so is a Client without a Manager.
 // Whether the key is there shows at the first use.
 func (c *Client) GetAEAD(keyURI string) (tink.AEAD, error) {
 	ref, ok := parseURI(keyURI)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, errURI
+	case c == nil || c.m == nil:
+		return nil, errNoManager
 	}
 	return AEAD(c.m, ref), nil
 }

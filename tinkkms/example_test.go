@@ -20,7 +20,7 @@ import (
 // whose it is, and must be given again to read it.
 func Example() {
 	ctx := context.Background()
-	secret := make([]byte, 32) // a program keeps it; see software.OpenRootFile
+	secret := make([]byte, 32) // a program keeps it; see software.CreateRootFile
 	_, _ = rand.Read(secret)   // never fails
 	root, err := software.NewRoot(secret)
 	if err != nil {

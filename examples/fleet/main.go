@@ -18,6 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,6 +29,7 @@ import (
 	"time"
 
 	"github.com/keyhold/kms"
+	"github.com/keyhold/kms/keystore/pgstore"
 	"github.com/keyhold/kms/software"
 )
 
@@ -64,6 +66,9 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 
 // first makes a key, has two others use it, and disables it.
 func first(ctx context.Context, out io.Writer, dsn, dir string) error {
+	if err := firstStart(ctx, dsn, dir); err != nil {
+		return err
+	}
 	keys, done, err := open(ctx, dsn, dir)
 	if err != nil {
 		return err
@@ -138,10 +143,28 @@ func member(ctx context.Context, out io.Writer, dsn, dir, key string) error {
 	}
 }
 
+func rootFile(dir string) string { return filepath.Join(dir, "root.key") }
+
+// firstStart makes the root and then the table, if there is no table yet that another root could
+// have sealed.
+func firstStart(ctx context.Context, dsn, dir string) error {
+	store, err := pgstore.Open(ctx, dsn, &pgstore.Options{Table: table})
+	if errors.Is(err, pgstore.ErrNoTable) {
+		if _, err := software.CreateRootFile(rootFile(dir)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		store, err = pgstore.Open(ctx, dsn, &pgstore.Options{Table: table, Create: true})
+	}
+	if err != nil {
+		return err
+	}
+	return store.Close()
+}
+
 // open opens the keys of the fleet, and keeps fresh what it knows of them until done is
 // called.
 func open(ctx context.Context, dsn, dir string) (keys *kms.Manager, done func(), err error) {
-	root, err := software.OpenRootFile(filepath.Join(dir, "root.key"))
+	root, err := software.OpenRootFile(rootFile(dir))
 	if err != nil {
 		return nil, nil, err
 	}

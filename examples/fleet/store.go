@@ -8,10 +8,12 @@ import (
 	"github.com/keyhold/kms/keystore/pgstore"
 )
 
+const table = "fleet_keys"
+
 // openStore opens the table that the fleet shares, its keys, and has Run look after both:
 // it keeps this process fresh, and does what time does. Any number of processes may.
 func openStore(ctx context.Context, dsn string, config kms.Config) (*kms.Manager, func(), error) {
-	store, err := pgstore.Open(ctx, dsn, &pgstore.Options{Table: "fleet_keys"})
+	store, err := pgstore.Open(ctx, dsn, &pgstore.Options{Table: table})
 	if err != nil {
 		return nil, nil, err
 	}

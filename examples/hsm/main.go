@@ -22,6 +22,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -31,6 +32,7 @@ import (
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/hsm"
 	"github.com/keyhold/kms/keystore/boltstore"
+	"github.com/keyhold/kms/provider"
 )
 
 func main() {
@@ -73,11 +75,19 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 	}
 	fmt.Fprintf(out, "Token %q: %s by %s\n", health.Label, health.Model, health.Manufacturer)
 
+	// The first start makes root and key store, in this order: a root is made only while there is no
+	// key store that another root could have sealed.
+	path := filepath.Join(*dir, "keys.db")
+	_, err = os.Stat(path)
+	first := errors.Is(err, fs.ErrNotExist)
 	root, err := token.Root(ctx, "example")
+	if first && errors.Is(err, provider.ErrNoKey) {
+		root, err = token.CreateRoot(ctx, "example")
+	}
 	if err != nil {
 		return err
 	}
-	store, err := boltstore.Open(filepath.Join(*dir, "keys.db"), nil)
+	store, err := boltstore.Open(path, &boltstore.Options{Create: first})
 	if err != nil {
 		return err
 	}

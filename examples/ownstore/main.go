@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -64,11 +65,15 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 
 // withKeys opens the store, and closes it when use is done.
 func withKeys(ctx context.Context, dir string, use func(*kms.Manager) error) (err error) {
-	root, err := software.OpenRootFile(filepath.Join(dir, "root.key"))
+	root, first, err := openRoot(dir)
 	if err != nil {
 		return err
 	}
-	store, err := logstore.Open(filepath.Join(dir, "keys.log"))
+	open := logstore.Open
+	if first {
+		open = logstore.Create
+	}
+	store, err := open(filepath.Join(dir, storeName))
 	if err != nil {
 		return err
 	}
@@ -79,3 +84,19 @@ func withKeys(ctx context.Context, dir string, use func(*kms.Manager) error) (er
 	}
 	return use(m)
 }
+
+// openRoot opens the root. On the first start it makes one: when there is no key store yet that
+// another root could have sealed.
+func openRoot(folder string) (root *software.Root, first bool, err error) {
+	if _, err := os.Stat(filepath.Join(folder, storeName)); errors.Is(err, fs.ErrNotExist) {
+		first = true
+	}
+	path := filepath.Join(folder, "root.key")
+	root, err = software.OpenRootFile(path)
+	if first && errors.Is(err, fs.ErrNotExist) {
+		root, err = software.CreateRootFile(path)
+	}
+	return root, first, err
+}
+
+const storeName = "keys.log"

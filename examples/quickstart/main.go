@@ -16,6 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -96,11 +97,11 @@ func makeFolder(dir string) (string, error) {
 // withKeys opens the key store and the service over it, and closes the store when use is
 // done: one process at a time has the file.
 func withKeys(ctx context.Context, folder string, use func(*kms.Manager) error) (err error) {
-	root, err := software.OpenRootFile(filepath.Join(folder, "root.key"))
+	root, first, err := openRoot(folder)
 	if err != nil {
 		return err
 	}
-	store, err := boltstore.Open(filepath.Join(folder, "keys.db"), &boltstore.Options{LockTimeout: 10 * time.Second})
+	store, err := boltstore.Open(filepath.Join(folder, storeName), &boltstore.Options{Create: first, LockTimeout: 10 * time.Second})
 	if errors.Is(err, boltstore.ErrInUse) {
 		return fmt.Errorf("is another quickstart running in this folder? %w", err)
 	}
@@ -114,6 +115,22 @@ func withKeys(ctx context.Context, folder string, use func(*kms.Manager) error) 
 	}
 	return use(m)
 }
+
+// openRoot opens the root. On the first start it makes one: when there is no key store yet that
+// another root could have sealed.
+func openRoot(folder string) (root *software.Root, first bool, err error) {
+	if _, err := os.Stat(filepath.Join(folder, storeName)); errors.Is(err, fs.ErrNotExist) {
+		first = true
+	}
+	path := filepath.Join(folder, "root.key")
+	root, err = software.OpenRootFile(path)
+	if first && errors.Is(err, fs.ErrNotExist) {
+		root, err = software.CreateRootFile(path)
+	}
+	return root, first, err
+}
+
+const storeName = "keys.db"
 
 // usableKey finds the key of the earlier runs, or makes one.
 func usableKey(ctx context.Context, m *kms.Manager) (key kms.Key, made bool, err error) {

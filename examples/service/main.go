@@ -1,7 +1,10 @@
 // Command service keeps notes over HTTP. Their texts are encrypted with keys that the
 // service has in itself: there is no key server beside it.
 //
-//	go run ./examples/service -dir folder -callers callers.json
+//	go run ./examples/service -dir folder -callers callers.json -init
+//
+// makes the folder, the root and the key store, and serves. Every later start leaves -init away: a
+// folder that is mistyped is refused then, and not filled with new keys.
 //
 // The file of callers holds a token for each tenant and one for the operator:
 //
@@ -54,6 +57,7 @@ func main() {
 func run(ctx context.Context, out io.Writer, args []string, ready func(net.Addr)) (err error) {
 	flags := flag.NewFlagSet("service", flag.ExitOnError)
 	dir := flags.String("dir", "", "`folder` of the key store and the root")
+	first := flags.Bool("init", false, "make the folder, the root and the key store first, which must not exist")
 	callersFile := flags.String("callers", "callers.json", "`file` with the tokens of the callers")
 	address := flags.String("address", "localhost:8080", "where to listen")
 	_ = flags.Parse(args) // ends the program where it fails
@@ -61,18 +65,22 @@ func run(ctx context.Context, out io.Writer, args []string, ready func(net.Addr)
 	if *dir == "" {
 		return errors.New("name a folder with -dir")
 	}
-	if err := os.MkdirAll(*dir, 0o700); err != nil {
-		return err
-	}
 	who, err := readCallers(*callersFile)
 	if err != nil {
 		return err
 	}
-	root, err := software.OpenRootFile(filepath.Join(*dir, "root.key"))
+	openRoot := software.OpenRootFile
+	if *first {
+		openRoot = software.CreateRootFile
+		if err := os.MkdirAll(*dir, 0o700); err != nil {
+			return err
+		}
+	}
+	root, err := openRoot(filepath.Join(*dir, "root.key"))
 	if err != nil {
 		return err
 	}
-	store, err := boltstore.Open(filepath.Join(*dir, "keys.db"), nil)
+	store, err := boltstore.Open(filepath.Join(*dir, "keys.db"), &boltstore.Options{Create: *first})
 	if err != nil {
 		return err
 	}

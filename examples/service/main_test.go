@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -14,8 +16,13 @@ import (
 
 // TestRun starts the program, uses it, ends it, and does so again over the same folder.
 func TestRun(t *testing.T) {
-	args := []string{"-dir", t.TempDir(), "-callers", callersFile(t), "-address", "localhost:0"}
-	for range 2 {
+	dir := t.TempDir()
+	args := []string{"-dir", dir, "-callers", callersFile(t), "-address", "localhost:0"}
+	require.ErrorIs(t, run(t.Context(), new(bytes.Buffer), args, nil), fs.ErrNotExist, "there is nothing yet")
+	made, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, made, "and nothing is made")
+	for _, args := range [][]string{append(args, "-init"), args} {
 		ctx, stop := context.WithCancel(t.Context())
 		var out bytes.Buffer // read when run has returned
 		listens, ended := make(chan net.Addr, 1), make(chan error, 1)
@@ -36,6 +43,7 @@ func TestRun(t *testing.T) {
 		require.Contains(t, out.String(), `"op":"Maintain"`)
 		require.NotContains(t, out.String(), secret)
 	}
+	require.ErrorIs(t, run(t.Context(), new(bytes.Buffer), append(args, "-init"), nil), fs.ErrExist, "there is a root")
 	require.Error(t, run(t.Context(), new(bytes.Buffer), nil, nil), "no folder")
 }
 

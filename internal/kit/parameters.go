@@ -13,6 +13,7 @@ import (
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/keyid"
 	"github.com/keyhold/kms/internal/sealing"
+	"github.com/keyhold/kms/internal/wrapping"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -59,19 +60,11 @@ func importToken(ctx context.Context, store keystore.Store, root kms.Root, insta
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(struct {
-		Key       string                `json:"key"`
-		Algorithm kms.WrappingAlgorithm `json:"algorithm"`
-		Private   []byte                `json:"private"`
-		ExpiresAt time.Time             `json:"expires"`
-	}{p.KeyID, p.Algorithm, private, p.ExpiresAt})
-	if err != nil {
-		return nil, err
-	}
 	id, ok := keyid.Parse(p.KeyID)
 	if !ok {
 		return nil, errors.New("kit: the parameters name no key")
 	}
+	body := wrapping.Token{Key: id, Scheme: wrapping.OAEP, ExpiresAt: p.ExpiresAt, Private: private}.Encode()
 	sealed, err := keys.Seal(sealing.ImportToken(id), body)
 	return append([]byte{1}, sealed...), err
 }

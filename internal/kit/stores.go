@@ -26,13 +26,13 @@ func places() []place {
 	return []place{
 		{"Memory", func(testing.TB) keystore.Store { return new(keystore.Memory) }},
 		{"boltstore", func(t testing.TB) keystore.Store {
-			s, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), nil)
+			s, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), &boltstore.Options{Create: true})
 			must(t, "opening a file", err)
 			t.Cleanup(func() { must(t, "closing a file", s.Close()) })
 			return s
 		}},
 		{"pgstore", func(t testing.TB) keystore.Store {
-			s, err := pgstore.OpenPool(t.Context(), Database(t), &pgstore.Options{Table: "t" + rand.Text()})
+			s, err := pgstore.OpenPool(t.Context(), Database(t), &pgstore.Options{Table: "t" + rand.Text(), Create: true})
 			must(t, "opening a table", err)
 			t.Cleanup(func() { must(t, "closing a table", s.Close()) })
 			return s

@@ -66,7 +66,7 @@ var list = []mutant{
 
 	// What is brought in, and back.
 	{"the end of an import token is ignored", "a token that was stolen works for ever",
-		"material.go", "if !c.now().Before(t.ExpiresAt) {", "if false {", ".", "TestImportToken"},
+		"material.go", "case !c.now().Before(t.ExpiresAt):", "case false:", ".", "TestImportToken"},
 	{"other material is imported", "what was encrypted is unreadable, and nobody is told",
 		"import_binding.go", "if !hmac.Equal(r.Fingerprint, fingerprint(shred, r.ID, r.Spec, identity)) {", "if false {", ".", "TestSameMaterialOnly|TestWrongMaterial"},
 	{"the shred secret is the same everywhere", "the owner's copy of the material opens a deleted key's data",
@@ -166,4 +166,20 @@ var list = []mutant{
 		"restore.go", "case rs.opts.ExpiresAt.IsZero() && !rs.opts.NeverExpires && !rs.dated():", "case false:", ".", "TestRestoreExpiry"},
 	{"what came back with its instance is not counted", "the report of a disaster reads as if nothing had come back",
 		"restore_key.go", "case report.Made:", "case false:", ".", "TestRestoreLineages"},
+	// How secrets come in, and what stays of them.
+	{"a root file is made where there is none", "a path that is mistyped makes a root that nobody backs up",
+		"software/root_file.go", "return nil, fmt.Errorf(\"%w; CreateRootFile makes one for a key store that is new\", err)", "return CreateRootFile(path)",
+		"./internal/systemtest/arguments", "TestMistypedPath"},
+	{"a store is made where there is none", "a path that is mistyped is an empty store with a new instance",
+		"keystore/boltstore/open.go", "if opts != nil && opts.Create {", "if opts == nil || !opts.Create {", "./internal/systemtest/arguments", "TestMistypedPath"},
+	{"equal bytes are imported", "a buffer that nobody filled is a key",
+		"internal/wrapping/form.go", "len(material) == f.Bytes && !unfilled.Buffer(material)", "len(material) == f.Bytes",
+		"./internal/wrapping", "TestUnfilledMaterial"},
+	{"the second step is skipped after a wrong padding", "the time that an import takes tells which part was wrong",
+		"internal/wrapping/wrapping.go", "if opened = opened && len(first) == len(key); opened {", "if !opened { return nil, false }; if opened = len(first) == len(key); opened {",
+		"./internal/wrapping", "TestSameSteps"},
+	{"an import token is not wiped", "a private key stays in memory until something else takes its place",
+		"material.go", "defer wipe()", "_ = wipe", "./internal/systemtest/memory", "TestNothingStaysBehind"},
+	{"the zero root is not noticed", "a program that forgot its root panics",
+		"software/root.go", "if r == nil || r.sealer == nil {", "if false {", "./internal/systemtest/arguments", "TestZeroValues"},
 }

@@ -88,7 +88,11 @@ func (k *Keys) WithFormer(former *Keys) *Keys {
 
 // Join joins parts so that no other parts give the same bytes: each after its length.
 func Join(parts ...[]byte) []byte {
-	var b []byte
+	size := 0
+	for _, p := range parts {
+		size += 4 + len(p)
+	}
+	b := make([]byte, 0, size) // it never grows: a part may be a secret, and a copy would stay behind
 	for _, p := range parts {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
 		b = append(b, p...)

@@ -7,6 +7,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+
+	"github.com/keyhold/kms/internal/unfilled"
 )
 
 // Form is what the material of a spec looks like on its way in: that many bytes, or a private key
@@ -22,10 +24,11 @@ const minExponent = 65537
 
 // Read takes material as its owner gave it. It returns what the provider is given, and what the
 // key is known by from then on: for a private key its public half, so that the same key in another
-// encoding is the same.
+// encoding is the same. It refuses what was read from a buffer that nobody filled. The caller wipes
+// the material and the key.
 func (f Form) Read(material []byte) (key, identity []byte, ok bool) {
 	if f.Bytes > 0 {
-		return material, material, len(material) == f.Bytes
+		return material, material, len(material) == f.Bytes && !unfilled.Buffer(material)
 	}
 	// x509 overlooks what follows the key.
 	var whole asn1.RawValue
@@ -40,8 +43,11 @@ func (f Form) Read(material []byte) (key, identity []byte, ok bool) {
 	if key, err = x509.MarshalPKCS8PrivateKey(private); err != nil {
 		return nil, nil, false
 	}
-	identity, err = x509.MarshalPKIXPublicKey(public)
-	return key, identity, err == nil
+	if identity, err = x509.MarshalPKIXPublicKey(public); err != nil {
+		clear(key)
+		return nil, nil, false
+	}
+	return key, identity, true
 }
 
 func (f Form) takes(private any) bool {
@@ -49,9 +55,11 @@ func (f Form) takes(private any) bool {
 	case *rsa.PrivateKey:
 		return f.RSABits > 0 && soundRSA(k, f.RSABits)
 	case *ecdsa.PrivateKey:
-		return k.Curve.Params().Name == f.Curve
+		scalar, err := k.Bytes()
+		defer clear(scalar)
+		return err == nil && k.Curve.Params().Name == f.Curve && !unfilled.Buffer(scalar)
 	case ed25519.PrivateKey:
-		return f.Curve == "Ed25519"
+		return f.Curve == "Ed25519" && !unfilled.Buffer(k[:ed25519.SeedSize])
 	default:
 		return false
 	}

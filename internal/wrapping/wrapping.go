@@ -3,11 +3,11 @@
 package wrapping
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/subtle"
 	"crypto/x509"
 	"errors"
 
@@ -62,46 +62,82 @@ func Wrap(scheme Scheme, public *rsa.PublicKey, material []byte) ([]byte, error)
 	return append(wrapped, second...), nil
 }
 
+// steps are what Unwrap does with secrets, in this order: OAEP first, and then what the scheme has
+// for the second part. Both report false for a wrong input.
+type steps struct {
+	oaep   func(private *rsa.PrivateKey, block []byte) ([]byte, bool)
+	second map[Scheme]func(key, b []byte) ([]byte, bool)
+}
+
+var everyStep = steps{
+	oaep: func(private *rsa.PrivateKey, block []byte) ([]byte, bool) {
+		opened, err := rsa.DecryptOAEP(sha256.New(), nil, private, block, nil)
+		return opened, err == nil
+	},
+	second: map[Scheme]func(key, b []byte) ([]byte, bool){AESKeyWrap: unwrapKWP, AESECB: unwrapECB},
+}
+
 // Unwrap takes material out of its wrapping with a private key in PKCS #8. It does not say what is
-// wrong with the wrapping. The caller wipes the material.
+// wrong with the wrapping, and takes the same steps for whatever is wrong with the content of a
+// wrapping of the same length. The caller wipes the material and the private key.
 func Unwrap(scheme Scheme, pkcs8, wrapped []byte) (material []byte, ok bool) {
+	return everyStep.unwrap(scheme, pkcs8, wrapped)
+}
+
+func (s steps) unwrap(scheme Scheme, pkcs8, wrapped []byte) (material []byte, ok bool) {
 	parsed, err := x509.ParsePKCS8PrivateKey(pkcs8)
 	private, isRSA := parsed.(*rsa.PrivateKey)
 	if err != nil || !isRSA || len(wrapped) < private.Size() {
 		return nil, false
 	}
-	first, err := rsa.DecryptOAEP(sha256.New(), nil, private, wrapped[:private.Size()], nil)
-	if err != nil {
+	block, rest := wrapped[:private.Size()], wrapped[private.Size():]
+	second := s.second[scheme]
+	switch {
+	case scheme == OAEP && len(rest) == 0:
+		return s.oaep(private, block)
+	case second == nil:
 		return nil, false
 	}
-	second := wrapped[private.Size():]
-	switch scheme {
-	case OAEP:
-		return first, len(second) == 0
-	case AESKeyWrap:
-		defer clear(first)
-		material, err = kwp.Unwrap(first, second)
-		return material, err == nil && len(first) == 32
-	case AESECB:
-		defer clear(first)
-		return unwrapECB(first, second)
-	default:
+	// A block that holds no key is replaced by a random key, which unwraps nothing.
+	key := make([]byte, 32)
+	defer clear(key)
+	rand.Read(key)
+	first, opened := s.oaep(private, block)
+	defer clear(first)
+	if opened = opened && len(first) == len(key); opened {
+		copy(key, first)
+	}
+	material, ok = second(key, rest)
+	if !ok || !opened {
+		clear(material)
 		return nil, false
 	}
+	return material, true
 }
 
-// unwrapECB undoes AES-256-ECB with PKCS #7.
+func unwrapKWP(key, b []byte) ([]byte, bool) {
+	material, err := kwp.Unwrap(key, b)
+	return material, err == nil
+}
+
+// unwrapECB undoes AES-256-ECB with PKCS #7. No branch depends on which byte of the padding is wrong.
 func unwrapECB(key, b []byte) ([]byte, bool) {
 	block, err := aes.NewCipher(key)
-	if err != nil || len(key) != 32 || len(b) == 0 || len(b)%aes.BlockSize != 0 {
+	if err != nil || len(b) == 0 || len(b)%aes.BlockSize != 0 {
 		return nil, false
 	}
 	out := make([]byte, len(b))
 	for at := 0; at < len(b); at += aes.BlockSize {
 		block.Decrypt(out[at:], b[at:])
 	}
-	n := int(out[len(out)-1])
-	if n < 1 || n > aes.BlockSize || !bytes.Equal(out[len(out)-n:], bytes.Repeat([]byte{byte(n)}, n)) {
+	last := out[len(out)-aes.BlockSize:]
+	n := int(last[aes.BlockSize-1])
+	sound := subtle.ConstantTimeLessOrEq(1, n) & subtle.ConstantTimeLessOrEq(n, aes.BlockSize)
+	for i, got := range last {
+		within := subtle.ConstantTimeLessOrEq(aes.BlockSize-i, n)
+		sound &= subtle.ConstantTimeSelect(within, subtle.ConstantTimeByteEq(got, byte(n)), 1)
+	}
+	if sound != 1 {
 		clear(out)
 		return nil, false
 	}

@@ -128,7 +128,7 @@ func (s *Store) Changes(ctx context.Context, segment string, after keystore.Curs
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}
-	if s.closed.Load() {
+	if s.ended() {
 		return nil, 0, keystore.ErrClosed
 	}
 	names, head, ok := s.ring.Changes(segment, uint64(after))
@@ -140,6 +140,9 @@ func (s *Store) Changes(ctx context.Context, segment string, after keystore.Curs
 
 // Head implements keystore.Local.
 func (s *Store) Head(segment string) func() keystore.Cursor {
+	if s == nil {
+		return func() keystore.Cursor { return 0 }
+	}
 	head := s.ring.Head(segment)
 	return func() keystore.Cursor { return keystore.Cursor(head()) }
 }
@@ -148,7 +151,7 @@ func (s *Store) Head(segment string) func() keystore.Cursor {
 // what is called later is told keystore.ErrClosed, and so are writers that still queue.
 // Closing again does nothing.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	if s.ended() || s.closed.Swap(true) {
 		return nil
 	}
 	s.ring.Close()
@@ -164,9 +167,12 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// ended reports whether the Store was closed, or is one that Open did not return.
+func (s *Store) ended() bool { return s == nil || s.db == nil || s.closed.Load() }
+
 // view runs f on the items as they stand.
 func (s *Store) view(f func(items *bbolt.Bucket) error) error {
-	if s.closed.Load() {
+	if s.ended() {
 		return keystore.ErrClosed
 	}
 	if s.locked.Load() {

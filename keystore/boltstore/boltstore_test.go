@@ -17,7 +17,7 @@ func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "keys.db")
 
 func openNew(t testing.TB) *boltstore.Store {
 	t.Helper()
-	s, err := boltstore.Open(newPath(t), nil)
+	s, err := boltstore.Open(newPath(t), &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -31,7 +31,7 @@ func ExampleOpen() {
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "keys.db")
 
-	store, err := boltstore.Open(path, nil)
+	store, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	if err != nil {
 		log.Fatal(err)
 	}

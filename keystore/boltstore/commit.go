@@ -47,7 +47,7 @@ func (s *Store) Put(ctx context.Context, name string, old keystore.Version, valu
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	if s.closed.Load() {
+	if s.ended() {
 		return "", keystore.ErrClosed
 	}
 	p := &put{name: name, old: old, stored: append(make([]byte, versionSize, versionSize+len(value)), value...),

@@ -17,7 +17,7 @@ import (
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	version, err := s.Put(t.Context(), "key/a", "", []byte("1"))
 	require.NoError(t, err)
@@ -52,7 +52,7 @@ func TestCommitFails(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.Close())
-	s, err = boltstore.Open(path, nil)
+	s, err = boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	item, err = s.Get(t.Context(), "key/7")
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 func TestConformance(t *testing.T) {
 	paths := map[keystore.Store]string{}
 	open := func(t *testing.T, path string) keystore.Store {
-		s, err := boltstore.Open(path, nil)
+		s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		paths[s] = path

@@ -22,7 +22,7 @@ const sampleItems = 400
 func sample(t *testing.T) (content []byte, used int) {
 	t.Helper()
 	path := newPath(t)
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	group(s, sampleItems, func(i int) (keystore.Version, error) {
 		return s.Put(t.Context(), sampleName(i), "", sampleValue(i))
@@ -66,7 +66,7 @@ func honest(t *testing.T, err error, may ...error) {
 // noticed. It must come to an end.
 func exercise(t *testing.T, path string) (noticed bool) {
 	t.Helper()
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	if err != nil {
 		honest(t, err, boltstore.ErrForeign)
 		return true
@@ -116,7 +116,7 @@ func TestTruncated(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(path, content[:length], 0o600))
 		if length < used {
-			_, err := boltstore.Open(path, nil)
+			_, err := boltstore.Open(path, &boltstore.Options{Create: true})
 			require.ErrorIs(t, err, boltstore.ErrDamaged, "%d bytes of %d", length, used)
 			continue
 		}
@@ -165,7 +165,7 @@ func TestCutOffWhileOpen(t *testing.T) {
 	for _, length := range []int64{0, int64(os.Getpagesize()), int64(2 * os.Getpagesize()), int64(8 * os.Getpagesize())} {
 		path := newPath(t)
 		require.NoError(t, os.WriteFile(path, content, 0o600))
-		s, err := boltstore.Open(path, nil)
+		s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 		require.NoError(t, err)
 		require.NoError(t, os.Truncate(path, length))
 		_, err = s.Get(t.Context(), sampleName(sampleItems-1))
@@ -180,7 +180,7 @@ func TestCutOffWhileOpen(t *testing.T) {
 		require.NoError(t, s.Close())
 		_, err = s.Get(t.Context(), "key/new")
 		require.ErrorIs(t, err, keystore.ErrClosed)
-		_, err = boltstore.Open(path, nil) // the lock is gone
+		_, err = boltstore.Open(path, &boltstore.Options{Create: true}) // the lock is gone
 		require.ErrorIs(t, err, boltstore.ErrDamaged)
 	}
 }
@@ -204,7 +204,7 @@ func TestSizesThatLie(t *testing.T) {
 		require.Greater(t, leaves, 10)
 		path := newPath(t)
 		require.NoError(t, os.WriteFile(path, damaged, 0o600))
-		s, err := boltstore.Open(path, nil)
+		s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 		require.NoError(t, err, "leaves are not read")
 		_, err = s.Put(t.Context(), sampleName(50)+"+", "", nil)
 		require.ErrorIs(t, err, boltstore.ErrDamaged)

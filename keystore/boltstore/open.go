@@ -32,6 +32,10 @@ var (
 
 // Options are what may be chosen about a Store. Nil and the zero Options are the defaults.
 type Options struct {
+	// Create has Open make the file, with mode 0600, where there is none. Without it a path that
+	// is mistyped is fs.ErrNotExist, and not an empty store.
+	Create bool
+
 	// LockTimeout is how long Open waits for a file that is in use. 0 is one second, and
 	// what is negative does not wait.
 	LockTimeout time.Duration
@@ -48,8 +52,8 @@ func (o *Options) lockTimeout() time.Duration {
 	}
 }
 
-// Open opens the file at path, and creates it with mode 0600 if there is none. Its folder
-// must exist. Symbolic links are refused, so that nobody can point the name at another
+// Open opens the file at path. Where there is none it is fs.ErrNotExist, or with Options.Create a
+// new file. Its folder must exist. Symbolic links are refused, so that nobody can point the name at another
 // file. An empty file is ErrDamaged, for it may be one that was emptied; if it is what a
 // creation left that was cut short, remove it. An error has the path in its text and
 // matches one of this package's or the operating system's.
@@ -65,13 +69,7 @@ func Open(path string, opts *Options) (*Store, error) {
 }
 
 func open(path string, opts *Options) (*Store, error) {
-	db, file, err := openBolt(path, opts, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if errors.Is(err, fs.ErrExist) {
-		if err := probe(path, opts); err != nil {
-			return nil, err
-		}
-		db, file, err = openBolt(path, opts, os.O_RDWR)
-	}
+	db, file, err := openOrCreate(path, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +78,22 @@ func open(path string, opts *Options) (*Store, error) {
 		return nil, errors.Join(err, giveUp(db, file, err))
 	}
 	return s, nil
+}
+
+func openOrCreate(path string, opts *Options) (*bbolt.DB, *os.File, error) {
+	if opts != nil && opts.Create {
+		db, file, err := openBolt(path, opts, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		if !errors.Is(err, fs.ErrExist) {
+			return db, file, err
+		}
+	}
+	switch err := probe(path, opts); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, fmt.Errorf("%w; Options.Create makes the file of a new store", err)
+	case err != nil:
+		return nil, nil, err
+	}
+	return openBolt(path, opts, os.O_RDWR)
 }
 
 // probe looks at a file without writing to it: bbolt would, and would follow whatever a

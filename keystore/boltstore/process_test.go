@@ -59,7 +59,7 @@ func startChild(t *testing.T, do, path string) child {
 
 // hold has the store open until stdin ends.
 func hold(path string) error {
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	if err != nil {
 		return err
 	}
@@ -76,11 +76,11 @@ func TestInUseElsewhere(t *testing.T) {
 	line, err := other.lines.ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "open\n", line)
-	_, err = boltstore.Open(path, nil)
+	_, err = boltstore.Open(path, &boltstore.Options{Create: true})
 	require.ErrorIs(t, err, boltstore.ErrInUse)
 	require.NoError(t, other.Stdin.Close())
 	require.NoError(t, other.Wait())
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 }
@@ -91,7 +91,7 @@ const childWriters = 8
 // the name, the number in the value, the version. Each writer goes on counting its own
 // item up and makes a new item in between.
 func writeForEver(path string) error {
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 		require.Error(t, writer.Wait())
 
-		s, err := boltstore.Open(path, nil)
+		s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 		require.NoError(t, err, "after kill %d", kill)
 		for name, a := range told {
 			item, err := s.Get(t.Context(), name)

@@ -27,7 +27,7 @@ func TestModes(t *testing.T) {
 		t.Skip("modes are made up here")
 	}
 	path := newPath(t)
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	info, err := os.Stat(path)
@@ -36,11 +36,11 @@ func TestModes(t *testing.T) {
 
 	for bit := fs.FileMode(1); bit <= 0o40; bit <<= 1 {
 		require.NoError(t, os.Chmod(path, 0o600|bit))
-		_, err = boltstore.Open(path, nil)
+		_, err = boltstore.Open(path, &boltstore.Options{Create: true})
 		require.ErrorIs(t, err, boltstore.ErrPermissions, "mode %s", 0o600|bit)
 	}
 	require.NoError(t, os.Chmod(path, 0o600))
-	s, err = boltstore.Open(path, nil)
+	s, err = boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 }
@@ -62,7 +62,7 @@ func TestRefused(t *testing.T) {
 		}, boltstore.ErrNotFile},
 		"a symbolic link": {func(t *testing.T, path string) {
 			other := newPath(t)
-			s, err := boltstore.Open(other, nil)
+			s, err := boltstore.Open(other, &boltstore.Options{Create: true})
 			require.NoError(t, err)
 			require.NoError(t, s.Close())
 			require.NoError(t, os.Symlink(other, path))
@@ -81,7 +81,7 @@ func TestRefused(t *testing.T) {
 			path := newPath(t)
 			c.make(t, path)
 			before, _ := os.ReadFile(path)
-			s, err := boltstore.Open(path, nil)
+			s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 			require.ErrorIs(t, err, c.want)
 			require.ErrorContains(t, err, path)
 			require.Nil(t, s)
@@ -118,7 +118,7 @@ func TestCreationCutShort(t *testing.T) {
 	db, err := bbolt.Open(path, 0o600, nil)
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	_, err = s.Put(t.Context(), "key/a", "", nil)
 	require.NoError(t, err)
@@ -130,14 +130,14 @@ func TestCreationCutShort(t *testing.T) {
 func TestInUseHere(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	s, err := boltstore.Open(path, nil)
+	s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	for _, opts := range []*boltstore.Options{impatient, {LockTimeout: 60 * time.Millisecond}, {}, nil} {
 		_, err = boltstore.Open(path, opts)
 		require.ErrorIs(t, err, boltstore.ErrInUse)
 	}
 	require.NoError(t, s.Close())
-	s, err = boltstore.Open(path, nil)
+	s, err = boltstore.Open(path, &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close(), "closing again does nothing")

@@ -110,6 +110,9 @@ func (f *Flaky) Get(ctx context.Context, name string) (keystore.Item, error) {
 	if _, err := f.verdict(Get, name); err != nil {
 		return keystore.Item{}, err
 	}
+	if f.store == nil {
+		return keystore.Item{}, keystore.ErrClosed
+	}
 	return f.store.Get(ctx, name)
 }
 
@@ -121,6 +124,9 @@ func (f *Flaky) Put(ctx context.Context, name string, old keystore.Version, valu
 			return "", err
 		}
 		return f.lie(), nil
+	}
+	if f.store == nil {
+		return "", keystore.ErrClosed
 	}
 	version, applied := f.store.Put(ctx, name, old, value)
 	if err != nil {
@@ -134,6 +140,10 @@ func (f *Flaky) List(ctx context.Context, prefix, after string) iter.Seq2[keysto
 	return func(yield func(keystore.Item, error) bool) {
 		if _, err := f.verdict(List, prefix); err != nil {
 			yield(keystore.Item{}, err)
+			return
+		}
+		if f.store == nil {
+			yield(keystore.Item{}, keystore.ErrClosed)
 			return
 		}
 		for item, err := range f.store.List(ctx, prefix, after) {

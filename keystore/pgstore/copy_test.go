@@ -17,7 +17,7 @@ import (
 func TestCopyThereAndBack(t *testing.T) {
 	t.Parallel()
 	file := func() *boltstore.Store {
-		s, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), nil)
+		s, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), &boltstore.Options{Create: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		return s

@@ -22,6 +22,9 @@ var (
 	// that is newer than its format.
 	ErrForeign = errors.New("pgstore: the table belongs to another program")
 
+	// ErrNoTable: there is no table of that name, and Options.Create does not say to make one.
+	ErrNoTable = errors.New("pgstore: there is no such table; Options.Create makes the table of a new store")
+
 	// ErrConfig: the connection string cannot be read, or asks for the simple protocol; or
 	// a name in Options is longer than PostgreSQL's 63 bytes, or has a zero byte. Its text
 	// repeats nothing of what was given.
@@ -40,7 +43,7 @@ const (
 func kindOf(err error) kind {
 	var answer *pgconn.PgError
 	switch {
-	case errors.Is(err, ErrStandby), errors.Is(err, ErrNotDurable), errors.Is(err, ErrForeign):
+	case errors.Is(err, ErrStandby), errors.Is(err, ErrNotDurable), errors.Is(err, ErrForeign), errors.Is(err, ErrNoTable):
 		return refused
 	case !errors.As(err, &answer):
 		return broken

@@ -45,7 +45,7 @@ func writeForEver(dsn string, in *json.Decoder, out *json.Encoder) error {
 	var s *pgstore.Store
 	for {
 		var err error
-		if s, err = pgstore.Open(ctx, dsn, &pgstore.Options{Table: w.Table}); err == nil {
+		if s, err = pgstore.Open(ctx, dsn, &pgstore.Options{Table: w.Table, Create: true}); err == nil {
 			break // else the server is down
 		}
 	}

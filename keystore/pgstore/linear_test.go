@@ -68,7 +68,7 @@ var linearOps = []struct {
 }
 
 func managers(ctx context.Context, pool *pgxpool.Pool, table string) (now, later *kms.Manager, s *pgstore.Store, err error) {
-	if s, err = pgstore.OpenPool(ctx, pool, &pgstore.Options{Table: table}); err != nil {
+	if s, err = pgstore.OpenPool(ctx, pool, &pgstore.Options{Table: table, Create: true}); err != nil {
 		return nil, nil, nil, err
 	}
 	root, err := software.NewRoot(rootKey)

@@ -11,7 +11,7 @@ import (
 )
 
 // newTable returns the Options of a table that nobody has.
-func newTable() *pgstore.Options { return &pgstore.Options{Table: "t" + rand.Text()} }
+func newTable() *pgstore.Options { return &pgstore.Options{Table: "t" + rand.Text(), Create: true} }
 
 func open(t testing.TB, dsn string, opts *pgstore.Options) *pgstore.Store {
 	t.Helper()

@@ -24,6 +24,10 @@ type Options struct {
 	// Table is the name of the table. Empty is "keyhold".
 	Table string
 
+	// Create has Open make the table where there is none. Without it a name that is mistyped is
+	// ErrNoTable, and not an empty store.
+	Create bool
+
 	// Timeout is how long the server may take to answer a statement. After that the
 	// connection is given up and another is tried, as long as the caller waits. 0 is 5 s.
 	Timeout time.Duration
@@ -54,8 +58,8 @@ func (o *Options) timeout() time.Duration {
 // believed no further.
 const largestMessage = 4 * keystore.MaxValue
 
-// Open connects to a database and makes the table there, if there is none; any number of
-// processes may do so at once. Dsn is a connection string as libpq knows them, a URL or
+// Open connects to a database and opens the table there. Where there is none it is ErrNoTable, or with
+// Options.Create a new table; any number of processes may do so at once. Dsn is a connection string as libpq knows them, a URL or
 // pairs, with the settings of pgx and pgxpool. TLS is as it says: without sslmode an
 // attacker on the network can have it left away, so ask for sslmode=verify-full. Where
 // connect_timeout is not set it is 2 s.
@@ -91,6 +95,9 @@ func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 // needs 15 s to give up a connection, and has no other in its place meanwhile; a Store of
 // Open replaces the whole pool.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
+	if pool == nil {
+		return nil, fmt.Errorf("pgstore: OpenPool: a pool is required: %w", ErrConfig)
+	}
 	if err := usable(pool.Config(), opts); err != nil {
 		return nil, err
 	}
@@ -118,7 +125,7 @@ func open(ctx context.Context, pool *pgxpool.Pool, own *pgxpool.Config, opts *Op
 	s.sql = statementsFor(table, "", false)
 	steps := []func(context.Context) error{
 		s.examine,
-		s.prepare,
+		func(ctx context.Context) error { return s.prepare(ctx, opts != nil && opts.Create) },
 		func(ctx context.Context) error { return s.learn(ctx, table) },
 	}
 	for _, step := range steps {
@@ -149,12 +156,15 @@ func (s *Store) examine(ctx context.Context) error {
 // lock is the number of the advisory lock under which tables are made.
 const lock = "7739272618411519076"
 
-// prepare makes the table, unless it is there, and then looks whether it is one of this
-// package. All processes of a database make theirs one after the other.
-func (s *Store) prepare(ctx context.Context) error {
+// prepare looks whether the table is one of this package, and makes it if it may. All processes of
+// a database make theirs one after the other.
+func (s *Store) prepare(ctx context.Context, create bool) error {
 	err := s.recognize(ctx)
-	if !isCode(err, "42P01") { // undefined_table
+	switch {
+	case !isCode(err, "42P01"): // undefined_table
 		return err
+	case !create:
+		return ErrNoTable
 	}
 	conn, err := s.pool.Load().Acquire(ctx)
 	if err != nil {

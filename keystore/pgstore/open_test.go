@@ -71,7 +71,7 @@ func TestNames(t *testing.T) {
 		schema := fmt.Sprintf(`s"%d;`, i)
 		execute(t, conn, `CREATE SCHEMA `+pgx.Identifier{schema}.Sanitize())
 		for range 2 { // made, and found
-			s := open(t, dsn(t, "pool_max_conns=2"), &pgstore.Options{Schema: schema, Table: name})
+			s := open(t, dsn(t, "pool_max_conns=2"), &pgstore.Options{Schema: schema, Table: name, Create: true})
 			item, err := s.Get(t.Context(), "key/a")
 			if err != nil {
 				require.ErrorIs(t, err, keystore.ErrNotFound)

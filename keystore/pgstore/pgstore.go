@@ -73,6 +73,9 @@ var (
 // later is told keystore.ErrClosed, and so are writers that still queue. It waits for the
 // calls that run. Closing again does nothing.
 func (s *Store) Close() error {
+	if s == nil || s.close == nil {
+		return nil
+	}
 	s.mu.Lock()
 	again := s.closed
 	s.closed = true
@@ -92,6 +95,9 @@ func (s *Store) Close() error {
 func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if s == nil || s.close == nil { // not one that Open returned
+		return nil, keystore.ErrClosed
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

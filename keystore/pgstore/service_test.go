@@ -29,7 +29,7 @@ type answer struct {
 
 // newService opens a service as processes of a fleet have it, and runs it until ctx ends.
 func newService(ctx context.Context, dsn string, what serving) (*kms.Manager, *pgstore.Store, error) {
-	s, err := pgstore.Open(ctx, dsn, &pgstore.Options{Table: what.Table})
+	s, err := pgstore.Open(ctx, dsn, &pgstore.Options{Table: what.Table, Create: true})
 	if err != nil {
 		return nil, nil, err
 	}

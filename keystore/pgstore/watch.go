@@ -18,6 +18,9 @@ func (s *Store) Watch(ctx context.Context, moved func(segment string)) error {
 		return err
 	}
 	defer leave()
+	if moved == nil {
+		moved = func(string) {}
+	}
 	if s.notes == "" {
 		return errors.ErrUnsupported
 	}

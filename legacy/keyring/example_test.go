@@ -22,7 +22,7 @@ func ExampleCreate() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(folder)
-	root, err := software.OpenRootFile(filepath.Join(folder, "root"))
+	root, err := software.CreateRootFile(filepath.Join(folder, "root"))
 	if err != nil {
 		log.Fatal(err)
 	}

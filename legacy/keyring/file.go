@@ -14,7 +14,7 @@ import (
 )
 
 // ErrFile is the answer of Open to a file that is not safe or is not a keyring of that root,
-// and of Create to keys that do not fit into one. The text says what is wrong with it.
+// of Create to keys that do not fit into one, and of both without a root. The text says what is wrong with it.
 var ErrFile = errors.New("keyring: refused as a keyring file")
 
 // MaxFile is the longest keyring file, in bytes. It has room for forty thousand keys of one
@@ -49,6 +49,9 @@ func Create(path string, root Root, keys ...legacy.Key) error {
 	if err != nil {
 		return err
 	}
+	if root == nil {
+		return fmt.Errorf("%w: a root is required", ErrFile)
+	}
 	content, err := seal(root, s)
 	if err != nil {
 		return err
@@ -68,6 +71,9 @@ func Create(path string, root Root, keys ...legacy.Key) error {
 // written are ErrFile. Other errors are those of package os. What the root does not open is ErrFile
 // and wraps the root's error, too, for the root may just have been out of reach.
 func Open(path string, root Root) (*Source, error) {
+	if root == nil {
+		return nil, fmt.Errorf("%w: a root is required", ErrFile)
+	}
 	content, err := privatefile.Read(path, MaxFile)
 	if refused := new(privatefile.Refused); errors.As(err, &refused) {
 		return nil, fmt.Errorf("%w: %w", ErrFile, err)

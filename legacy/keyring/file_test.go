@@ -153,7 +153,7 @@ func TestFileSize(t *testing.T) {
 	t.Parallel()
 	keys := func(n int, description string) (all []legacy.Key) {
 		for i := range n {
-			version := keyring.NewVersion(fmt.Sprintf("00000000-0000-4000-8000-%012x", i), day1, make([]byte, 32))
+			version := keyring.NewVersion(fmt.Sprintf("00000000-0000-4000-8000-%012x", i), day1, []byte(fmt.Sprintf("%032d", i+1)))
 			all = append(all, legacy.Key{ID: version.Locator, Description: description, CreatedAt: day1, Versions: []legacy.Version{version}})
 		}
 		return all

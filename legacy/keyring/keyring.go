@@ -69,7 +69,8 @@ func NewVersion(id string, createdAt time.Time, key []byte) legacy.Version {
 
 // New returns the Source of some keys, whose versions are made by NewVersion. An ID that is
 // there twice, of a key or of a version, a key that legacy.Key.Check refuses and material that
-// is no AES key are ErrKeys. Without keys, the Source opens those that were taken over.
+// is no AES key, or of which all bytes are the same, are ErrKeys. Without keys, the Source opens
+// those that were taken over.
 func New(keys ...legacy.Key) (*Source, error) {
 	list, err := legacy.NewList(keys...)
 	if err != nil {
@@ -86,7 +87,7 @@ func checkVersions(keys []legacy.Key) error {
 	for _, k := range keys {
 		for _, v := range k.Versions {
 			material := v.Material()
-			sound := isMaterial(material)
+			sound := isKey(material)
 			clear(material)
 			switch {
 			case !legacy.ValidID(v.Locator):
@@ -94,7 +95,7 @@ func checkVersions(keys []legacy.Key) error {
 			case seen[v.Locator]:
 				return fmt.Errorf("%w: two versions have one ID", ErrKeys)
 			case !sound:
-				return fmt.Errorf("%w: the material of a version is not an AES key", ErrKeys)
+				return fmt.Errorf("%w: the material of a version is not an AES key, or its bytes are all the same", ErrKeys)
 			}
 			seen[v.Locator] = true
 		}
@@ -115,8 +116,16 @@ func (s *Source) Locate(ciphertext []byte) []string {
 	return []string{locator}
 }
 
-// Keys yields the keys, ascending by ID.
-func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] { return s.keys.Keys(ctx) }
+// Keys yields the keys, ascending by ID. A nil Source yields legacy.ErrKey.
+func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] {
+	if s == nil {
+		return func(yield func(legacy.Key, error) bool) { yield(legacy.Key{}, errNoSource) }
+	}
+	return s.keys.Keys(ctx)
+}
+
+// errNoSource is what a nil Source yields: without an error it would pass for one without keys.
+var errNoSource = fmt.Errorf("%w: the %s Source is nil, make it with New", legacy.ErrKey, Scheme)
 
 // Open makes the version ready to decrypt what begins with its ID.
 func (s *Source) Open(locator string, material []byte) (legacy.Opener, error) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/legacy"
 )
 
@@ -31,6 +32,9 @@ func isMaterial(b []byte) bool {
 	}
 	return false
 }
+
+// isKey reports whether material holds a key, and not the bytes of a buffer that nobody filled.
+func isKey(material []byte) bool { return isMaterial(material) && !unfilled.Buffer(material[1:]) }
 
 func locate(ciphertext []byte) (id string, ok bool) {
 	if len(ciphertext) < idSize+ivSize+tagSize {

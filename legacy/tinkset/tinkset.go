@@ -61,7 +61,8 @@ var _ legacy.Source = (*Source)(nil)
 // name, its description the name. The versions are in the order of the keyset, the primary last.
 // Keys that are disabled or destroyed are left out, for Tink does not decrypt with them. A key
 // of another kind, such as one that a KMS holds, is legacy.ErrUnsupported. A keyset without name
-// or handle or keys that decrypt, and a name that is there twice, are ErrKeyset.
+// or handle or keys that decrypt, a key whose bytes are all the same, and a name that is there twice,
+// are ErrKeyset.
 // Without keysets, the Source opens those that were taken over.
 func New(sets ...Keyset) (*Source, error) {
 	keys := make([]legacy.Key, 0, len(sets))
@@ -90,8 +91,16 @@ func (s *Source) Scheme() string { return Scheme }
 // shorter than any ciphertext of Tink (22 bytes).
 func (s *Source) Locate(ciphertext []byte) []string { return locate(ciphertext) }
 
-// Keys yields the keys, ascending by ID.
-func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] { return s.keys.Keys(ctx) }
+// Keys yields the keys, ascending by ID. A nil Source yields legacy.ErrKey.
+func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] {
+	if s == nil {
+		return func(yield func(legacy.Key, error) bool) { yield(legacy.Key{}, errNoSource) }
+	}
+	return s.keys.Keys(ctx)
+}
+
+// errNoSource is what a nil Source yields: without an error it would pass for one without keys.
+var errNoSource = fmt.Errorf("%w: the %s Source is nil, make it with New", legacy.ErrKey, Scheme)
 
 // Open makes the version ready to decrypt what was encrypted with it. In a program that runs with
 // GODEBUG=fips140=only, Tink refuses its AEADs: that is legacy.ErrUnsupported.

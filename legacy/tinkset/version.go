@@ -2,6 +2,7 @@ package tinkset
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead/aesctrhmac"
@@ -12,8 +13,10 @@ import (
 	"github.com/tink-crypto/tink-go/v2/aead/xchacha20poly1305"
 	tinkkey "github.com/tink-crypto/tink-go/v2/key"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/secretdata"
 
 	"github.com/keyhold/kms/internal/cleartext"
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/legacy"
 )
 
@@ -31,6 +34,9 @@ func versionsOf(h *keyset.Handle) ([]legacy.Version, error) {
 		}
 		if !isAEAD(entry.Key()) {
 			return nil, fmt.Errorf("%w: a Tink key that is no AEAD of this process", legacy.ErrUnsupported)
+		}
+		if unfilledKey(entry.Key()) {
+			return nil, fmt.Errorf("%w: the bytes of a key are all the same, as those of a buffer that nobody filled", ErrKeyset)
 		}
 		material, err := alone(h, entry.KeyID())
 		if err != nil {
@@ -78,6 +84,22 @@ func isAEAD(k tinkkey.Key) bool {
 		return true
 	}
 	return false
+}
+
+// unfilledKey reports whether a secret of a key was read from a buffer that nobody filled.
+func unfilledKey(k tinkkey.Key) bool {
+	var secrets []secretdata.Bytes
+	switch k := k.(type) {
+	case *aesctrhmac.Key:
+		secrets = []secretdata.Bytes{k.AESKeyBytes(), k.HMACKeyBytes()}
+	case interface{ KeyBytes() secretdata.Bytes }:
+		secrets = []secretdata.Bytes{k.KeyBytes()}
+	}
+	return slices.ContainsFunc(secrets, func(secret secretdata.Bytes) bool {
+		b := cleartext.Bytes(secret)
+		defer clear(b)
+		return unfilled.Buffer(b)
+	})
 }
 
 func locatorOf(k tinkkey.Key) string {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyhold/kms/internal/unfilled"
 	"github.com/keyhold/kms/legacy"
 )
 
@@ -47,7 +48,8 @@ func (e Export) parse() (legacy.Key, error) {
 	slices.SortFunc(numbers, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	for _, number := range numbers {
 		key, err := base64.StdEncoding.Strict().DecodeString(data.Keys[number])
-		if err != nil || len(key) != forms[form].size {
+		if err != nil || len(key) != forms[form].size || unfilled.Buffer(key) {
+			clear(key)
 			return legacy.Key{}, fmt.Errorf("%w: a version is not a key of its type", ErrExport)
 		}
 		material := encodeMaterial(form, key)

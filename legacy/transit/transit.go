@@ -67,8 +67,8 @@ var _ legacy.Source = (*Source)(nil)
 // New returns the Source of some exports, which it does not keep. The ID of a key is
 // legacy.NameID of Scheme and its name, behind the mount and a slash where there is a mount; its
 // description is that name. A key that is derived or of a type that is not taken is
-// legacy.ErrUnsupported, and whatever else is wrong ErrExport. Without exports, the Source opens
-// the keys that were taken over.
+// legacy.ErrUnsupported. Whatever else is wrong is ErrExport, and so is a key whose bytes are all the
+// same. Without exports, the Source opens the keys that were taken over.
 func New(exports ...Export) (*Source, error) {
 	keys := make([]legacy.Key, 0, len(exports))
 	for _, e := range exports {
@@ -98,8 +98,16 @@ func (s *Source) Locate(ciphertext []byte) []string {
 	return []string{locator}
 }
 
-// Keys yields the keys, ascending by ID.
-func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] { return s.keys.Keys(ctx) }
+// Keys yields the keys, ascending by ID. A nil Source yields legacy.ErrKey.
+func (s *Source) Keys(ctx context.Context) iter.Seq2[legacy.Key, error] {
+	if s == nil {
+		return func(yield func(legacy.Key, error) bool) { yield(legacy.Key{}, errNoSource) }
+	}
+	return s.keys.Keys(ctx)
+}
+
+// errNoSource is what a nil Source yields: without an error it would pass for one without keys.
+var errNoSource = fmt.Errorf("%w: the %s Source is nil, make it with New", legacy.ErrKey, Scheme)
 
 // Open makes the version ready to decrypt what names it. Keys of the two ChaCha types are
 // legacy.ErrUnsupported in a program that runs with GODEBUG=fips140=only.

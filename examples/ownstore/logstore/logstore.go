@@ -46,9 +46,18 @@ type Store struct {
 
 var _ keystore.Store = (*Store)(nil)
 
-// Open opens the file at path, and makes it, with mode 0600, where there is none.
+// Open opens the file at path. Where there is none it is fs.ErrNotExist.
 func Open(path string) (*Store, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	return open(path, 0)
+}
+
+// Create makes the file of a new Store, with mode 0600, and opens it. A file that exists is fs.ErrExist.
+func Create(path string) (*Store, error) {
+	return open(path, os.O_CREATE|os.O_EXCL)
+}
+
+func open(path string, flag int) (*Store, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|flag, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("logstore: opening: %w", err)
 	}

@@ -1,7 +1,9 @@
 package logstore_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,9 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// open opens the file at path, and makes it first where there is none.
 func open(t *testing.T, path string) *logstore.Store {
 	t.Helper()
 	s, err := logstore.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		s, err = logstore.Create(path)
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s

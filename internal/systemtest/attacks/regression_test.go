@@ -63,7 +63,7 @@ func TestCancelHeldUp(t *testing.T) {
 // another process may have the file by now.
 func TestClosedStore(t *testing.T) {
 	ctx := t.Context()
-	store, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), nil)
+	store, err := boltstore.Open(filepath.Join(t.TempDir(), "keys.db"), &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	s := kit.NewSubject(t, kms.OriginExternal, kms.Enabled)
 	require.NoError(t, kit.CopyItems(ctx, store, s.Store))

@@ -105,7 +105,7 @@ func (c *clockCell) purge() {
 
 // imported gives a key of imported material its material.
 func (c *clockCell) imported(m *kms.Manager, id string, p kms.ImportParameters, until time.Time) error {
-	wrapped, err := kms.WrapForImport(p, make([]byte, 32))
+	wrapped, err := kms.WrapForImport(p, kit.Pattern(32))
 	require.NoError(c, err)
 	return kit.Err(m.ImportKeyMaterial(c.Context(), id, wrapped, p.Token, until))
 }

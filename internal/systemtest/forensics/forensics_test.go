@@ -41,7 +41,7 @@ var media = []struct {
 	}},
 	{"boltstore", func(t *testing.T) (keystore.Store, func() [][]byte, func() [][]byte) {
 		path := filepath.Join(t.TempDir(), "keys.db")
-		s, err := boltstore.Open(path, nil)
+		s, err := boltstore.Open(path, &boltstore.Options{Create: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		file := func() [][]byte {
@@ -58,7 +58,7 @@ var media = []struct {
 // the write-ahead log since the beginning.
 func openPostgresMedia(t *testing.T) (keystore.Store, func() [][]byte, func() [][]byte) {
 	pool, table, begun := kit.Database(t), "t"+rand.Text(), time.Now()
-	s, err := pgstore.OpenPool(t.Context(), pool, &pgstore.Options{Table: table})
+	s, err := pgstore.OpenPool(t.Context(), pool, &pgstore.Options{Table: table, Create: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	quoted := pgx.Identifier{table}.Sanitize()

@@ -85,7 +85,7 @@ func inMemory(t *testing.T) string {
 func newStoreFile(t *testing.T) (folder string) {
 	ctx := t.Context()
 	folder = inMemory(t)
-	store, err := boltstore.Open(filepath.Join(folder, "keys"), nil)
+	store, err := boltstore.Open(filepath.Join(folder, "keys"), &boltstore.Options{Create: true})
 	require.NoError(t, err)
 	m, err := openLife(ctx, store, lifeNow, func(string) {})
 	require.NoError(t, err)
@@ -167,7 +167,7 @@ func (l *ledger) oneLife(t *testing.T, folder, do string) error {
 
 // reopened opens the store as the next process would.
 func (l *ledger) reopened(t *testing.T, folder string, now time.Time, look func(context.Context, *kms.Manager) error) error {
-	store, err := boltstore.Open(filepath.Join(folder, "keys"), nil)
+	store, err := boltstore.Open(filepath.Join(folder, "keys"), &boltstore.Options{Create: true})
 	if err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func (s *liar) Put(ctx context.Context, name string, old keystore.Version, value
 
 // live leads a life until it is killed.
 func live(ctx context.Context, folder string, lies bool) error {
-	disk, err := boltstore.Open(filepath.Join(folder, "keys"), nil)
+	disk, err := boltstore.Open(filepath.Join(folder, "keys"), &boltstore.Options{Create: true})
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func die() {
 
 // onDisk opens the Manager of a folder. Before an instance is released it is backed up.
 func onDisk(ctx context.Context, folder string, wrap func(keystore.Store) keystore.Store) (*kms.Manager, io.Closer, error) {
-	store, err := boltstore.Open(filepath.Join(folder, "keys"), nil)
+	store, err := boltstore.Open(filepath.Join(folder, "keys"), &boltstore.Options{Create: true})
 	if err != nil {
 		return nil, nil, err
 	}
