@@ -21,16 +21,18 @@ type Request struct {
 	EncryptionContext EncryptionContext
 }
 
-// Event is what Config.Observe is told when a call is over.
+// Event is what Config.Observe is told when a call is over, and when a step was taken because time
+// asked for it.
 type Event struct {
 	Time       time.Time // that the call went by
-	Op         Op
-	KeyID      string // the key concerned, whether or not it exists; "" where there is none
-	KeyVersion int    // the version that was used, for uses of a key
-	Instance   string // the instance, where the call is about one
-	Service    string // the code of the service, where the call came through Manager.Service
-	Notice     Notice // what somebody should be told, besides the call; "": nothing
-	Err        error  // nil if the call did what it was asked
+	Op         Op        // the call; for a step, the call that took it, which is mostly Maintain
+	KeyID      string    // the key concerned, whether or not it exists; "" where there is none
+	KeyVersion int       // the version that was used, for uses of a key; the new one, for StepRotated
+	Instance   string    // the instance, where the call is about one; for a step, also that of the key
+	Service    string    // the code of the service, where the call came through Manager.Service
+	Step       Step      // what was done to the key or the instance; "" for the event of a call itself
+	Notice     Notice    // what somebody should be told, besides the call; "": nothing
+	Err        error     // nil if the call did what it was asked, or the step was taken
 }
 
 // A call is one call of the service: what it does, when it began, what it concerns.

@@ -50,6 +50,7 @@ type Manager struct {
 	latestInstances *fresh.Latest[string]
 
 	usage  tallies
+	unsure unsureSteps
 	looked atomic.Pointer[duePass] // the last that this process made; nil: none yet
 	legacy *sources
 }

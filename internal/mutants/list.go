@@ -85,4 +85,14 @@ var list = []mutant{
 		"hsm/aes.go", "|| subtle.ConstantTimeCompare(padded[:commitmentSize], zeros[:]) != 1", "|| subtle.ConstantTimeCompare(zeros[:], zeros[:]) != 1", ".", "TestCollisionsOnEveryPath"},
 	{"the padding of a wrapped key is not looked at", "what was not wrapped so is taken for a key",
 		"internal/kwp/kwp.go", "bad |= uint64(b[len(b)-1-int(i)]) & within", "_ = within", "./internal/kwp", "TestWycheproof|TestVectors|TestHeader"},
+
+	// What is told, what is listed, what is counted.
+	{"a step is not told", "a key is destroyed, and a log of every Event has no line for it",
+		"maintain.go", "if m.tell != nil {\n\t\tm.tell(ctx, e)", "if m.tell != nil && e.Step != StepPurged {\n\t\tm.tell(ctx, e)", ".", "TestEventsTellAll"},
+	{"a step of which the answer was lost is not looked for", "a key is destroyed, and nobody ever hears of it",
+		"maintain.go", "case shown && seq >= s.seq:", "case false:", ".", "TestEventsTellAll"},
+	{"Run goes on where it may do nothing", "nothing is ever purged, and Run does not say so",
+		"maintain.go", "denied && ctx.Err() == nil {", "false && denied && err != nil {", ".", "TestRunIsDenied"},
+	{"a watch that fails is quiet", "every call is slow or refused, and nobody hears why",
+		"run.go", "if ended(err); errors.Is", "if errors.Is", ".", "TestEveryLoopTells"},
 }

@@ -114,6 +114,7 @@ func (w *twins) releaseInstance() {
 			return "ErrNoBackup"
 		}
 		i.released = w.now
+		w.tell(kms.StepReleased, i.name)
 		return done
 	}, func(m *kms.Manager) (kms.Instance, error) {
 		return m.ReleaseInstance(w.tb.Context(), name, &kms.ReleaseOptions{Force: force})

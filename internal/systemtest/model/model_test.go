@@ -20,6 +20,7 @@ type model struct {
 	instances   map[string]*modelInstance
 	aliases     map[string]*modelKey
 	cells       map[modelCell]int // how often a cell of the table was asked
+	told        map[string]int    // the steps that were taken because time asked for them
 }
 
 // A modelCell is a verb and the state of a key, seen from outside.
@@ -105,7 +106,7 @@ func newModel(now time.Time, delay time.Duration, maxVersions int) *model {
 	const home = "default"
 	return &model{
 		now: now, delay: delay, grace: 15 * day, maxVersions: maxVersions, rows: readPage(),
-		instances: map[string]*modelInstance{home: {name: home, created: now}}, aliases: map[string]*modelKey{}, cells: map[modelCell]int{},
+		instances: map[string]*modelInstance{home: {name: home, created: now}}, aliases: map[string]*modelKey{}, cells: map[modelCell]int{}, told: map[string]int{},
 	}
 }
 

@@ -134,6 +134,7 @@ func drawHistory(t *testing.T, r *rapid.T, bug modelBug) *twins {
 	delay := pick(w, "PurgeDelay", -1, day, 3*day)
 	w.k = kit.New(s, func(c *kms.Config) {
 		c.PurgeDelay, c.MaxKeyVersions, c.CacheKeys = delay, 3, 64
+		c.Observe = w.hear
 	}, bug.inService)
 	w.managers, w.root = []*kms.Manager{w.k.Manager, w.k.Another(s)}, w.k.Root
 	w.model = newModel(w.k.Clock.Now(), delay, 3)

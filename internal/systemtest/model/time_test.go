@@ -3,6 +3,8 @@ package model_test
 import (
 	"slices"
 	"time"
+
+	"github.com/keyhold/kms"
 )
 
 // A modelReport is what a pass of Maintain did, by names in the order of the alphabet.
@@ -10,6 +12,8 @@ type modelReport struct {
 	noted, waiting, purged, expired, rotated []string // keys
 	over, holding, released                  []string // instances
 	limits                                   int      // keys that could not be rotated
+
+	corrected, righted []string // keys and instances of which a note was taken back; in no report
 }
 
 // maintain is what time asks for, done once.
@@ -24,6 +28,17 @@ func (m *model) maintain() (r modelReport) {
 	}
 	for _, list := range []*[]string{&r.noted, &r.waiting, &r.purged, &r.expired, &r.rotated, &r.over, &r.holding, &r.released} {
 		slices.Sort(*list)
+	}
+	for _, list := range []struct {
+		step  kms.Step
+		names []string
+	}{
+		{kms.StepNoted, r.noted}, {kms.StepPurged, r.purged}, {kms.StepExpired, r.expired}, {kms.StepRotated, r.rotated}, {kms.StepCorrected, r.corrected},
+		{kms.StepNoted, r.over}, {kms.StepReleased, r.released}, {kms.StepCorrected, r.righted},
+	} {
+		for _, name := range list.names {
+			m.tell(list.step, name)
+		}
 	}
 	return r
 }
@@ -43,6 +58,9 @@ func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
 		return
 	}
 	if !m.passed(m.ends(i)) {
+		if !i.seen.IsZero() {
+			r.righted = append(r.righted, i.name)
+		}
 		i.seen = time.Time{}
 		return
 	}
@@ -81,6 +99,7 @@ func (m *model) maintainKey(k *modelKey, r *modelReport) {
 	switch {
 	case !k.seen.IsZero(): // one step in each pass
 		k.seen = time.Time{}
+		r.corrected = append(r.corrected, k.name)
 	case len(k.material) > 0 && m.passed(k.until):
 		k.material, k.until = nil, time.Time{}
 		r.expired = append(r.expired, k.name)

@@ -191,6 +191,9 @@ func (w *twins) importMaterial() {
 
 func (w *twins) deleteMaterial() {
 	w.simple("DeleteKeyMaterial", func(k *modelKey) string {
+		if k.rest || len(k.material) > 0 {
+			w.tell(kms.StepExpired, k.name)
+		}
 		k.material, k.until, k.rest = nil, time.Time{}, false
 		return done
 	}, func(m *kms.Manager) askedKey { return m.DeleteKeyMaterial })

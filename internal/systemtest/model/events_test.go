@@ -1,0 +1,47 @@
+package model_test
+
+import (
+	"context"
+	"maps"
+
+	"github.com/keyhold/kms"
+)
+
+// What is told of steps that nobody asked for: from it alone a log rebuilds what was done to every
+// key and instance.
+
+// tell notes a step of the model.
+func (m *model) tell(step kms.Step, name string) { m.told[string(step)+" "+name]++ }
+
+func (w *twins) hear(_ context.Context, e kms.Event) {
+	if e.Step != "" {
+		w.heard = append(w.heard, e)
+	}
+}
+
+// compareLog holds what was heard against what the model did.
+func (w *twins) compareLog() {
+	w.Helper()
+	log, want := map[string]int{}, maps.Clone(w.told)
+	for _, e := range w.heard {
+		name := e.Instance
+		if e.KeyID != "" {
+			name = w.known([]string{e.KeyID})[0]
+		}
+		switch {
+		case e.Err != nil:
+			w.diverges("the step %s of %s failed: %v", e.Step, name, e.Err)
+		case e.Step != kms.StepNoticed: // which the model does not have
+			log[string(e.Step)+" "+name]++
+		}
+	}
+	for _, k := range w.keys { // in hardware those of an instance that is released are purged one by one
+		purged := string(kms.StepPurged) + " " + k.name
+		if w.level() == kms.ProtectionHSM && !k.home.released.IsZero() && !k.purged {
+			want[purged]++
+		}
+	}
+	if !maps.Equal(log, want) {
+		w.diverges("Observe was told %v, the model %v", log, want)
+	}
+}
