@@ -17,7 +17,7 @@ import (
 type Report struct {
 	Keys     int      // records that were looked at: of keys that are due, and once in 24 hours of all
 	Noted    []string // IDs of keys whose deletion date was seen passed for the first time
-	Purged   []string // IDs of keys whose material is destroyed now
+	Purged   []string // IDs of keys whose material is destroyed now, also in hardware with their instance
 	Expired  []string // IDs of keys whose imported material was over, and is destroyed now
 	Rotated  []string // IDs of keys that got a new version because their policy asked for it
 	Waiting  []string // IDs of keys that are due, and will be purged by a later pass

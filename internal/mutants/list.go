@@ -90,7 +90,7 @@ var list = []mutant{
 	{"a step is not told", "a key is destroyed, and a log of every Event has no line for it",
 		"maintain.go", "if m.tell != nil {\n\t\tm.tell(ctx, e)", "if m.tell != nil && e.Step != StepPurged {\n\t\tm.tell(ctx, e)", ".", "TestEventsTellAll"},
 	{"a step of which the answer was lost is not looked for", "a key is destroyed, and nobody ever hears of it",
-		"maintain.go", "case shown && seq >= s.seq:", "case false:", ".", "TestEventsTellAll"},
+		"maintain.go", "case shown && seq >= s.seq:", "case false && shown:", ".", "TestEventsTellAll"},
 	{"Run goes on where it may do nothing", "nothing is ever purged, and Run does not say so",
 		"maintain.go", "denied && ctx.Err() == nil {", "false && denied && err != nil {", ".", "TestRunIsDenied"},
 	{"a watch that fails is quiet", "every call is slow or refused, and nobody hears why",

@@ -113,7 +113,9 @@ func (w *twins) releaseInstance() {
 		case !force:
 			return "ErrNoBackup"
 		}
-		i.released = w.now
+		for _, name := range w.release(i) {
+			w.tell(kms.StepPurged, name)
+		}
 		w.tell(kms.StepReleased, i.name)
 		return done
 	}, func(m *kms.Manager) (kms.Instance, error) {

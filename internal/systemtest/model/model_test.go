@@ -15,6 +15,7 @@ type model struct {
 	delay       time.Duration // PurgeDelay
 	grace       time.Duration
 	maxVersions int
+	hardware    bool // the keys are in hardware
 	rows        map[string][]string
 	keys        []*modelKey
 	instances   map[string]*modelInstance

@@ -138,6 +138,7 @@ func drawHistory(t *testing.T, r *rapid.T, bug modelBug) *twins {
 	}, bug.inService)
 	w.managers, w.root = []*kms.Manager{w.k.Manager, w.k.Another(s)}, w.k.Root
 	w.model = newModel(w.k.Clock.Now(), delay, 3)
+	w.hardware = w.level() == kms.ProtectionHSM
 	bug.inModel(w.model)
 	w.write("PurgeDelay %s, the clock stands at %s", delay, w.now.Format(time.RFC3339))
 	var calls []func()

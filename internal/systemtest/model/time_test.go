@@ -71,7 +71,7 @@ func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
 	case wait:
 		r.holding = append(r.holding, i.name)
 	default:
-		i.released = m.now
+		r.purged = append(r.purged, m.release(i)...)
 		r.released = append(r.released, i.name)
 	}
 }
