@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"hash/maphash"
 	"strings"
@@ -69,6 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		providers: map[Protection]provider.Provider{},
 	}
 	m.root.Store(&cfg.Root)
+	m.usage.self = rand.Text()
 	m.allowances.most, m.allowances.first = MaxHSMUses, firstBlock
 	if cfg.Software != nil {
 		m.providers[ProtectionSoftware] = cfg.Software

@@ -95,4 +95,10 @@ var list = []mutant{
 		"maintain.go", "denied && ctx.Err() == nil {", "false && denied && err != nil {", ".", "TestRunIsDenied"},
 	{"a watch that fails is quiet", "every call is slow or refused, and nobody hears why",
 		"run.go", "if ended(err); errors.Is", "if errors.Is", ".", "TestEveryLoopTells"},
+	{"what is being kept is invisible", "while Maintain writes, a plan says that a key was never used",
+		"tally.go", "b != nil && !kept.holds(t.self, b)", "b != nil && !kept.holds(t.self, b) && false", ".", "TestUsageWhileItIsKept"},
+	{"a batch is written whether or not it is there", "where the answer was lost, every use is counted twice",
+		"usage.go", "if err != nil || kept.holds(m.usage.self, b) {", "if err != nil {", ".", "TestUsageWhileItIsKept"},
+	{"a batch that was settled meanwhile is missed", "what was read before the write is taken for all",
+		"tally.go", "if r.settled != before {", "if r.settled < before {", ".", "TestUsageWhileItIsRead"},
 }
