@@ -101,4 +101,10 @@ var list = []mutant{
 		"usage.go", "if err != nil || kept.holds(m.usage.self, b) {", "if err != nil {", ".", "TestUsageWhileItIsKept"},
 	{"a batch that was settled meanwhile is missed", "what was read before the write is taken for all",
 		"tally.go", "if r.settled != before {", "if r.settled < before {", ".", "TestUsageWhileItIsRead"},
+	{"a list goes on while it grows", "a loop that makes a successor of each key never ends",
+		"keystore/memory.go", "!ok || item.Name > last ||", "!ok || item.Name > \"~\"+last ||", ".", "TestEveryListEnds$/Memory"},
+	{"a page forgets where its list ends", "a loop over a file or a table never ends",
+		"keystore/internal/pages/pages.go", "last = end", "_ = end", "./keystore/internal/pages", "TestListEndsThoughItGrows"},
+	{"a key that was taken over meanwhile is left out", "a loop over all keys misses one",
+		"legacy.go", "found = append(found, &scanned{", "if e.record.Owner != OwnerLegacy { continue }; found = append(found, &scanned{", ".", "TestKeysTakenOverMeanwhile"},
 }
