@@ -315,7 +315,9 @@ func TestRunIsDenied(t *testing.T) {
 					return nil
 				}
 			})
-			err := k.Run(t.Context())
+			bound, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			defer cancel()
+			err := k.Run(bound)
 			require.ErrorIs(t, err, kms.ErrDenied)
 			require.ErrorIs(t, err, no)
 			require.Equal(t, time.Duration(denied)*time.Minute, time.Since(begun))
