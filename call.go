@@ -21,20 +21,22 @@ type Request struct {
 	EncryptionContext EncryptionContext
 }
 
-// Event is what Config.Observe is told when a call is over. It is told on the caller's goroutine,
-// with the caller's context: a caller that named a key by an alias, and wants to know which key
-// signed, puts a place for the answer there (see the example of Event).
+// Event is what Config.Observe is told when a call is over, and when a step was taken because time
+// asked for it. The event of a call is told on the caller's goroutine, with the caller's context: a
+// caller that named a key by an alias, and wants to know which key signed, puts a place for the answer
+// there (see the example of Event).
 type Event struct {
 	Time       time.Time // that the call went by
-	Op         Op
-	KeyID      string   // the key concerned, whether or not it exists; "" where there is none
-	KeyVersion int      // the version that was used, for uses of a key
-	Instance   string   // the instance, where the call is about one
-	Service    string   // the code of the service, where the call came through Manager.Service
-	Reason     string   // that the caller gave for what was done by force, or for a release
-	Notice     Notice   // what somebody should be told, besides the call; "": nothing
-	Protected  []string // with a notice of an instance's end: the first 100 of its keys under deletion protection
-	Err        error    // nil if the call did what it was asked
+	Op         Op        // the call; for a step, the call that took it, which is mostly Maintain
+	KeyID      string    // the key concerned, whether or not it exists; "" where there is none
+	KeyVersion int       // the version that was used, for uses of a key; the new one, for StepRotated
+	Instance   string    // the instance, where the call is about one; for a step, also that of the key
+	Service    string    // the code of the service, where the call came through Manager.Service
+	Step       Step      // what was done to the key or the instance; "" for the event of a call itself
+	Reason     string    // that the caller gave for what was done by force, or for a release
+	Notice     Notice    // what somebody should be told, besides the call; "": nothing
+	Protected  []string  // with a notice of an instance's end: the first 100 of its keys under deletion protection
+	Err        error     // nil if the call did what it was asked, or the step was taken
 }
 
 // A call is one call of the service: what it does, when it began, what it concerns.

@@ -35,7 +35,9 @@ type Config struct {
 	Authorize func(context.Context, Request) error
 
 	// Observe is told of every call when it is over, with the call's context, which may say
-	// who called. It runs on the caller's goroutine and must be quick. Nil tells nobody.
+	// who called, and of every step that time asked for, when it was taken: see Step. It runs on
+	// the caller's goroutine, under Run also on goroutines of Run, and must be quick. Nil tells
+	// nobody.
 	Observe func(context.Context, Event)
 
 	// MaxStaleness is how long after a change was made by another process this one may

@@ -267,8 +267,9 @@ func TestForceNeedsAReason(t *testing.T) {
 	in, err = s.DescribeInstance(ctx, s.Instance)
 	require.NoError(t, err)
 	require.Equal(t, reason, in.ReleasedWhy)
-	require.Len(t, told, 2)
-	for _, e := range told {
+	calls := slices.DeleteFunc(told, func(e kms.Event) bool { return e.Step != "" })
+	require.Len(t, calls, 2)
+	for _, e := range calls {
 		require.Equal(t, reason, e.Reason, e.Op)
 	}
 }

@@ -43,7 +43,7 @@ var takesOverSecret = []string{"sealing.Derive", "rec.setKey", "m.keepVersion"}
 
 // noSecret are the functions in which such a call yields something that anybody may know.
 var noSecret = map[string]string{
-	"try":      "what it opens is zeros, or random bytes of its own",
+	"try": "what it opens is zeros, or random bytes of its own",
 }
 
 // TestHouseSecrets: a secret that a function gets is wiped there, or handed on to a function of these

@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"hash/maphash"
 	"strings"
@@ -50,6 +51,7 @@ type Manager struct {
 	latestInstances *fresh.Latest[string]
 
 	usage  tallies
+	unsure unsureSteps
 	looked atomic.Pointer[duePass] // the last that this process made; nil: none yet
 	legacy *sources
 }
@@ -68,6 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		providers: map[Protection]provider.Provider{},
 	}
 	m.rootsNow.Store(&[]Root{cfg.Root})
+	m.usage.self = rand.Text()
 	m.allowances.most, m.allowances.first = MaxHSMUses, firstBlock
 	if cfg.Software != nil {
 		m.providers[ProtectionSoftware] = cfg.Software

@@ -192,15 +192,16 @@ func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyid
 	})
 }
 
-// unlisted yields the keys of sources whose ID sorts behind after and not behind last, where
-// that is not empty, and which have no record in the key store.
-func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (found []*record, err error) {
+// unlisted yields the keys of sources whose ID sorts behind after and, unless last is empty, before
+// last: those that have no record in the key store, and those that got one since its list
+// began, which does not have them.
+func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (found []*scanned, err error) {
 	from, listed := slices.BinarySearchFunc(m.legacy.ids, after, func(id keyid.ID, text string) int { return strings.Compare(id.String(), text) })
 	if listed {
 		from++
 	}
 	for _, id := range m.legacy.ids[from:] {
-		if last != "" && id.String() > last {
+		if last != "" && id.String() >= last {
 			break
 		}
 		probe := *c
@@ -209,8 +210,12 @@ func (m *Manager) unlisted(ctx context.Context, c *call, after, last string) (fo
 		case refusedAs(err, ErrNotFound), refusedAs(err, ErrTampered), refusedAs(err, ErrRoot):
 		case err != nil:
 			return nil, err
-		case e.record.Owner == OwnerLegacy:
-			found = append(found, e.record)
+		default:
+			home, err := m.instanceOf(ctx, &probe, e.record.keys.ID())
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, &scanned{record: e.record, home: home})
 		}
 	}
 	return found, nil

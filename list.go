@@ -27,6 +27,9 @@ type ListOptions struct {
 // with After. A key whose record was changed behind the service's back is yielded with
 // its ID and ErrTampered, one whose instance this Manager's root does not open with ErrRoot,
 // and the loop goes on; any other error ends it.
+//
+// The loop yields every key that there was when it began, and none that sorts behind the last of
+// those: so it ends though its body creates keys. Aliases, Instances and Tombstones end likewise.
 func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, error] {
 	var o ListOptions
 	if opts != nil {
@@ -44,14 +47,14 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 			k := m.describe(r, home, c.now())
 			return k.State == Deleted || !o.allows(k) || yield(k, nil)
 		}
-		// between yields the keys of other systems that sort behind after, up to last.
+		// between yields the keys of other systems that sort behind after and before last.
 		between := func(after, last string) bool {
 			found, failed := m.unlisted(ctx, c, after, last)
 			if err = failed; err != nil {
 				yield(Key{}, err)
 				return false
 			}
-			return !slices.ContainsFunc(found, func(r *record) bool { return !give(r, m.home.Load()) })
+			return !slices.ContainsFunc(found, func(s *scanned) bool { return !give(s.record, s.home) })
 		}
 		after := o.After
 		for item, failed := range m.scan(ctx, c, o.After) {

@@ -30,7 +30,7 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 		}
 		rec, err := m.readInstance(ctx, c, id, item.Value)
 		if err == nil && !rec.lost(&home.rec) {
-			err = m.maintainInstance(ctx, c, rec, item.Version, &report.Instances)
+			err = m.maintainInstance(ctx, c, rec, item.Version, report)
 		}
 		if err != nil && !errors.Is(err, errStale) { // somebody was quicker: the rest is his
 			failed = append(failed, err)
@@ -39,24 +39,24 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 	return failed
 }
 
-func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *InstanceReport) error {
+func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *Report) error {
 	over, noted := rec.state(c.now()) == InstanceReleased, !rec.OverSeenAt.IsZero() && !rec.OverSeenAt.After(c.now())
 	switch {
 	case rec.destroyed():
 		return nil
 	case !rec.ReleasedAt.IsZero():
-		return reported(m.finishRelease(ctx, c, rec.ID), rec.ID, report)
+		return waits(m.finishRelease(ctx, c, rec.ID, report), rec.ID, report)
 	case over && !noted && m.purgeDelay > 0:
 		rec.OverSeenAt = c.now()
-		return m.instanceStep(ctx, c, rec, version, &report.Noted)
+		return m.instanceStep(ctx, c, rec, version, StepNoted, report)
 	case over && noted && c.now().Sub(rec.OverSeenAt) < m.purgeDelay:
-		report.Waiting = append(report.Waiting, rec.ID)
+		report.Instances.Waiting = append(report.Instances.Waiting, rec.ID)
 		return nil
 	case over:
-		return reported(m.releaseOver(ctx, c, rec), rec.ID, report)
+		return waits(m.releaseOver(ctx, c, rec, report), rec.ID, report)
 	case !rec.OverSeenAt.IsZero(): // the clock was wrong when the note was made
 		rec.OverSeenAt = time.Time{}
-		return m.instanceStep(ctx, c, rec, version, nil)
+		return m.instanceStep(ctx, c, rec, version, StepCorrected, report)
 	}
 	due := rec.notice(c.now())
 	if due == "" {
@@ -67,15 +67,13 @@ func (m *Manager) maintainInstance(ctx context.Context, c *call, rec *instanceRe
 		return err
 	}
 	rec.Told = due
-	if err := m.instanceStep(ctx, c, rec, version, &report.Noticed); err != nil {
-		return err
-	}
-	m.giveNotice(ctx, c, due, rec, protected)
-	return nil
+	e := Event{Time: c.now(), Op: c.op, Instance: rec.ID, Step: StepNoticed, Notice: due, Protected: protected}
+	err = m.writeInstance(ctx, c, rec, version)
+	return m.took(ctx, e, rec.Seq, err, report)
 }
 
 // releaseOver releases an instance whose grace is over.
-func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord) error {
+func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord, report *Report) error {
 	if err := m.askOnRelease(ctx, c, rec); err != nil {
 		return err
 	}
@@ -87,28 +85,15 @@ func (m *Manager) releaseOver(ctx context.Context, c *call, rec *instanceRecord)
 	if rec.state(c.now()) != InstanceReleased || rec.destroyed() { // it was renewed meanwhile, or released
 		return errStale
 	}
-	return m.release(ctx, c, rec, version)
+	return m.release(ctx, c, rec, version, report)
 }
 
-func reported(err error, id string, report *InstanceReport) error {
-	switch {
-	case err == nil:
-		report.Released = append(report.Released, id)
-	case !errors.Is(err, errStale):
-		report.Waiting = append(report.Waiting, id)
+// waits notes in the report that the release of an instance failed, and waits for a later pass.
+func waits(err error, id string, report *Report) error {
+	if err != nil && !errors.Is(err, errStale) {
+		report.Instances.Waiting = append(report.Instances.Waiting, id)
 	}
 	return err
-}
-
-// instanceStep writes the record of an instance and notes it in a list of the report.
-func (m *Manager) instanceStep(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, list *[]string) error {
-	if err := m.writeInstance(ctx, c, rec, version); err != nil {
-		return err
-	}
-	if list != nil {
-		*list = append(*list, rec.ID)
-	}
-	return nil
 }
 
 // protectedIn are the first keys of an instance that are under deletion protection, which its end
@@ -121,15 +106,16 @@ func (m *Manager) protectedIn(ctx context.Context, c *call, rec *instanceRecord)
 	return s.protected.first, err
 }
 
-// giveNotice tells Observe what is due of an instance, if this process is the first to.
-func (m *Manager) giveNotice(ctx context.Context, c *call, due Notice, rec *instanceRecord, protected []string) {
-	if m.tell != nil {
-		m.tell(ctx, Event{Time: c.now(), Op: c.op, Instance: rec.ID, Notice: due, Protected: protected})
-	}
+// instanceStep writes the record of an instance, and tells of the step that was taken by it. If
+// another process was quicker that is errStale.
+func (m *Manager) instanceStep(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, step Step, report *Report) error {
+	e := Event{Time: c.now(), Op: c.op, Instance: rec.ID, Step: step, Reason: c.reason}
+	err := m.writeInstance(ctx, c, rec, version)
+	return m.took(ctx, e, rec.Seq, err, report)
 }
 
 // Notice is something that a person should be told, in an Event: that an instance comes to
-// its end, or that a key is used which is about to be deleted.
+// its end, that a key is used which is about to be deleted, or that Run cannot do all it should.
 type Notice string
 
 // The notices. Those of an instance are told by Maintain, each once for each expiry, by the
@@ -151,6 +137,10 @@ const (
 	// meet the limit of versions, and is then Suspended. It is told once, when two rotations or
 	// four weeks are left. RetireKeyVersions makes room.
 	NoticeVersionsRunOut Notice = "VersionsRunOut"
+
+	// NoticeCannotFollow comes with the error because of which Run does not see the changes that
+	// other processes make. Calls look for them by themselves meanwhile, or are refused.
+	NoticeCannotFollow Notice = "CannotFollow"
 )
 
 // endings are the notices of an instance in their order, by how long they come before its

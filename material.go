@@ -157,12 +157,16 @@ func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string, opts *Delet
 	return key, err
 }
 
-// sweep destroys what was doomed, at once. What it cannot do now Maintain does.
+// sweep destroys what was doomed, at once. What it cannot do now Maintain does; Observe is told.
 func (m *Manager) sweep(ctx context.Context, keyID string) {
 	c := m.begin(OpDeleteKeyMaterial)
 	id, _ := keyid.Parse(keyID)
-	if e, err := m.load(ctx, c, id); err == nil && len(e.record.Doomed) > 0 {
-		_ = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
+	e, err := m.load(ctx, c, id)
+	if err == nil && len(e.record.Doomed) > 0 {
+		err = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
+	}
+	if err != nil && m.tell != nil {
+		m.tell(ctx, Event{Time: c.now(), Op: c.op, KeyID: keyID, Step: StepExpired, Err: err})
 	}
 }
 

@@ -74,7 +74,7 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 			}
 		}
 		rec.ReleasedWhy = o.Reason
-		err = m.release(ctx, c, rec, version)
+		err = m.release(ctx, c, rec, version, &Report{})
 		if !errors.Is(err, errStale) { // it is released, if only in part
 			released = rec.describe(c.now())
 		}
@@ -155,7 +155,7 @@ func (m *Manager) checkBackup(ctx context.Context, c *call, rec *instanceRecord)
 
 // release makes an instance Released. In software that is all: the one write destroys the
 // key. Keys in hardware have to be destroyed first, for which the key is needed.
-func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
+func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *Report) error {
 	if rec.ReleasedAt.IsZero() {
 		rec.ReleasedAt = c.now()
 	}
@@ -163,31 +163,31 @@ func (m *Manager) release(ctx context.Context, c *call, rec *instanceRecord, ver
 		if err := m.writeInstance(ctx, c, rec, version); err != nil {
 			return err
 		}
-		return m.finishRelease(ctx, c, rec.ID)
+		return m.finishRelease(ctx, c, rec.ID, report)
 	}
-	return m.destroyInstanceKey(ctx, c, rec, version)
+	return m.destroyInstanceKey(ctx, c, rec, version, report)
 }
 
 // finishRelease destroys the keys in hardware of an instance that was released, and then its
 // instance key; from the start again where somebody else wrote one of the records meanwhile.
-func (m *Manager) finishRelease(ctx context.Context, c *call, id string) error {
+func (m *Manager) finishRelease(ctx context.Context, c *call, id string, report *Report) error {
 	return c.retry(ctx, "", func() error {
 		rec, version, err := m.getInstance(ctx, c, id)
 		if err != nil || rec.destroyed() || rec.ReleasedAt.IsZero() { // done by another, or undone
 			return err
 		}
-		if err := m.destroyAll(ctx, c, id); err != nil {
+		if err := m.destroyAll(ctx, c, id, report); err != nil {
 			return err
 		}
-		return m.destroyInstanceKey(ctx, c, rec, version)
+		return m.destroyInstanceKey(ctx, c, rec, version, report)
 	})
 }
 
 // destroyInstanceKey writes the record of an instance without its key.
-func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version) error {
+func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instanceRecord, version keystore.Version, report *Report) error {
 	rec.SealedBy, rec.Mixed = rec.newest(), rec.Mixed || rec.shredding()
 	rec.Seals = nil
-	if err := m.writeInstance(ctx, c, rec, version); err != nil {
+	if err := m.instanceStep(ctx, c, rec, version, StepReleased, report); err != nil {
 		return err
 	}
 	m.forgetReleased(rec.ID)
@@ -195,7 +195,7 @@ func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instance
 }
 
 // destroyAll has the provider destroy every key of an instance, and leaves tombstones.
-func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
+func (m *Manager) destroyAll(ctx context.Context, c *call, id string, report *Report) error {
 	for item, err := range m.scan(ctx, c, "") {
 		switch {
 		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
@@ -205,13 +205,17 @@ func (m *Manager) destroyAll(ctx context.Context, c *call, id string) error {
 		}
 		r, version := item.record, item.version
 		if r.DestroyedAt.IsZero() {
-			r.bury(c.now())
-			if version, err = m.write(ctx, c, r, version); err != nil {
+			if r.bury(c.now()); len(r.Doomed) == 0 {
+				err = m.tryStep(ctx, c, r, version, StepPurged, report)
+			} else {
+				version, err = m.write(ctx, c, r, version)
+			}
+			if err != nil {
 				return err
 			}
 		}
 		if len(r.Doomed) > 0 {
-			if err := m.destroy(ctx, c, r, version, &Report{}); err != nil {
+			if err := m.destroy(ctx, c, r, version, report); err != nil {
 				return err
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/keystore"
 )
 
@@ -212,23 +211,17 @@ func (m *Manager) stepRetirement(ctx context.Context, c *call, r *record, versio
 		return nil
 	}
 	r.RetireSeenAt = c.now()
-	return m.step(ctx, c, r, version, &report.Noted)
+	return m.step(ctx, c, r, version, StepNoted, report)
 }
 
 // tellRunsOut tells that the policy of a key will meet the limit of versions, once; or notes that
 // it does not any more.
-func (m *Manager) tellRunsOut(ctx context.Context, c *call, r *record, version keystore.Version) error {
+func (m *Manager) tellRunsOut(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
 	r.RunsOutTold = !r.RunsOutTold
-	switch _, err := m.write(ctx, c, r, version); {
-	case errors.Is(err, errStale): // another process tells
-		return nil
-	case err != nil:
-		return err
+	if !r.RunsOutTold {
+		return m.step(ctx, c, r, version, StepCorrected, report)
 	}
-	if r.RunsOutTold && m.tell != nil {
-		m.tell(ctx, Event{Time: c.now(), Op: c.op, KeyID: r.id(), Notice: NoticeVersionsRunOut})
-	}
-	return nil
+	return m.step(ctx, c, r, version, StepNoticed, report)
 }
 
 // foldUsage makes one line of what is known of the use of versions that were retired, so that what
@@ -243,7 +236,7 @@ func (m *Manager) foldUsage(ctx context.Context, c *call, r *record) error {
 			return err
 		}
 		sum := kept.plus(&usageRecord{Key: r.ID, RetiredBefore: r.RetiredBefore})
-		sum.Seq = kept.Seq + 1
+		sum.Seq, sum.Batches = kept.Seq+1, kept.Batches
 		return written(c.op, r.id(), m.putHome(ctx, c, usageSegment+r.id(), version, sum))
 	})
 }

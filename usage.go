@@ -12,10 +12,12 @@ import (
 	"github.com/keyhold/kms/keystore"
 )
 
-// KeyUsage is what is known of the use of a key: by all processes as far as they have kept
-// it, and by this one up to now. It is evidence, not a ledger: a process that is killed takes
-// with it what it counted since its last Maintain, a minute with Run, and where the key store
-// did not answer a use may be counted twice. Times are to the second.
+// KeyUsage is what is known of the use of a key: by this process up to now, and by others as of the last
+// Maintain or Close of each, a minute ago with Run. Of this process it has every use that was over when
+// the call began, also while Maintain writes. It is evidence, not a ledger: a process that is killed takes
+// with it what it counted since its last Maintain. If the key store did not answer, and more than 16 other
+// processes kept what they had counted before it was asked again, a use may be counted twice. Times are
+// to the second.
 type KeyUsage struct {
 	KeyID       string
 	Versions    []VersionUsage // of versions that were used and not retired, the oldest first
@@ -72,41 +74,56 @@ func (m *Manager) KeyUsage(ctx context.Context, ref string) (_ KeyUsage, err err
 }
 
 func (m *Manager) keyUsage(ctx context.Context, c *call, id keyid.ID) (KeyUsage, error) {
-	kept, _, err := m.loadUsage(ctx, c, id)
+	all, err := m.usage.sum(id, func() (*usageRecord, error) {
+		kept, _, err := m.loadUsage(ctx, c, id)
+		return kept, err
+	})
 	if err != nil {
 		return KeyUsage{}, err
 	}
-	return kept.plus(m.usage.peek(id)).describe(), nil
+	return all.describe(), nil
 }
 
-// Close keeps what was counted of the use of keys, as Maintain does. The Manager can be used
-// on. Nothing else is lost where it is not called.
+// Close keeps what was counted of the use of keys, as Maintain does. What it could not keep is counted
+// still, and another Close tries again. The Manager can be used on. Nothing else is lost if it is not called.
 func (m *Manager) Close(ctx context.Context) error {
 	return m.flushUsage(ctx, m.begin(OpMaintain))
 }
 
-// flushUsage adds what this process counted to what is kept in the store.
+// flushUsage adds what this process counted to what is kept in the store. What cannot be kept stays a
+// batch, for the next time. The first round settles the batches that there were, and those that the second
+// finds have all that was counted before the call.
 func (m *Manager) flushUsage(ctx context.Context, c *call) error {
 	var failed []error
-	for id, counted := range m.usage.take() {
-		if err := m.keepUsage(ctx, c, id, counted); err != nil {
-			m.usage.restore(counted)
-			failed = append(failed, err)
+	for range 2 {
+		batches, more := m.usage.take()
+		for id, b := range batches {
+			if err := m.keepUsage(ctx, c, id, b); err != nil {
+				failed = append(failed, err)
+			}
+		}
+		if !more || len(failed) > 0 {
+			break
 		}
 	}
 	return errors.Join(failed...)
 }
 
-func (m *Manager) keepUsage(ctx context.Context, c *call, id keyid.ID, counted *usageRecord) error {
-	return c.retry(ctx, id.String(), func() error {
+// keepUsage writes a batch, unless it is in the store: by a write whose answer was lost, or by another call.
+func (m *Manager) keepUsage(ctx context.Context, c *call, id keyid.ID, b *batch) error {
+	err := c.retry(ctx, id.String(), func() error {
 		kept, version, err := m.loadUsage(ctx, c, id)
-		if err != nil {
+		if err != nil || kept.holds(m.usage.self, b) {
 			return err
 		}
-		sum := kept.plus(counted)
-		sum.Seq = kept.Seq + 1
+		sum := kept.plus(b.counted)
+		sum.Seq, sum.Batches = kept.Seq+1, kept.with(m.usage.self, b)
 		return written(c.op, id.String(), m.putHome(ctx, c, usageSegment+id.String(), version, sum))
 	})
+	if err == nil {
+		m.usage.settle(id, b)
+	}
+	return err
 }
 
 // loadUsage reads what is kept of the use of a key; nothing is kept of one that was never
@@ -153,9 +170,30 @@ type usageRecord struct {
 	Refused     uint64          `json:"refused,omitempty"`
 	LastRefused Attempt         `json:"lastRefused,omitzero"`
 	Attempts    []Attempt       `json:"attempts,omitempty"` // while it was PendingDeletion
+	Batches     []keptBatch     `json:"batches,omitempty"`  // the last of each process that wrote it, the latest writer last
 
 	RetiredBefore uint32        `json:"retiredBefore,omitempty"` // versions below it are one line:
 	Retired       versionRecord `json:"retired,omitzero"`
+}
+
+// A keptBatch says which batches of a process are in the item: those up to a number.
+type keptBatch struct {
+	By     string `json:"by"`
+	Number uint64 `json:"number"`
+}
+
+// maxBatches bounds how many processes an item names.
+const maxBatches = 16
+
+// holds reports whether a batch of a process is in the item.
+func (u *usageRecord) holds(by string, b *batch) bool {
+	return slices.ContainsFunc(u.Batches, func(k keptBatch) bool { return k.By == by && k.Number >= b.number })
+}
+
+// with is the Batches of the item when a batch is added to it.
+func (u *usageRecord) with(by string, b *batch) []keptBatch {
+	others := slices.DeleteFunc(slices.Clone(u.Batches), func(k keptBatch) bool { return k.By == by })
+	return append(others[max(0, len(others)+1-maxBatches):], keptBatch{by, b.number})
 }
 
 type versionRecord struct {
@@ -169,14 +207,6 @@ const usageSegment = "usage/"
 
 func (v *tally) record(of tallied, uses uint64) *usageRecord {
 	return &usageRecord{Key: of.id, Versions: []versionRecord{{of.version, uses, v.last.Load(), Op(v.lastOp.Load())}}}
-}
-
-func (v versionRecord) tally() *tally {
-	t := &tally{}
-	t.uses.Store(v.Uses)
-	t.last.Store(v.Last)
-	t.lastOp.Store(uint32(v.LastOp))
-	return t
 }
 
 func (r *refusedTally) record(id keyid.ID) *usageRecord {

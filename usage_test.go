@@ -1,17 +1,22 @@
 package kms_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
+	"github.com/keyhold/kms/keystore"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy/transit"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -305,4 +310,232 @@ func TestBrownout(t *testing.T) {
 func nan() float64 {
 	zero := 0.0
 	return zero / zero
+}
+
+// A heldStore calls a function before and after each call of a store.
+type heldStore struct {
+	keystore.Store
+	at func(call, name string, before bool) error
+}
+
+func (h *heldStore) Unwrap() keystore.Store { return h.Store }
+
+func (h *heldStore) Get(ctx context.Context, name string) (keystore.Item, error) {
+	if err := h.at("Get", name, true); err != nil {
+		return keystore.Item{}, err
+	}
+	item, err := h.Store.Get(ctx, name)
+	return item, cmp.Or(h.at("Get", name, false), err)
+}
+
+func (h *heldStore) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+	if err := h.at("Put", name, true); err != nil {
+		return "", err
+	}
+	version, err := h.Store.Put(ctx, name, old, value)
+	return version, cmp.Or(h.at("Put", name, false), err)
+}
+
+// TestUsageWhileItIsKept: wherever Maintain is held, at each of its calls of the store, before that is made
+// and after it, KeyUsage and PlanDeletion of every key have each use and each refused use, once; also if the
+// write fails, if its answer is lost, if another Maintain or Close runs meanwhile, and if another process
+// writes the same item.
+func TestUsageWhileItIsKept(t *testing.T) {
+	down := errors.New("connection reset")
+	for _, fault := range []string{"", "refused", "lost", "a second Maintain", "Close", "another process"} {
+		t.Run(fault, func(t *testing.T) {
+			ctx := t.Context()
+			h := &heldStore{Store: new(keystore.Memory), at: func(string, string, bool) error { return nil }}
+			k := kmstest.New(t, func(c *kms.Config) { c.Store = h })
+			other := k.Another(t, func(c *kms.Config) { c.Store = h.Store })
+			type count struct{ uses, refused uint64 }
+			var ids []string
+			done := map[string]*count{}
+			for i := range 3 {
+				id := k.MustCreateKey(t).ID
+				ids, done[id] = append(ids, id), &count{}
+				if i == 2 {
+					require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
+				}
+			}
+			k.Clock.AdvanceDays(8)
+			use := func() {
+				for i, id := range ids {
+					if err := kit.Err(k.Encrypt(ctx, id, nil, nil)); i == 2 {
+						require.ErrorIs(t, err, kms.ErrDisabled)
+						done[id].refused++
+					} else {
+						require.NoError(t, err)
+						done[id].uses++
+					}
+				}
+			}
+			look := func(where string) {
+				for i, id := range ids {
+					u := keyUsage(t, k.Manager, id)
+					require.Equal(t, *done[id], count{u.Uses(), u.Refused}, "%s: key %d", where, i)
+					plan, err := k.PlanDeletion(ctx, id)
+					require.NoError(t, err)
+					require.Equal(t, *done[id], count{plan.Usage.Uses(), plan.Usage.Refused}, "%s: the plan of key %d", where, i)
+					require.NotEqual(t, kms.VerdictReady, plan.Verdict, where)
+					for _, v := range u.Versions {
+						require.WithinDuration(t, k.Clock.Now(), v.Last, time.Second, where)
+					}
+				}
+			}
+			use()
+			held, inside, usagePuts := 0, false, 0
+			h.at = func(call, name string, before bool) error {
+				if inside {
+					return nil
+				}
+				inside = true
+				defer func() { inside = false }()
+				held++
+				look(fmt.Sprint(call, name, before))
+				if held < 30 {
+					use()
+					look(fmt.Sprint(call, name, before))
+				}
+				if call != "Put" || !strings.HasPrefix(name, "usage/") {
+					return nil
+				}
+				usagePuts++
+				switch fault {
+				case "refused", "lost":
+					if before == (fault == "refused") && usagePuts < 20 {
+						return down
+					}
+				case "a second Maintain":
+					_, _ = k.Maintain(ctx)
+				case "Close":
+					require.NoError(t, k.Close(ctx))
+				case "another process":
+					if usagePuts%3 > 0 { // else it would win every race
+						break
+					}
+					for _, id := range ids[:2] {
+						require.NoError(t, kit.Err(other.Encrypt(ctx, id, nil, nil)))
+					}
+					require.NoError(t, other.Close(ctx))
+					for _, id := range ids[:2] {
+						done[id].uses++
+					}
+				}
+				look(fmt.Sprint(call, name, before))
+				return nil
+			}
+			for range 8 {
+				_, err := k.Maintain(ctx)
+				if err != nil {
+					require.ErrorIs(t, err, down)
+				}
+				inside = true
+				look("after a pass")
+				inside = false
+			}
+			require.Greater(t, held, 30)
+			h.at = func(string, string, bool) error { return nil }
+			require.NoError(t, k.Close(ctx))
+			for _, id := range ids {
+				u := keyUsage(t, k.Another(t), id)
+				require.Equal(t, *done[id], count{u.Uses(), u.Refused}, "in the store")
+			}
+		})
+	}
+}
+
+// TestUsageWhileItIsRead: whatever is kept while KeyUsage reads the store, it is neither missed nor counted
+// twice.
+func TestUsageWhileItIsRead(t *testing.T) {
+	ctx := t.Context()
+	for _, when := range []bool{true, false} {
+		for _, lost := range []bool{false, true} {
+			h := &heldStore{Store: new(keystore.Memory), at: func(string, string, bool) error { return nil }}
+			k := kmstest.New(t, func(c *kms.Config) { c.Store = h })
+			id := k.MustCreateKey(t).ID
+			for n := range uint64(5) {
+				require.NoError(t, kit.Err(k.Encrypt(ctx, id, nil, nil)))
+				once := true
+				h.at = func(call, name string, before bool) error {
+					switch {
+					case once && call == "Get" && name == "usage/"+id && before == when:
+						once = false
+						_ = k.Close(ctx)
+					case lost && call == "Put" && !before:
+						return errors.New("connection reset")
+					}
+					return nil
+				}
+				require.Equal(t, n+1, keyUsage(t, k.Manager, id).Uses(), "kept before the answer: %t, lost: %t", when, lost)
+				require.False(t, once)
+			}
+		}
+	}
+}
+
+// TestUsageUnderLoad: what KeyUsage and PlanDeletion say is at least what was done before they were asked,
+// and at most what was begun before they answered.
+func TestUsageUnderLoad(t *testing.T) {
+	ctx := t.Context()
+	k := kmstest.New(t)
+	var ids []string
+	var begun, over [4]atomic.Uint64
+	for range begun {
+		ids = append(ids, k.MustCreateKey(t).ID)
+	}
+	var work sync.WaitGroup
+	stop := make(chan struct{})
+	for range 2 {
+		work.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					assert.NoError(t, kit.Err(k.Maintain(ctx)))
+				}
+			}
+		})
+		work.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				i := n % len(ids)
+				begun[i].Add(1)
+				if assert.NoError(t, kit.Err(k.Encrypt(ctx, ids[i], nil, nil))) {
+					over[i].Add(1)
+				}
+			}
+		})
+	}
+	for n := range 2000 {
+		i := n % len(ids)
+		least := over[i].Load()
+		var u kms.KeyUsage
+		if n%8 < 4 {
+			u = keyUsage(t, k.Manager, ids[i])
+		} else {
+			plan, err := k.PlanDeletion(ctx, ids[i])
+			require.NoError(t, err)
+			u = plan.Usage
+		}
+		most := begun[i].Load()
+		if u.Uses() < least || u.Uses() > most {
+			close(stop)
+			t.Fatalf("look %d: %d uses are known, which is not in %d to %d", n, u.Uses(), least, most)
+		}
+		if u.Uses() > 0 {
+			assert.False(t, u.Last().Last.Before(k.Clock.Now()), "a use without its date")
+		}
+	}
+	close(stop)
+	work.Wait()
+	require.NoError(t, k.Close(ctx))
+	for i, id := range ids {
+		require.Equal(t, over[i].Load(), keyUsage(t, k.Another(t), id).Uses())
+	}
 }

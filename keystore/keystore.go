@@ -74,7 +74,9 @@ type Store interface {
 	// List yields the items whose name begins with prefix and sorts after the name
 	// after, ascending by the bytes of the name; with the empty after, from the first.
 	// Every item that existed when the loop began is yielded, in some state that it
-	// had since; one that was created meanwhile may be. The loop may call the Store.
-	// An error is yielded once, with the zero Item, and ends the list.
+	// had since. Of those that are created meanwhile none is yielded that sorts after
+	// the last that existed then, so that a loop ends though its body adds items
+	// behind; one that sorts before it may be. The loop may call the Store. An error is
+	// yielded once, with the zero Item, and ends the list.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Item, error]
 }

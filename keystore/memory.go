@@ -5,6 +5,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,6 +78,7 @@ func (m *Memory) Put(ctx context.Context, name string, old Version, value []byte
 // List implements Store.
 func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
+		last := m.last(prefix)
 		for at := after; ; {
 			if ctx.Err() != nil {
 				yield(Item{}, ctx.Err())
@@ -87,12 +89,24 @@ func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Item,
 				return
 			}
 			item, ok := m.next(prefix, at)
-			if !ok || !yield(item, nil) {
+			if !ok || item.Name > last || !yield(item, nil) {
 				return
 			}
 			at = item.Name
 		}
 	}
+}
+
+// last returns the last name under prefix that there is now, or "".
+func (m *Memory) last(prefix string) string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	from, _ := slices.BinarySearch(m.names, prefix)
+	under := sort.Search(len(m.names)-from, func(i int) bool { return !strings.HasPrefix(m.names[from+i], prefix) })
+	if under == 0 {
+		return ""
+	}
+	return m.names[from+under-1]
 }
 
 // next returns the first item under prefix that sorts after a name.

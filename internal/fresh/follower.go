@@ -147,8 +147,9 @@ func (f *Follower) look(ctx context.Context) error {
 }
 
 // Keep looks three times within MaxStaleness, and when it is nudged, until ctx ends. So
-// calls find what they need in memory, and a look that failed has two more to make up for it.
-func (f *Follower) Keep(ctx context.Context) {
+// calls find what they need in memory, and a look that failed has two more to make up for it. It calls
+// looked with the outcome of each look.
+func (f *Follower) Keep(ctx context.Context, looked func(error)) {
 	if f.feed == nil || f.head != nil || f.most == 0 {
 		return // there is nothing that a look ahead would save
 	}
@@ -157,8 +158,9 @@ func (f *Follower) Keep(ctx context.Context) {
 	for {
 		select {
 		case f.turn <- struct{}{}:
-			_ = f.look(ctx) // the next one tries again, and calls refuse meanwhile
+			err := f.look(ctx) // the next one tries again, and calls refuse meanwhile
 			<-f.turn
+			looked(err)
 		case <-ctx.Done():
 			return
 		}

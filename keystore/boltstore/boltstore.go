@@ -84,32 +84,36 @@ func (s *Store) Get(ctx context.Context, name string) (item keystore.Item, err e
 // List implements keystore.Store. ErrDamaged is its answer where the file cannot be read.
 // What is yielded was read a few items ahead; the file is free while the loop runs.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
-	return pages.List(ctx, after, func(after string, limit int) ([]keystore.Item, error) {
-		page, err := s.page(prefix, after, limit)
+	return pages.List(ctx, after, func(after, last string, limit int) ([]keystore.Item, string, error) {
+		page, last, err := s.page(prefix, after, last, limit)
 		if ctx.Err() != nil { // which page does not know
-			return nil, ctx.Err()
+			return nil, "", ctx.Err()
 		}
-		return page, err
+		return page, last, err
 	})
 }
 
 // pageBytes is how much a page of a List may hold before it ends.
 const pageBytes = 1 << 20
 
-// page reads items under prefix that sort after a name, up to a limit.
-func (s *Store) page(prefix, after string, limit int) (page []keystore.Item, err error) {
+// page reads items under prefix that sort after a name, up to a limit and up to the last name, which is
+// that of the last item now where it is empty.
+func (s *Store) page(prefix, after, last string, limit int) (page []keystore.Item, end string, err error) {
 	err = s.view(func(items *bbolt.Bucket) error {
-		size, last, start := 0, after, []byte(max(prefix, after))
+		size, before, start := 0, after, []byte(max(prefix, after))
 		c := items.Cursor()
-		for name, stored := c.Seek(start); name != nil && bytes.HasPrefix(name, []byte(prefix)); name, stored = c.Next() {
+		if end = last; end == "" {
+			end = lastUnder(c, prefix)
+		}
+		for name, stored := c.Seek(start); name != nil && bytes.HasPrefix(name, []byte(prefix)) && string(name) <= end; name, stored = c.Next() {
 			if string(name) == after {
 				continue
 			}
-			if len(name) > keystore.MaxName || string(name) <= last { // going on might never end
+			if len(name) > keystore.MaxName || string(name) <= before { // going on might never end
 				return fmt.Errorf("%w: a name is out of order", ErrDamaged)
 			}
-			last = string(name)
-			item, err := decode(last, stored)
+			before = string(name)
+			item, err := decode(before, stored)
 			if err != nil {
 				return err
 			}
@@ -120,7 +124,18 @@ func (s *Store) page(prefix, after string, limit int) (page []keystore.Item, err
 		}
 		return nil
 	})
-	return page, err
+	return page, end, err
+}
+
+// lastUnder returns the name of the last item under a prefix. No name has a byte beyond z.
+func lastUnder(c *bbolt.Cursor, prefix string) string {
+	behind, _ := c.Seek([]byte(prefix + "{"))
+	if behind == nil {
+		behind, _ = c.Last()
+		return string(behind)
+	}
+	last, _ := c.Prev()
+	return string(last)
 }
 
 // Changes implements keystore.Feed.

@@ -75,19 +75,38 @@ var brokenLists = []broken{{
 	fail: "List survives writes",
 	flaw: flaw{list: func(m *model, ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
 		return func(yield func(keystore.Item, error) bool) {
+			before := m.names(prefix, after)
 			for i := 0; ; i++ {
 				if err := m.usable(ctx); err != nil {
 					yield(keystore.Item{}, err)
 					return
 				}
 				names := m.names(prefix, after)
-				if i >= len(names) {
+				if i >= len(names) || names[i] > before[len(before)-1] {
 					return
 				}
 				item, err := m.get(ctx, names[i])
 				if !yield(item, err) || err != nil {
 					return
 				}
+			}
+		}
+	}},
+}, {
+	how:  "a list goes on for as long as there is something behind",
+	fail: "a List ends though its loop adds",
+	flaw: flaw{list: func(m *model, ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
+		return func(yield func(keystore.Item, error) bool) {
+			at := after
+			for names := m.names(prefix, at); len(names) > 0; names = m.names(prefix, at) {
+				item, err := m.get(ctx, names[0])
+				if !yield(item, err) || err != nil {
+					return
+				}
+				at = item.Name
+			}
+			if err := m.usable(ctx); err != nil {
+				yield(keystore.Item{}, err)
 			}
 		}
 	}},

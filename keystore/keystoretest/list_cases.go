@@ -1,6 +1,7 @@
 package keystoretest
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -131,6 +132,34 @@ var listCases = []testCase{{
 		}
 		if len(want) > 0 {
 			t.Fatalf("List left out %d of %d items that were there when it began, %q first", len(want), len(names), want[0])
+		}
+	},
+}, {
+	name: "a List ends though its loop adds",
+	why:  "a loop that makes a successor of each key goes on for ever",
+	run: func(t *trial) {
+		names := t.fill("key/a", 600)
+		for _, prefix := range []string{"key/", ""} {
+			var got, want []string
+			for item, err := range t.List(t.Context(), prefix, names[0]) {
+				if err != nil {
+					t.Fatalf("List: %v", err)
+				}
+				want = append(want, item.Name)
+			}
+			for item, err := range t.List(t.Context(), prefix, names[0]) {
+				if err != nil {
+					t.Fatalf("List: %v", err)
+				}
+				if len(got) == len(want) {
+					t.Fatalf("List of %q went on to %q, which was put while it ran", prefix, item.Name)
+				}
+				got = append(got, item.Name)
+				t.put(fmt.Sprintf("%sz%04d", prefix, len(got)), "", "") // behind all
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("List of %q yielded %d items, and not the %d that were there when it began", prefix, len(got), len(want))
+			}
 		}
 	},
 }, {

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"iter"
 
@@ -46,21 +47,27 @@ const pageBytes = 1 << 20
 // List implements keystore.Store. What is yielded was read up to 256 items or 1 MiB ahead;
 // no connection is held while the loop runs.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[keystore.Item, error] {
-	return pages.List(ctx, max(after, noItems), func(after string, limit int) ([]keystore.Item, error) {
-		return s.page(ctx, prefix, after, limit)
+	return pages.List(ctx, max(after, noItems), func(after, last string, limit int) ([]keystore.Item, string, error) {
+		before := end(prefix)
+		if last != "" {
+			before = last + " " // sorts behind it, and before all that begin with it
+		}
+		page, newest, err := s.page(ctx, prefix, after, before, limit)
+		return page, cmp.Or(last, newest), err
 	})
 }
 
-// page reads items under prefix that sort after a name, up to a limit.
-func (s *Store) page(ctx context.Context, prefix, after string, limit int) (page []keystore.Item, err error) {
+// page reads items under prefix that sort after a name and before another, up to a limit, and the name of
+// the last that there is.
+func (s *Store) page(ctx context.Context, prefix, after, before string, limit int) (page []keystore.Item, last string, err error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer leave()
 	err = s.again(ctx, "List", func(ctx context.Context) error {
 		page = nil
-		rows, err := s.pool.Load().Query(ctx, s.sql.list, after, prefix, end(prefix), limit, pageBytes)
+		rows, err := s.pool.Load().Query(ctx, s.sql.list, after, prefix, before, limit, pageBytes)
 		if err != nil {
 			return err
 		}
@@ -69,7 +76,7 @@ func (s *Store) page(ctx context.Context, prefix, after string, limit int) (page
 			var standby bool
 			var name, version *string
 			var value []byte
-			if err := rows.Scan(&standby, &name, &version, &value); err != nil {
+			if err := rows.Scan(&standby, &last, &name, &version, &value); err != nil {
 				return err
 			}
 			if err := primary(standby); err != nil {
@@ -82,9 +89,9 @@ func (s *Store) page(ctx context.Context, prefix, after string, limit int) (page
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return page, nil
+	return page, last, nil
 }
 
 // end sorts after all names that begin with prefix, and before all others that sort after

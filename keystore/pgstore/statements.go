@@ -57,7 +57,8 @@ func statementsFor(table pgx.Identifier, channel string, timelines bool) stateme
 		get: fill(`SELECT standby, version, value FROM (SELECT pg_is_in_recovery() AS standby) AS server
 			LEFT JOIN TABLE_NAME ON name = $1`),
 		// A page ends with the item that makes it large. Lengths are read without the values.
-		list: fill(`SELECT standby, name, version, value FROM (SELECT pg_is_in_recovery() AS standby) AS server
+		list: fill(`SELECT standby, last, name, version, value FROM (SELECT pg_is_in_recovery() AS standby,
+				coalesce((SELECT max(name) FROM TABLE_NAME WHERE name > $1 AND name >= $2 AND name < $3), '') AS last) AS server
 			LEFT JOIN (
 				SELECT *, sum(octet_length(value)) OVER (ORDER BY name) - octet_length(value) AS before
 				FROM (SELECT name, version, value FROM TABLE_NAME

@@ -116,7 +116,11 @@ func (w *twins) releaseInstance() {
 		case !force:
 			return w.unforced(i)
 		}
-		i.released, i.forced = w.now, true
+		i.forced = true
+		for _, name := range w.release(i) {
+			w.tell(kms.StepPurged, name)
+		}
+		w.tell(kms.StepReleased, i.name)
 		return done
 	}, func(m *kms.Manager) (kms.Instance, error) {
 		return m.ReleaseInstance(w.tb.Context(), name, &kms.ReleaseOptions{Force: force, Reason: "why"})

@@ -15,12 +15,14 @@ type model struct {
 	delay       time.Duration // PurgeDelay
 	grace       time.Duration
 	maxVersions int
+	hardware    bool // the keys are in hardware
 	rows        map[string][]string
 	keys        []*modelKey
 	instances   map[string]*modelInstance
 	aliases     map[string]*modelKey
 	cells       map[modelCell]int // how often a cell of the table was asked
 	force       bool              // the verb that is asked is forced
+	told        map[string]int    // the steps that were taken because time asked for them
 }
 
 // A modelCell is a verb and the state of a key, seen from outside.
@@ -115,7 +117,7 @@ func newModel(now time.Time, delay time.Duration, maxVersions int) *model {
 	const home = "default"
 	return &model{
 		now: now, delay: delay, grace: 15 * day, maxVersions: maxVersions, rows: readPage(),
-		instances: map[string]*modelInstance{home: {name: home, created: now}}, aliases: map[string]*modelKey{}, cells: map[modelCell]int{},
+		instances: map[string]*modelInstance{home: {name: home, created: now}}, aliases: map[string]*modelKey{}, cells: map[modelCell]int{}, told: map[string]int{},
 	}
 }
 

@@ -134,9 +134,11 @@ func drawHistory(t *testing.T, r *rapid.T, bug modelBug) *twins {
 	delay := pick(w, "PurgeDelay", -1, day, 3*day)
 	w.k = kit.New(s, func(c *kms.Config) {
 		c.PurgeDelay, c.MaxKeyVersions, c.CacheKeys = delay, 3, 64
+		c.Observe = w.hear
 	}, bug.inService)
 	w.managers, w.root = []*kms.Manager{w.k.Manager, w.k.Another(s)}, w.k.Root
 	w.model = newModel(w.k.Clock.Now(), delay, 3)
+	w.hardware = w.level() == kms.ProtectionHSM
 	bug.inModel(w.model)
 	w.write("PurgeDelay %s, the clock stands at %s", delay, w.now.Format(time.RFC3339))
 	var calls []func()

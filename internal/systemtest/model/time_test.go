@@ -3,12 +3,16 @@ package model_test
 import (
 	"slices"
 	"time"
+
+	"github.com/keyhold/kms"
 )
 
 // A modelReport is what a pass of Maintain did, by names in the order of the alphabet.
 type modelReport struct {
 	noted, waiting, purged, expired, rotated, retired []string // keys
 	over, holding, released                           []string // instances
+
+	corrected, righted []string // keys and instances of which a note was taken back; in no report
 }
 
 // maintain is what time asks for, done once.
@@ -23,6 +27,17 @@ func (m *model) maintain() (r modelReport) {
 	}
 	for _, list := range []*[]string{&r.noted, &r.waiting, &r.purged, &r.expired, &r.rotated, &r.retired, &r.over, &r.holding, &r.released} {
 		slices.Sort(*list)
+	}
+	for _, list := range []struct {
+		step  kms.Step
+		names []string
+	}{
+		{kms.StepNoted, r.noted}, {kms.StepPurged, r.purged}, {kms.StepExpired, r.expired}, {kms.StepRotated, r.rotated}, {kms.StepCorrected, r.corrected},
+		{kms.StepNoted, r.over}, {kms.StepReleased, r.released}, {kms.StepCorrected, r.righted},
+	} {
+		for _, name := range list.names {
+			m.tell(list.step, name)
+		}
 	}
 	return r
 }
@@ -42,6 +57,9 @@ func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
 		return
 	}
 	if !m.passed(m.ends(i)) {
+		if !i.seen.IsZero() {
+			r.righted = append(r.righted, i.name)
+		}
 		i.seen = time.Time{}
 		return
 	}
@@ -52,7 +70,7 @@ func (m *model) maintainInstance(i *modelInstance, r *modelReport) {
 	case wait:
 		r.holding = append(r.holding, i.name)
 	default:
-		i.released = m.now
+		r.purged = append(r.purged, m.release(i)...)
 		r.released = append(r.released, i.name)
 	}
 }
@@ -83,6 +101,7 @@ func (m *model) maintainKey(k *modelKey, r *modelReport) {
 		if !m.passed(k.retireAt) {
 			k.overSeen = time.Time{}
 		}
+		r.corrected = append(r.corrected, k.name)
 	case len(k.material) > 0 && m.passed(k.until):
 		k.material, k.until = nil, time.Time{}
 		r.expired = append(r.expired, k.name)

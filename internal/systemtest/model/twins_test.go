@@ -33,6 +33,8 @@ type twins struct {
 	tokens      []modelToken
 	made        int // names that were given to those
 
+	heard []kms.Event // of steps, by both processes
+
 	lines []string
 	steps int
 }
@@ -200,6 +202,7 @@ func (w *twins) look() {
 	for _, c := range w.ciphertexts {
 		w.opened(m, c)
 	}
+	w.compareLog()
 }
 
 // expect holds an answer against the model's. It is written down only where they diverge.

@@ -209,6 +209,9 @@ func (w *twins) deleteMaterial() {
 	w.force = opts != nil
 	defer func() { w.force = false }()
 	w.simple("DeleteKeyMaterial", func(k *modelKey) string {
+		if k.rest || len(k.material) > 0 {
+			w.tell(kms.StepExpired, k.name)
+		}
 		k.material, k.until, k.rest = nil, time.Time{}, false
 		return done
 	}, func(m *kms.Manager) askedKey {

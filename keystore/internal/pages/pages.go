@@ -16,14 +16,16 @@ const (
 )
 
 // List yields the items that sort after a name, for keystore.Store.List. It calls read for each
-// page, with the name of the last item before the page and the most items that the page may
-// have. A page may have fewer; one without items ends the list. The end of ctx and an error of
-// read end it, too, and are yielded last.
-func List(ctx context.Context, after string, read func(after string, limit int) ([]keystore.Item, error)) iter.Seq2[keystore.Item, error] {
+// page, with the name of the last item before the page, the last name that the page may reach, and
+// the most items that it may have. For the first page the last name is empty: read finds out which
+// there is, and returns it with each page. A page may have fewer items; one without items, or with the
+// last name, ends the list. The end of ctx and an error of read end it, too, and are yielded last.
+func List(ctx context.Context, after string, read func(after, last string, limit int) ([]keystore.Item, string, error)) iter.Seq2[keystore.Item, error] {
 	return func(yield func(keystore.Item, error) bool) {
-		at, limit := after, first
+		at, last, limit := after, "", first
 		for {
-			page, err := read(at, limit)
+			page, end, err := read(at, last, limit)
+			last = end
 			for _, item := range page {
 				if ctx.Err() != nil {
 					err = ctx.Err()
@@ -38,7 +40,7 @@ func List(ctx context.Context, after string, read func(after string, limit int) 
 				yield(keystore.Item{}, err)
 				return
 			}
-			if len(page) == 0 {
+			if len(page) == 0 || at >= last {
 				return
 			}
 			limit = min(2*limit, most)

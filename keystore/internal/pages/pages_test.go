@@ -21,17 +21,20 @@ type shelf struct {
 
 var errShelf = errors.New("the shelf fell")
 
-func (s *shelf) read(after string, limit int) (page []keystore.Item, err error) {
+func (s *shelf) read(after, last string, limit int) (page []keystore.Item, end string, err error) {
+	if end = last; end == "" && s.n > 0 {
+		end = fmt.Sprintf("%04d", s.n-1)
+	}
 	s.limits = append(s.limits, limit)
 	for i := range s.n {
-		if name := fmt.Sprintf("%04d", i); name > after && len(page) < limit {
+		if name := fmt.Sprintf("%04d", i); name > after && name <= end && len(page) < limit {
 			page = append(page, keystore.Item{Name: name})
 		}
 	}
 	if s.failAt != "" && after >= s.failAt {
 		err = errShelf
 	}
-	return page, err
+	return page, end, err
 }
 
 // list returns the names that List yields and its last error. It calls each in the body of the
@@ -61,7 +64,17 @@ func TestListReadsLargerAndLargerPages(t *testing.T) {
 	for i, name := range names {
 		require.Equal(t, fmt.Sprintf("%04d", i+10), name)
 	}
-	require.Equal(t, []int{16, 32, 64, 128, 256, 256, 256, 256}, s.limits)
+	require.Equal(t, []int{16, 32, 64, 128, 256, 256, 256}, s.limits)
+}
+
+// What is added behind while the list goes on is not in it, and no page is read to find that out.
+func TestListEndsThoughItGrows(t *testing.T) {
+	t.Parallel()
+	s := &shelf{n: 40}
+	names, err := s.list(t.Context(), "", func(string) bool { s.n++; return s.n < 1000 })
+	require.NoError(t, err)
+	require.Len(t, names, 40)
+	require.Equal(t, []int{16, 32}, s.limits)
 }
 
 func TestListOfNothing(t *testing.T) {
