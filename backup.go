@@ -49,7 +49,7 @@ func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, re
 	c := m.begin(OpBackupInstance)
 	defer c.end(ctx, &err)
 	if w == nil || absent(recipient) {
-		return BackupInfo{}, invalid(c.op, "there is nothing to write to, or no recipient")
+		return BackupInfo{}, invalid(c.op, "the writer or the recipient is nil")
 	}
 	rec, err := m.namedInstance(ctx, c, id)
 	if err != nil {
@@ -190,7 +190,10 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
 	const op = opVerifyBackup
 	if r == nil || absent(recipient) {
-		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
+		return BackupInfo{}, invalid(op, "the reader or the recipient is nil")
+	}
+	if err := checkContext(ctx, op); err != nil {
+		return BackupInfo{}, err
 	}
 	buffered := bufio.NewReaderSize(r, frames.Size)
 	h, err := readBackupHeader(op, buffered)
@@ -207,7 +210,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 	}
 	info, err := b.each(ctx, backupVisitor{})
 	if err != nil {
-		return BackupInfo{}, err
+		return BackupInfo{}, ended(ctx, err)
 	}
 	return info, nil
 }

@@ -77,7 +77,7 @@ func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Ke
 		}
 		r.Dependents = append(r.Dependents, d)
 		if len(r.Dependents) > MaxDependents {
-			return invalid(OpAddDependent, "more than 100 dependents")
+			return invalid(OpAddDependent, "the key would have more than %d dependents", MaxDependents)
 		}
 		return nil
 	})

@@ -78,36 +78,36 @@
 //	ListKeyVersions                  ok                ok             ok               ok                  ErrNotFound  ok
 //	GetKeyUsage                      ok                ok             ok               ok                  ErrNotFound  ok
 //	PlanDeletion                     ok                ok             ok               ok                  ErrNotFound  ok
-//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrUnavailable
+//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrInstanceExpired
 //	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself
-//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrUnavailable
+//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrInstanceExpired
 //	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself
-//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrUnavailable
-//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrUnavailable
-//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrUnavailable
-//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	CreateAlias                      ok                ok             ok               ErrState            ErrNotFound  ErrUnavailable
-//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
+//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrInstanceExpired
+//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrInstanceExpired
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrInstanceExpired
+//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	CreateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
+//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
 //	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself
 //
 // ScheduleKeyDeletion is refused as well while deletion protection is on (ErrProtected)

@@ -79,7 +79,7 @@ func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref strin
 
 func checkDataKey(op Op, n int) error {
 	if n < 1 || n > MaxDataKeySize {
-		return invalid(op, "the data key is not 1 to 1024 bytes long")
+		return invalid(op, "the data key is not 1 to %d bytes long", MaxDataKeySize)
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte,
 // encrypt encrypts plaintext, once its length is found good, and appends it to dst.
 func (m *Manager) encrypt(ctx context.Context, c *call, dst []byte, ref string, plaintext []byte, ec EncryptionContext) ([]byte, error) {
 	if len(plaintext) > MaxPlaintext {
-		return nil, invalid(c.op, "the plaintext is longer than 6144 bytes; encrypt it under a data key")
+		return nil, invalid(c.op, "the plaintext is longer than %d bytes; encrypt it under a data key", MaxPlaintext)
 	}
 	e, err := m.encryptor(ctx, c, ref, ec)
 	if err != nil {
@@ -227,7 +227,8 @@ func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
 	if len(out)-n > MaxCiphertext { // Decrypt would refuse it
-		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider adds too much to a plaintext", nil)
+		return nil, unsupported(c.op, c.keyID, "the provider adds too much to a plaintext",
+			"The provider in Config.Software or Config.HSM breaks its contract: prove it with package providertest.")
 	}
 	return out, nil
 }
@@ -271,6 +272,9 @@ func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, 
 
 // decryptor finds the key to decrypt with.
 func (m *Manager) decryptor(ctx context.Context, c *call, id keyid.ID, ec EncryptionContext) (*entry, error) {
+	if err := c.enter(ctx); err != nil {
+		return nil, err
+	}
 	if m.ask != nil {
 		c.keyID = id.String()
 		if err := c.authorize(ctx, Request{KeyID: c.keyID, EncryptionContext: ec}); err != nil {

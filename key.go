@@ -103,6 +103,9 @@ type CreateKeyOptions struct {
 func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key, err error) {
 	c := m.begin(OpCreateKey)
 	defer c.end(ctx, &err)
+	if err := c.enter(ctx); err != nil {
+		return Key{}, err
+	}
 	if opts == nil {
 		opts = &CreateKeyOptions{}
 	}
@@ -150,7 +153,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	case err != nil:
 		return nil, err
 	case o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal:
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the origin", nil)
+		return nil, unsupported(c.op, "", "the origin is none that there is", "Choose OriginKMS or OriginExternal.")
 	case o.Instance != "" && !validInstanceID(o.Instance):
 		return nil, badInstanceID(c.op)
 	}
@@ -177,17 +180,19 @@ func (m *Manager) settleIn(ctx context.Context, c *call, r *record, id string, a
 		return nil, err
 	}
 	if own := ie.rec.Protection; own != "" && asked != "" && own != asked {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the instance has keys of another protection level", nil)
+		return nil, unsupported(c.op, "", "the instance has keys of another protection level",
+			"The keys of this instance are of the protection level "+string(own)+". Leave CreateKeyOptions.Protection empty, or name another instance.")
 	}
 	level, err := m.level(c.op, cmp.Or(ie.rec.Protection, asked))
 	if err != nil {
 		return nil, err
 	}
 	if _, imports := m.providers[level].(provider.Importer); r.Origin == OriginExternal && !imports {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the provider imports no material", nil)
+		return nil, importsNothing(c.op, "", level)
 	}
 	if specs[r.Spec].inHSM && level != ProtectionHSM {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "there are no software keys of the spec", nil)
+		return nil, unsupported(c.op, "", "there are no software keys of the spec "+string(r.Spec),
+			"Create the key with ProtectionHSM, which takes Config.HSM, or with the spec "+string(SpecAES256)+".")
 	}
 	r.keys, r.Protection = ie.keys, level
 	return ie, nil
@@ -202,9 +207,22 @@ func (m *Manager) level(op Op, asked Protection) (Protection, error) {
 		}
 	}
 	if m.providers[asked] == nil {
-		return "", refuseBecause(op, "", ErrUnsupported, "the protection level", nil)
+		return "", notOffered(op, "", asked)
 	}
 	return asked, nil
+}
+
+// configOf is where the provider of a protection level comes from.
+var configOf = map[Protection]string{ProtectionSoftware: "Config.Software", ProtectionHSM: "Config.HSM"}
+
+// notOffered refuses a protection level that the Manager has no provider of.
+func notOffered(op Op, keyID string, level Protection) error {
+	field, known := configOf[level]
+	if !known {
+		return unsupported(op, keyID, "the protection level is none that there is", "Choose ProtectionSoftware or ProtectionHSM.")
+	}
+	return unsupported(op, keyID, "the Manager has no provider of the protection level "+string(level),
+		"Open the Manager with a provider in "+field+", or name a key or an instance of another protection level.")
 }
 
 // describe makes the caller's copy of a record.

@@ -44,7 +44,6 @@ var (
 	seal      = rule{next: uses, kind: using, needs: forSealing}
 	unseal    = rule{next: uses, kind: opening, needs: forSealing}
 	annotates = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same}, kind: changing}
-	names     = rule{next: annotates.next, kind: changing, called: asChange}
 )
 
 // lifecycle is the state machine. Operations that have no key have no row.
@@ -86,7 +85,7 @@ var lifecycle = [numOps]rule{
 		kind: changing, called: asChange, origin: OriginExternal},
 	OpSetDescription: annotates,
 	OpSetTags:        annotates,
-	OpCreateAlias:    names,
+	OpCreateAlias:    annotates,
 	OpUpdateAlias:    annotates,
 	OpDeleteAlias:    {next: reads.next, kind: changing},
 }

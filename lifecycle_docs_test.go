@@ -73,7 +73,7 @@ func cells() [][]string {
 }
 
 func padded(row []string) []string {
-	widths := []int{31, 16, 13, 15, 18, 11, 14}
+	widths := []int{31, 16, 13, 15, 18, 11, 18}
 	out := make([]string, len(row))
 	for i, cell := range row {
 		out[i] = fmt.Sprintf("%-*s", widths[i], cell)

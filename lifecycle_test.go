@@ -145,7 +145,7 @@ func TestLifecycleCells(t *testing.T) {
 }
 
 // TestLifecycleCellsExpired does every operation in every state while the instance of the key
-// is Expired: what the table allows then is done as ever, and all else is ErrUnavailable,
+// is Expired: what the table allows then is done as ever, and all else is ErrInstanceExpired,
 // with nothing changed. A key that is Deleted is not found, as ever.
 func TestLifecycleCellsExpired(t *testing.T) {
 	kit.Everywhere(t, func(t *testing.T) {
@@ -172,8 +172,9 @@ func TestLifecycleCellsExpired(t *testing.T) {
 					require.Equal(t, kms.Unavailable, key.State)
 					switch {
 					case !whileExpired:
-						require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
-						var u *kms.UnavailableError
+						require.Equal(t, []string{"ErrInstanceExpired"}, kit.Conditions(err))
+						require.NotErrorIs(t, err, kms.ErrUnavailable)
+						var u *kms.InstanceExpiredError
 						require.ErrorAs(t, err, &u)
 						require.Equal(t, s.Instance, u.Instance)
 						require.Equal(t, s.Expires, u.ExpiredAt)
@@ -215,7 +216,7 @@ func TestLifecycleOrigins(t *testing.T) {
 					before, err := s.Store.Get(t.Context(), "key/"+s.ID)
 					require.NoError(t, err)
 					s.Token, s.Wrapped = nil, nil
-					require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(verb(t.Context(), s)))
+					require.Equal(t, []string{"ErrOrigin"}, kit.Conditions(verb(t.Context(), s)))
 					after, err := s.Store.Get(t.Context(), "key/"+s.ID)
 					require.NoError(t, err)
 					require.Equal(t, before, after)
@@ -252,7 +253,8 @@ func TestLifecycleUsages(t *testing.T) {
 						}
 						refused++
 						err := verb(t.Context(), s)
-						require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), op)
+						require.Equal(t, []string{"ErrUsage"}, kit.Conditions(err), op)
+						require.ErrorIs(t, err, kms.ErrUnsupported)
 						require.NotEmpty(t, kms.Hint(err))
 					}
 					require.Greater(t, refused, 5)

@@ -54,6 +54,9 @@ func (m *Manager) Maintain(ctx context.Context) (report Report, err error) {
 // their changes three times within it, so that calls need not, and at once where the store
 // tells of them. The goroutines that it starts for this have ended when it returns.
 func (m *Manager) Run(ctx context.Context) error {
+	if err := m.begin(OpMaintain).enter(ctx); refusedAs(err, ErrInvalid) {
+		return err
+	}
 	defer m.keepFresh(ctx)()
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

@@ -7,6 +7,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/keyhold/kms/internal/keyid"
@@ -73,8 +75,11 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 		p.Algorithm = opts.Algorithm
 	}
 	bits := wrappingBits[p.Spec]
-	if bits == 0 || schemes[p.Algorithm] == 0 {
-		return ImportParameters{}, invalid(c.op, "the wrapping spec or algorithm")
+	switch {
+	case bits == 0:
+		return ImportParameters{}, invalid(c.op, "ImportOptions.Spec is none of %s", listed(slices.Collect(maps.Keys(wrappingBits))))
+	case schemes[p.Algorithm] == 0:
+		return ImportParameters{}, badWrapping(c.op, "ImportOptions.Algorithm")
 	}
 	e, err := m.lookup(ctx, c, ref, nil)
 	if err != nil {

@@ -33,7 +33,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	id, ok := keyid.Parse(keyID)
 	switch {
 	case !ok:
-		return Key{}, invalid(c.op, "the key is not named by its ID")
+		return Key{}, invalid(c.op, "the keyID is not the ID of a key, but an alias or something else")
 	case !validInstanceID(instance):
 		return Key{}, badInstanceID(c.op)
 	}
@@ -79,7 +79,7 @@ func (m *Manager) notMigrated(c *call, r *record, ie *instanceEntry) (reasons []
 	}
 	key := m.legacy.keys[r.ID].key
 	if key.Imported {
-		reasons = append(reasons, &refusal{op: c.op, keyID: r.id(), cond: ErrUnsupported, text: "its material was imported",
+		reasons = append(reasons, &refusal{op: c.op, keyID: r.id(), cond: ErrOrigin, text: "its material was imported into the other system",
 			hint: "The owner of the material may have it still. Create a key of OriginExternal, import the material into it, and move the data with ReEncrypt."})
 	}
 	if key.Rotates {
@@ -115,7 +115,8 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instan
 		}
 	}
 	if old, err := json.Marshal(r.Old); err != nil || len(old) > maxOld {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: 256 KiB, sealed", nil)
+		return nil, unsupported(c.op, r.id(), "its versions are more than a record holds: "+count(maxOld>>10, "KiB")+", sealed",
+			"Leave the key in Config.Legacy, where it decrypts. Create a key, and move the data to it with ReEncrypt.")
 	}
 	if err := m.addVersion(ctx, c, r); err != nil {
 		return nil, err

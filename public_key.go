@@ -116,8 +116,8 @@ func (m *Manager) AsymmetricEncrypt(ctx context.Context, ref string, plaintext [
 	if !ok {
 		return nil, unavailable(c.op, c.keyID, "the provider gave a public key of another kind", nil)
 	}
-	if len(plaintext) > public.Size()-2*sha256.Size-2 {
-		return nil, invalid(c.op, "the plaintext is longer than the key can encrypt")
+	if most := public.Size() - 2*sha256.Size - 2; len(plaintext) > most {
+		return nil, invalid(c.op, "the plaintext is longer than %d bytes, which the key can encrypt", most)
 	}
 	ciphertext, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, nil)
 	if err != nil {

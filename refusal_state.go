@@ -7,8 +7,7 @@ import (
 )
 
 // StateError says that a key's state refuses an operation. It matches ErrState where
-// the operation would have changed the state or given the key an alias, otherwise
-// ErrDisabled or ErrPendingImport.
+// the operation would have changed the state, otherwise ErrDisabled or ErrPendingImport.
 type StateError struct {
 	refusal
 	KeyID        string
@@ -59,7 +58,7 @@ var purposeHints = map[purpose]string{
 }
 
 func wrongPurpose(op Op, keyID string, needs purpose) error {
-	return &refusal{op: op, keyID: keyID, cond: ErrUnsupported, text: "the spec or usage of the key", hint: purposeHints[needs]}
+	return &refusal{op: op, keyID: keyID, cond: ErrUsage, hint: purposeHints[needs]}
 }
 
 // changeHints tell what to do where a change of state is refused.

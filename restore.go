@@ -39,14 +39,18 @@ import (
 // RestoreOptions.Tombstones. One in the backup ends the key here, too. A deletion date that
 // passed meanwhile has passed.
 //
-// The material of keys in hardware is not in the backup. Keys that the hardware does not know
-// are restored all the same, and told as Missing. Two key stores that have one such key share it:
+// The material of keys in hardware is not in the backup. Keys that are not in the hardware which is
+// connected, because they were destroyed or are in another token, are restored all the same and
+// reported as Missing. Hardware that does not answer is ErrUnavailable. Two key stores that have one such key share it:
 // deleted by one of them, it is gone for both.
 func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient Root, opts *RestoreOptions) (report RestoreReport, err error) {
 	c := m.begin(OpRestore)
 	defer c.end(ctx, &err)
 	rs := &restoring{m: m, c: c, source: source}
 	if err := rs.options(opts, recipient); err != nil {
+		return RestoreReport{}, err
+	}
+	if err := c.enter(ctx); err != nil {
 		return RestoreReport{}, err
 	}
 	if rs.start, err = source.Seek(0, io.SeekCurrent); err != nil {
@@ -91,19 +95,19 @@ type restoring struct {
 
 func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	if rs.source == nil || absent(recipient) {
-		return invalid(rs.c.op, "there is nothing to read, or no recipient")
+		return invalid(rs.c.op, "the source or the recipient is nil")
 	}
 	if opts != nil {
 		rs.opts = *opts
 	}
 	if until := rs.opts.ExpiresAt; !until.IsZero() && !until.After(rs.c.now()) {
-		return invalid(rs.c.op, "the instance's expiry is not in the future")
+		return invalid(rs.c.op, "RestoreOptions.ExpiresAt is not in the future")
 	}
 	rs.buried = make(map[keyid.ID]bool, len(rs.opts.Tombstones))
 	for _, t := range rs.opts.Tombstones {
 		id, ok := keyid.Parse(t.KeyID)
 		if !ok {
-			return invalid(rs.c.op, "a tombstone of no key ID")
+			return invalid(rs.c.op, "a KeyID in RestoreOptions.Tombstones is not the ID of a key")
 		}
 		rs.buried[id] = true
 	}
@@ -288,7 +292,8 @@ func (rs *restoring) target(ctx context.Context) error {
 			return err
 		case rec.state(c.now()) != InstanceReleased:
 			if rec.Protection != was.Protection {
-				return refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
+				return &refusal{op: c.op, inst: was.ID, cond: ErrUnsupported, text: "the instance that is here has keys of another protection level",
+					hint: "The backup is of another instance with this ID. Restore it into a key store that has no instance of the ID."}
 			}
 			rs.keys, err = m.openInstance(c, rec)
 			return err
@@ -351,7 +356,7 @@ func (rs *restoring) askHardware(ctx context.Context, r *record) error {
 			clear(material)
 		}
 		switch {
-		case errors.Is(err, provider.ErrNoKey):
+		case errors.Is(err, provider.ErrNoKey), errors.Is(err, provider.ErrElsewhere):
 			rs.report.Missing = append(rs.report.Missing, r.id())
 			return nil
 		case err != nil:

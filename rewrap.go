@@ -45,6 +45,9 @@ func (m *Manager) Rewrap(ctx context.Context, ref string, items func(after strin
 	if opts != nil {
 		o = *opts
 	}
+	if items == nil || put == nil {
+		return report, invalid(OpReEncryptTo, "items or put is nil")
+	}
 	key, err := m.DescribeKey(ctx, ref)
 	if err != nil {
 		return report, err
@@ -83,7 +86,7 @@ func (m *Manager) rewrapOne(ctx context.Context, w Wrapped, put func(context.Con
 		return nil
 	}
 	if err := p.wait(ctx); err != nil {
-		return unavailable(OpReEncryptTo, report.KeyID, "", err)
+		return ended(ctx, unavailable(OpReEncryptTo, report.KeyID, "", err))
 	}
 	ciphertext, err := m.ReEncrypt(ctx, w.Ciphertext, w.Context, report.KeyID, w.Context)
 	if err != nil {
@@ -99,7 +102,7 @@ func (m *Manager) rewrapOne(ctx context.Context, w Wrapped, put func(context.Con
 // rewrapOld encrypts a ciphertext of another system anew. Whose it is shows when it is opened.
 func (m *Manager) rewrapOld(ctx context.Context, w Wrapped, put func(context.Context, Wrapped, []byte) error, p pace, report *RewrapReport) error {
 	if err := p.wait(ctx); err != nil {
-		return unavailable(OpReEncryptTo, report.KeyID, "", err)
+		return ended(ctx, unavailable(OpReEncryptTo, report.KeyID, "", err))
 	}
 	plaintext, keyID, err := m.reEncryptFrom(ctx, w.Ciphertext, w.Context)
 	if err != nil {

@@ -80,7 +80,7 @@ func (m *Manager) UpdateRotationPolicy(ctx context.Context, ref string, days int
 
 func checkRotation(days int) error {
 	if days != 0 && (days < MinRotationDays || days > MaxRotationDays) {
-		return invalid(OpUpdateRotationPolicy, "the rotation interval is not 7 to 365 days")
+		return invalid(OpUpdateRotationPolicy, "the rotation interval is not %d to %d days, nor 0", MinRotationDays, MaxRotationDays)
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (m *Manager) create(ctx context.Context, c *call, r *record) error {
 // addVersion has the provider make a further version of a key, and makes it the primary.
 func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 	if len(r.Versions) >= m.maxVersions {
-		return refuse(c.op, r.id(), ErrLimit)
+		return tooManyVersions(c.op, r.id(), m.maxVersions)
 	}
 	p, err := m.provider(c, r)
 	if err != nil {
@@ -164,6 +164,12 @@ func (m *Manager) addVersion(ctx context.Context, c *call, r *record) error {
 		return fromProvider(c.op, r.id(), err)
 	}
 	return m.keepVersion(c, r, n, material)
+}
+
+// tooManyVersions refuses one version more than Config.MaxKeyVersions.
+func tooManyVersions(op Op, keyID string, most int) error {
+	return &refusal{op: op, keyID: keyID, cond: ErrLimit, text: "it has " + count(most, "version"),
+		hint: "Raise Config.MaxKeyVersions, or move on to a new key with ReEncrypt."}
 }
 
 // keepVersion puts a version into a record, sealed, as its primary, and wipes the material.
@@ -182,7 +188,7 @@ func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) err
 func (m *Manager) provider(c *call, r *record) (provider.Provider, error) {
 	p := m.providers[r.Protection]
 	if p == nil {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+		return nil, notOffered(c.op, r.id(), r.Protection)
 	}
 	return p, nil
 }

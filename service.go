@@ -99,5 +99,5 @@ func validServiceCode(code string) bool {
 }
 
 func badServiceCode(op Op) error {
-	return invalid(op, "the service's code is not 1 to 64 characters out of a-z A-Z 0-9 -")
+	return invalid(op, "the service's code is not 1 to %d characters out of a-z A-Z 0-9 -", MaxServiceCode)
 }

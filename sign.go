@@ -3,6 +3,7 @@ package kms
 import (
 	"context"
 	_ "crypto/sha512" // the hash of some algorithms
+	"maps"
 	"slices"
 
 	"github.com/keyhold/kms/provider"
@@ -71,26 +72,34 @@ func messageInput(op Op, alg SigningAlgorithm, message []byte) ([]byte, error) {
 	hash, known := alg.Hash()
 	switch {
 	case !known:
-		return nil, invalid(op, "the signing algorithm")
+		return nil, badAlgorithm(op)
 	case hash != 0:
 		h := hash.New()
 		h.Write(message)
 		return h.Sum(nil), nil
 	case len(message) > MaxMessage:
-		return nil, invalid(op, "the message is longer than 64 KiB")
+		return nil, longMessage(op)
 	}
 	return message, nil
+}
+
+func badAlgorithm(op Op) error {
+	return invalid(op, "the signing algorithm is none of %s", listed(slices.Collect(maps.Keys(signingSpecs))))
+}
+
+func longMessage(op Op) error {
+	return invalid(op, "the message is longer than %d KiB, and the algorithm takes it as it is", MaxMessage>>10)
 }
 
 func checkDigest(op Op, alg SigningAlgorithm, digest []byte) error {
 	hash, known := alg.Hash()
 	switch {
 	case !known:
-		return invalid(op, "the signing algorithm")
+		return badAlgorithm(op)
 	case hash == 0:
-		return invalid(op, "the algorithm signs messages, not digests")
+		return invalid(op, "the algorithm %s signs messages, not digests", alg)
 	case len(digest) != hash.Size():
-		return invalid(op, "the digest is not as long as the algorithm's")
+		return invalid(op, "the digest is not %d bytes long, as that of %s", hash.Size(), alg)
 	}
 	return nil
 }
@@ -125,9 +134,15 @@ func (m *Manager) signer(ctx context.Context, c *call, ref string, alg SigningAl
 		return nil, err
 	}
 	if !slices.Contains(signingSpecs[alg], e.record.Spec) {
-		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the algorithm is not one of the key's spec", nil)
+		return nil, otherAlgorithm(c, e.record.Spec, algorithmsOf(e.record.Spec))
 	}
 	return ability[provider.Signer](ctx, m, c, e)
+}
+
+// otherAlgorithm refuses an algorithm that is not one of the key's spec.
+func otherAlgorithm[T ~string](c *call, spec Spec, of []T) error {
+	return &refusal{op: c.op, keyID: c.keyID, cond: ErrUsage, text: "the algorithm is not one of the key's spec, which is " + string(spec),
+		hint: "The algorithms of the spec are " + listed(of) + "."}
 }
 
 // ability opens the primary version of a key, which has to be able to do that.
@@ -138,7 +153,7 @@ func ability[T any](ctx context.Context, m *Manager, c *call, e *entry) (able T,
 	}
 	able, ok := key.Key.(T)
 	if !ok {
-		return able, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider", nil)
+		return able, notByProvider(c.op, c.keyID, nil)
 	}
 	return able, nil
 }
@@ -181,16 +196,16 @@ func (m *Manager) macKey(ctx context.Context, c *call, ref string, alg MacAlgori
 	spec, known := macSpecs[alg]
 	switch {
 	case !known:
-		return nil, invalid(c.op, "the MAC algorithm")
+		return nil, invalid(c.op, "the MAC algorithm is none of %s", listed(slices.Collect(maps.Keys(macSpecs))))
 	case len(message) > MaxMessage:
-		return nil, invalid(c.op, "the message is longer than 64 KiB")
+		return nil, longMessage(c.op)
 	}
 	e, err := m.lookup(ctx, c, ref, nil)
 	if err != nil {
 		return nil, err
 	}
 	if e.record.Spec != spec {
-		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the algorithm is not that of the key's spec", nil)
+		return nil, otherAlgorithm(c, e.record.Spec, macsOf(e.record.Spec))
 	}
 	return ability[provider.MAC](ctx, m, c, e)
 }

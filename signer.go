@@ -120,7 +120,13 @@ func (s *keySigner) algorithm(opts crypto.SignerOpts) (SigningAlgorithm, error) 
 	if known {
 		return alg, nil
 	}
-	return "", refuseBecause(OpSign, s.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
+	return "", noAlgorithm(OpSign, s.public, listed(algorithmsOf(s.public.Spec)))
+}
+
+// noAlgorithm refuses options that choose no algorithm of the key.
+func noAlgorithm(op Op, p PublicKey, known string) error {
+	return &refusal{op: op, keyID: p.KeyID, cond: ErrUsage, text: "the options choose no algorithm of the key's spec, which is " + string(p.Spec),
+		hint: "The algorithms of the key are " + known + "."}
 }
 
 // plainSalt tells whether a salt as long as the hash is what was asked for, or will do.
@@ -133,7 +139,7 @@ type keyDecrypter struct{ held }
 func (d *keyDecrypter) Decrypt(_ io.Reader, ciphertext []byte, opts crypto.DecrypterOpts) ([]byte, error) {
 	o, ok := opts.(*rsa.OAEPOptions)
 	if !ok || o.Hash != crypto.SHA256 || (o.MGFHash != 0 && o.MGFHash != crypto.SHA256) || len(o.Label) > 0 {
-		return nil, refuseBecause(OpAsymmetricDecrypt, d.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
+		return nil, noAlgorithm(OpAsymmetricDecrypt, d.public, "RSAES_OAEP_SHA_256, which *rsa.OAEPOptions of SHA-256 without a label choose")
 	}
 	return d.m.AsymmetricDecrypt(d.ctx, d.public.KeyID, ciphertext)
 }

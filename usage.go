@@ -79,7 +79,11 @@ func (m *Manager) keyUsage(ctx context.Context, c *call, id keyid.ID) (KeyUsage,
 // Close keeps what was counted of the use of keys, as Maintain does. The Manager can be used
 // on. Nothing else is lost where it is not called.
 func (m *Manager) Close(ctx context.Context) error {
-	return m.flushUsage(ctx, m.begin(OpMaintain))
+	c := m.begin(OpMaintain)
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	return ended(ctx, m.flushUsage(ctx, c))
 }
 
 // flushUsage adds what this process counted to what is kept in the store.
@@ -131,7 +135,7 @@ func lastAttempts(all []Attempt) []Attempt {
 
 // countedRefusals are the conditions of uses that would have been done but for what the key
 // was just then.
-var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrUnavailable, ErrBrownout}
+var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrInstanceExpired, ErrBrownout}
 
 // countRefusal counts a use that was refused because of what the key is.
 func (c *call) countRefusal(err error) {
