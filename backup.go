@@ -48,7 +48,7 @@ type BackupInfo struct {
 func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, recipient Root, opts *BackupOptions) (_ BackupInfo, err error) {
 	c := m.begin(OpBackupInstance)
 	defer c.end(ctx, &err)
-	if w == nil || absent(recipient) {
+	if absent(w) || absent(recipient) {
 		return BackupInfo{}, invalid(c.op, "the writer or the recipient is nil")
 	}
 	rec, err := m.namedInstance(ctx, c, id)
@@ -189,7 +189,7 @@ func (m *Manager) markBackup(ctx context.Context, c *call, id string, mark backu
 // recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
 func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
 	const op = opVerifyBackup
-	if r == nil || absent(recipient) {
+	if absent(r) || absent(recipient) {
 		return BackupInfo{}, invalid(op, "the reader or the recipient is nil")
 	}
 	if err := checkContext(ctx, op); err != nil {

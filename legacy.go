@@ -48,7 +48,7 @@ func readSources(ctx context.Context, all []legacy.Source) (*sources, error) {
 	s := &sources{all: all, keys: map[keyid.ID]*sourceKey{}, where: map[oldLocator][]keyid.ID{}}
 	schemes := map[string]bool{}
 	for _, source := range all {
-		if source == nil || !legacy.ValidScheme(source.Scheme()) || schemes[source.Scheme()] {
+		if absent(source) || !legacy.ValidScheme(source.Scheme()) || schemes[source.Scheme()] {
 			return nil, invalid(opOpen, "a source of Config.Legacy is nil or has no valid scheme, or two are of one scheme")
 		}
 		schemes[source.Scheme()] = true

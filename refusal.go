@@ -210,6 +210,9 @@ func unavailableInstance(op Op, id, text, hint string, cause error) error {
 }
 
 func outcomeUnknown(op Op, keyID string, cause error) error {
+	if u, ok := cause.(*UnavailableError); ok { // what came after the write
+		cause = u.Err
+	}
 	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
 		hint: "Look at the key before you repeat the call: the change may have been made."}, KeyID: keyID, Unknown: true, Err: cause}
 }

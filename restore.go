@@ -94,7 +94,7 @@ type restoring struct {
 }
 
 func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
-	if rs.source == nil || absent(recipient) {
+	if absent(rs.source) || absent(recipient) {
 		return invalid(rs.c.op, "the source or the recipient is nil")
 	}
 	if opts != nil {
