@@ -30,12 +30,18 @@ const (
 // a-z A-Z 0-9 / _ -, not beginning with "alias/acs". It is refused with ErrExists where
 // the alias is taken and with ErrPendingDeletion if the key is PendingDeletion. The alias of a
 // key that was deleted is free again.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) CreateAlias(ctx context.Context, alias, ref string) error {
 	return m.pointAlias(ctx, OpCreateAlias, alias, ref)
 }
 
 // UpdateAlias makes an alias the name of another key. It is refused with ErrNotFound
 // where there is no such alias, and as its new key's state says.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) UpdateAlias(ctx context.Context, alias, ref string) error {
 	return m.pointAlias(ctx, OpUpdateAlias, alias, ref)
 }
@@ -70,6 +76,8 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 }
 
 // DeleteAlias takes a name from its key, in whatever state that is. The key stays.
+//
+// By what the key is, it is refused with ErrNotFound and ErrReadOnly.
 func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 	c := m.begin(OpDeleteAlias)
 	defer c.end(ctx, &err)

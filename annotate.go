@@ -8,6 +8,9 @@ import (
 )
 
 // SetDescription replaces the description of a key: up to 8192 characters.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) SetDescription(ctx context.Context, ref, description string) (Key, error) {
 	bad := checkText(OpSetDescription, description, "description", MaxDescription)
 	return m.update(ctx, OpSetDescription, ref, bad, func(_ *call, r *record) error {
@@ -19,6 +22,9 @@ func (m *Manager) SetDescription(ctx context.Context, ref, description string) (
 // SetTags replaces all tags of a key: up to 20, key and value of up to 128 characters
 // out of a-z A-Z 0-9, space and / \ _ - . + = : @. A tag's key is not empty and begins
 // neither with "acs:" nor with "aliyun".
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) SetTags(ctx context.Context, ref string, tags map[string]string) (Key, error) {
 	return m.update(ctx, OpSetTags, ref, checkTags(OpSetTags, tags), func(_ *call, r *record) error {
 		r.Tags = maps.Clone(tags)

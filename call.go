@@ -78,7 +78,7 @@ func checkContext(ctx context.Context, op Op) error {
 	case ctx == nil:
 		return &refusal{op: op, cond: ErrInvalid, text: "the context is nil", hint: "Give a context; if there is none, context.Background()."}
 	case ctx.Err() != nil:
-		return canceled(ctx, &UnavailableError{refusal: refusal{op: op}})
+		return canceled(ctx, &UnavailableError{refusal: refusal{op: op, cond: ErrCanceled}})
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func (c *call) authorize(ctx context.Context, r Request) error {
 	switch err := c.m.ask(ctx, r); {
 	case err == nil:
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()): // it could not say
-		return unavailable(c.op, "", "Config.Authorize", err)
+		return canceled(ctx, &UnavailableError{refusal: refusal{op: c.op, cond: ErrCanceled, text: "Config.Authorize"}, Err: err})
 	default:
 		keyID := r.KeyID
 		if r.Alias != "" {

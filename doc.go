@@ -73,45 +73,49 @@
 // the state stays; a state: it is done and the key is that; "as by itself": as the state
 // says that the key has but for its instance; an error: refused):
 //
-//	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable
+//	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable         whatever the state
 //	DescribeKey                      ok                ok             ok               ok                  ErrNotFound  ok
 //	ListKeyVersions                  ok                ok             ok               ok                  ErrNotFound  ok
 //	GetKeyUsage                      ok                ok             ok               ok                  ErrNotFound  ok
 //	PlanDeletion                     ok                ok             ok               ok                  ErrNotFound  ok
-//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrInstanceExpired
-//	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself
-//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrInstanceExpired
-//	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself
-//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrInstanceExpired
-//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrInstanceExpired
-//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrInstanceExpired
-//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	CreateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired
-//	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself
+//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrBrownout
+//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrBrownout
+//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it signs, ErrBrownout
+//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it signs, ErrBrownout
+//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it makes MACs, ErrBrownout
+//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it makes MACs, ErrBrownout
+//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless RSA to decrypt, ErrBrownout
+//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless RSA to decrypt, ErrBrownout
+//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless asymmetric, ErrBrownout
+//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself        ErrReadOnly
+//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrProtected, ErrInUse
+//	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself        ErrReadOnly
+//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	ImportKeyMaterial                Enabled           ok             ok               ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	CreateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself        ErrReadOnly
 //
 // ScheduleKeyDeletion is refused as well while deletion protection is on (ErrProtected)
 // and while something was registered as depending on the key (ErrInUse).
+//
+// The last column names what a key is refused with whatever its state. It is ErrReadOnly if the key
+// belongs to a service or to another system, ErrOrigin if its material has the other origin, ErrUsage
+// if its spec or usage is another one, and ErrBrownout for a share of uses during a brown-out.
 //
 // # Errors
 //

@@ -41,6 +41,9 @@ func (k DataKey) Wipe() { clear(k.Plaintext()) }
 
 // GenerateDataKey makes a data key of 32 random bytes under a master key, bound to an
 // encryption context. The service keeps nothing of it.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateDataKey(ctx context.Context, ref string, ec EncryptionContext) (DataKey, error) {
 	return m.GenerateDataKeyN(ctx, ref, DataKeySize, ec)
 }
@@ -62,6 +65,9 @@ func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec En
 
 // GenerateDataKeyWithoutPlaintext makes a data key of n bytes, 1 to 1024, and returns it
 // encrypted only: for one who hands out keys and never needs to see them.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKeyWithoutPlaintext)
 	defer c.end(ctx, &err)
@@ -117,6 +123,9 @@ const MaxPlaintext = 6144
 // Encrypt encrypts up to 6 KiB under a key, bound to an encryption context. The
 // ciphertext names its key, so that Decrypt needs no other. An alias "alias/default"
 // that nobody made yet names a new key: see DefaultKey.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpEncrypt)
 	defer c.end(ctx, &err)
@@ -127,6 +136,9 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 // context that it was made with; and what another system made, where Config.Legacy knows it. It returns ErrNotFound where the key is unknown or
 // deleted, the state's error where the key is not Enabled, and ErrCiphertext for all
 // that can be wrong with the ciphertext and its context.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport and ErrUsage.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
@@ -136,6 +148,9 @@ func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionC
 // ReEncrypt decrypts a ciphertext under one encryption context and encrypts what was in
 // it under a key and another context; the plaintext does not leave the service. It asks
 // and tells twice: ReEncryptFrom the one key, ReEncryptTo the other.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
 	if to.check(OpReEncryptTo) != nil {
 		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
@@ -228,7 +243,7 @@ func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
 	}
 	if len(out)-n > MaxCiphertext { // Decrypt would refuse it
 		return nil, unsupported(c.op, c.keyID, "the provider adds too much to a plaintext",
-			"The provider in Config.Software or Config.HSM breaks its contract: prove it with package providertest.")
+			badProvider)
 	}
 	return out, nil
 }

@@ -181,6 +181,9 @@ const millionths = 1_000_000
 // refused is random. Every use is counted and told to Observe, as ever. The date counts also
 // while the key is not Enabled. A share that is not 0 to 1, or a date that is not in the
 // future, is ErrInvalid.
+//
+// By what the key is, it is refused with ErrDisabled, ErrInstanceExpired, ErrNotFound,
+// ErrPendingDeletion, ErrPendingImport and ErrReadOnly.
 func (m *Manager) SetBrownout(ctx context.Context, ref string, share float64, until time.Time) (Key, error) {
 	var bad error
 	switch {

@@ -59,7 +59,8 @@ func openHome(ctx context.Context, s keystore.Store, root Root, now time.Time) (
 		item, err = s.Get(ctx, name)
 	}
 	if errors.Is(err, keystore.ErrNotFound) {
-		return nil, refuseBecause(opOpen, "", ErrTampered, "there are keys but no instance", nil)
+		return nil, &refusal{op: opOpen, cond: ErrTampered, text: "there are keys, and no record of the default instance",
+			hint: "The service never removes that record. Keep the store as evidence, and bring back a copy of all of it that you trust."}
 	}
 	if err != nil {
 		return nil, unavailable(opOpen, "", "the key store", err)
@@ -116,7 +117,7 @@ func (rec *instanceRecord) newKey(op Op, root Root) (*sealing.Keys, error) {
 func (rec *instanceRecord) setKey(op Op, root Root, key []byte) (_ *sealing.Keys, err error) {
 	defer clear(key)
 	if rec.Sealed, err = sealUnder(root, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
-		return nil, refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
+		return nil, notSealed(op, err)
 	}
 	return sealing.Derive(rec.ID, rec.Store, rec.Generation, key)
 }
@@ -143,9 +144,15 @@ func (rec *instanceRecord) resealFormer(op Op, old, next Root) error {
 	}
 	defer clear(key)
 	if rec.Former, err = sealUnder(next, key, sealing.RootContext(rec.Store, rec.ID)); err != nil {
-		return refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
+		return notSealed(op, err)
 	}
 	return nil
+}
+
+// notSealed refuses a root that does not seal an instance key.
+func notSealed(op Op, cause error) error {
+	return &refusal{op: op, cond: ErrRoot, text: "sealing the instance key", cause: cause,
+		hint: "Give a root that can be reached, and that opens what it seals."}
 }
 
 // named is the ID of an instance in errors: who never made another need not know of the default.

@@ -98,7 +98,7 @@ type CreateKeyOptions struct {
 // CreateKey makes a master key, Enabled, with material of its own; with OriginExternal one
 // that is PendingImport until its material is imported. A nil opts takes every
 // default. It is refused with ErrUnsupported where the Manager or the instance does not
-// offer the key, with ErrInvalid where an option is out of bounds, with ErrUnavailable where
+// offer the key, with ErrInvalid where an option is out of bounds, with ErrInstanceExpired if
 // the instance has expired, and with ErrNotFound where there is none.
 func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key, err error) {
 	c := m.begin(OpCreateKey)
@@ -132,6 +132,8 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 
 // DescribeKey returns what is known of a key. The ref of this and every other call is a
 // key ID or an alias.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) DescribeKey(ctx context.Context, ref string) (_ Key, err error) {
 	c := m.begin(OpDescribeKey)
 	defer c.end(ctx, &err)

@@ -93,6 +93,9 @@ var lifecycle = [numOps]rule{
 // EnableKey makes a Disabled key Enabled. On an Enabled key it does nothing. It is
 // refused with ErrState where the key is PendingDeletion (cancel that first) or has no
 // material.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrReadOnly and
+// ErrState.
 func (m *Manager) EnableKey(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpEnableKey, ref, nil, enable)
 }
@@ -105,6 +108,8 @@ func enable(_ *call, r *record) error {
 // DisableKey makes an Enabled key Disabled: it does no cryptography until it is enabled
 // again. On a Disabled key it does nothing. It is refused with ErrState where the key
 // is PendingDeletion or has no material.
+//
+// By what the key is, it is refused with ErrNotFound, ErrReadOnly and ErrState.
 func (m *Manager) DisableKey(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpDisableKey, ref, nil, disable)
 }

@@ -337,3 +337,44 @@ func TestLifecyclePrecedence(t *testing.T) {
 		}
 	}
 }
+
+// lifecycleGroups are the operations that do the same kind of thing to a key.
+var lifecycleGroups = map[string][]kms.Op{
+	"reads": {kms.OpDescribeKey, kms.OpListKeyVersions, kms.OpGetKeyUsage, kms.OpPlanDeletion},
+	"works with the key": {
+		kms.OpGenerateDataKey, kms.OpGenerateDataKeyWithoutPlaintext, kms.OpEncrypt, kms.OpDecrypt, kms.OpReEncryptFrom, kms.OpReEncryptTo,
+		kms.OpSign, kms.OpVerify, kms.OpGenerateMac, kms.OpVerifyMac, kms.OpAsymmetricEncrypt, kms.OpAsymmetricDecrypt, kms.OpGetPublicKey,
+		kms.OpSetBrownout, kms.OpRotateKey, kms.OpUpdateRotationPolicy,
+	},
+	"changes the state": {
+		kms.OpEnableKey, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpCancelKeyDeletion, kms.OpImportKeyMaterial, kms.OpDeleteKeyMaterial,
+		kms.OpGetParametersForImport,
+	},
+	"annotates or names": {
+		kms.OpSetDeletionProtection, kms.OpAddDependent, kms.OpRemoveDependent, kms.OpSetDescription, kms.OpSetTags,
+		kms.OpCreateAlias, kms.OpUpdateAlias, kms.OpDeleteAlias,
+	},
+}
+
+// TestLifecycleGroups: every row is in one group, and within a group a state refuses with one condition.
+func TestLifecycleGroups(t *testing.T) {
+	in := map[kms.Op]string{}
+	for group, ops := range lifecycleGroups {
+		for _, state := range kms.States {
+			with := map[string]kms.Op{}
+			for _, op := range ops {
+				if err := kms.Refusal(op, state); err != nil {
+					with[kit.Conditions(err)[0]] = op
+				}
+			}
+			require.LessOrEqual(t, len(with), 1, "what %s refuses a key that is %v with several conditions: %v", group, state, with)
+		}
+		for _, op := range ops {
+			require.Empty(t, in[op], "%v is in two groups", op)
+			in[op] = group
+		}
+	}
+	for op := kms.Op(0); op < kms.NumOps; op++ {
+		require.Equal(t, kms.HasRow(op), in[op] != "", "%v", op)
+	}
+}

@@ -64,6 +64,9 @@ const maxImport = 8 << 10
 // GetParametersForImport makes a wrapping key for the material of a key of OriginExternal,
 // in whatever state that is. A nil opts takes every default. The parameters are good for
 // 24 hours and for that key alone.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin and
+// ErrReadOnly.
 func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *ImportOptions) (_ ImportParameters, err error) {
 	c := m.begin(OpGetParametersForImport)
 	defer c.end(ctx, &err)
@@ -113,6 +116,9 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 // The first import binds the key to its material for ever: any other is refused with
 // ErrMaterial, as is what cannot be unwrapped. A token that is of another key, was changed
 // or is too old is refused with ErrImportToken.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin,
+// ErrReadOnly and ErrState.
 func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, token []byte, expiresAt time.Time) (Key, error) {
 	var bad error
 	switch now := m.now(); {
@@ -140,6 +146,9 @@ func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, to
 // DeleteKeyMaterial takes the material from a key of OriginExternal and leaves the key: it
 // is PendingImport, and what it encrypted is unreadable until the same material is imported
 // again. A key PendingDeletion stays so; one without material stays as it is.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin and
+// ErrReadOnly.
 func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string) (Key, error) {
 	key, err := m.update(ctx, OpDeleteKeyMaterial, ref, nil, func(_ *call, r *record) error {
 		r.dropMaterial()

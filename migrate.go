@@ -20,8 +20,8 @@ const maxOld = 256 << 10
 // forget it. It should: a key that is deleted here is deleted there only if somebody does it.
 // The source itself stays in Config.Legacy, for it alone knows its ciphertexts.
 //
-// Refused with ErrUnsupported are keys of imported material, whose owner may have it still:
-// import that into a key of its own; and keys that the other system rotates by itself: switch
+// Refused with ErrOrigin are keys of imported material, whose owner may have it still:
+// import that into a key of its own; and with ErrUnsupported keys that the other system rotates by itself: switch
 // that off there first. Keys with several versions are taken, unlike the cloud service's.
 // A key that is here already, and one that is no key of another system, is ErrUnsupported too.
 func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) (_ Key, err error) {

@@ -202,8 +202,24 @@ type InstanceExpiredError struct {
 }
 
 func unavailable(op Op, keyID, text string, cause error) error {
-	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, cause: cause}, KeyID: keyID, Err: cause}
+	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, hint: unavailableHints[text], cause: cause}, KeyID: keyID, Err: cause}
 }
+
+// unavailableHints tell what to do if it is neither the key store nor the provider that did not answer.
+var unavailableHints = map[string]string{
+	"the ID is taken":             "Repeat the call: the next key gets another ID.",
+	"a source of Config.Legacy":   "See to the source of Config.Legacy, or open the Manager without it: its keys are not there then.",
+	"writing the backup":          "See to what the backup is written to, then begin a new one: this one is not whole.",
+	"reading the backup":          "See to what the backup is read from, then try again.",
+	"generating the wrapping key": badGenerator, "encoding the wrapping key": badGenerator, "encrypting": badGenerator,
+	"the provider gave a public key that is none":    badProvider,
+	"the provider gave a public key of another kind": badProvider,
+}
+
+const (
+	badGenerator = "The cryptography of this program does not work, or is not allowed to. Look at how it was built and at GODEBUG."
+	badProvider  = "The provider in Config.Software or Config.HSM breaks its contract: prove it with package providertest."
+)
 
 func unavailableInstance(op Op, id, text, hint string, cause error) error {
 	return &UnavailableError{refusal: refusal{op: op, inst: id, cond: ErrUnavailable, text: text, hint: hint, cause: cause}, Err: cause}

@@ -46,8 +46,11 @@ type Rotation struct {
 
 // RotateKey gives a key a new version, which encrypts from now on; what older versions
 // encrypted stays readable. Only an Enabled key is rotated. It is refused with
-// ErrUnsupported for a key of imported material and with ErrLimit where the key has
-// Config.MaxKeyVersions of them.
+// ErrOrigin for a key of imported material, with ErrUsage for one that is not of AES, and with
+// ErrLimit if the key has Config.MaxKeyVersions of them.
+//
+// By what the key is, it is refused with ErrDisabled, ErrInstanceExpired, ErrNotFound,
+// ErrOrigin, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) RotateKey(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpRotateKey, ref, nil, m.rotate(ctx))
 }
@@ -57,6 +60,8 @@ func (m *Manager) rotate(ctx context.Context) func(*call, *record) error {
 }
 
 // KeyVersions returns the versions of a key, the oldest first.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, err error) {
 	c := m.begin(OpListKeyVersions)
 	defer c.end(ctx, &err)
@@ -74,6 +79,9 @@ func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, 
 // UpdateRotationPolicy has Maintain rotate a key every so many days, 7 to 365, counted from
 // its last rotation; 0 takes the policy away. A policy that makes the rotation overdue is
 // followed by Maintain's next pass. While the key is not Enabled the policy is suspended.
+//
+// By what the key is, it is refused with ErrDisabled, ErrInstanceExpired, ErrNotFound,
+// ErrOrigin, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) UpdateRotationPolicy(ctx context.Context, ref string, days int) (Key, error) {
 	return m.update(ctx, OpUpdateRotationPolicy, ref, checkRotation(days), rotateEvery(days))
 }

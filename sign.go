@@ -14,7 +14,7 @@ import (
 const MaxMessage = 64 << 10
 
 // Sign signs a message with a key of usage SIGN/VERIFY. The algorithm is one of the key's
-// spec; another is ErrUnsupported.
+// spec; another is ErrUsage.
 //
 //	RSA_2048, RSA_3072, RSA_4096  RSA_PSS_SHA_256, _384, _512, RSA_PKCS1_SHA_256, _384, _512
 //	EC_P256                       ECDSA_SHA_256, in DER
@@ -23,6 +23,9 @@ const MaxMessage = 64 << 10
 //	ML_DSA_65                     ML_DSA_65, without a context
 //
 // The signature names no key. Who verifies it has to know which key to ask.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) Sign(ctx context.Context, ref string, alg SigningAlgorithm, message []byte) (_ []byte, err error) {
 	c := m.begin(OpSign)
 	defer c.end(ctx, &err)
@@ -47,6 +50,9 @@ func (m *Manager) SignDigest(ctx context.Context, ref string, alg SigningAlgorit
 // Verify returns nil if that is a signature of the message by that key and algorithm, and
 // ErrSignature if it is not. A key that is not Enabled verifies nothing; with its public
 // key (GetPublicKey) anybody can.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) Verify(ctx context.Context, ref string, alg SigningAlgorithm, message, signature []byte) (err error) {
 	c := m.begin(OpVerify)
 	defer c.end(ctx, &err)
@@ -160,8 +166,11 @@ func ability[T any](ctx context.Context, m *Manager, c *call, e *entry) (able T,
 
 // GenerateMac makes the MAC of a message of up to 64 KiB with a key of usage
 // GENERATE/VERIFY_MAC. The algorithm is that of the key's spec: HMAC_SHA_256 for HMAC_256, and
-// so on; another is ErrUnsupported. The MAC is as long as the hash, and no shorter one is
+// so on; another is ErrUsage. The MAC is as long as the hash, and no shorter one is
 // valid.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateMac(ctx context.Context, ref string, alg MacAlgorithm, message []byte) (_ []byte, err error) {
 	c := m.begin(OpGenerateMac)
 	defer c.end(ctx, &err)
@@ -178,6 +187,9 @@ func (m *Manager) GenerateMac(ctx context.Context, ref string, alg MacAlgorithm,
 
 // VerifyMac returns nil if that is the MAC of the message by that key and algorithm, and
 // ErrSignature if it is not.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) VerifyMac(ctx context.Context, ref string, alg MacAlgorithm, message, mac []byte) (err error) {
 	c := m.begin(OpVerifyMac)
 	defer c.end(ctx, &err)

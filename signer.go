@@ -21,7 +21,7 @@ import (
 // *rsa.PSSOptions for PSS, whose salt is as long as the hash. For ED25519 and ML_DSA_65 the
 // hash is 0, and what is signed is the message; the public key of the latter is an
 // MLDSAPublicKey, which the standard library's TLS and X.509 do not know. What has no
-// algorithm here is ErrUnsupported.
+// algorithm here is ErrUsage.
 func (m *Manager) Signer(ctx context.Context, ref string) (crypto.Signer, error) {
 	h, err := m.hold(ctx, ref, forSigning)
 	if err != nil {
@@ -32,7 +32,7 @@ func (m *Manager) Signer(ctx context.Context, ref string) (crypto.Signer, error)
 
 // Decrypter returns an RSA key of usage ENCRYPT/DECRYPT as the standard library wants it. It
 // holds on to the key and to ctx as a Signer does. The options are *rsa.OAEPOptions of
-// SHA-256 without a label; all else is ErrUnsupported.
+// SHA-256 without a label; all else is ErrUsage.
 func (m *Manager) Decrypter(ctx context.Context, ref string) (crypto.Decrypter, error) {
 	h, err := m.hold(ctx, ref, forOpening)
 	if err != nil {

@@ -49,7 +49,8 @@ func written(op Op, keyID string, err error) error {
 		if keyID != "" {
 			what = "all that is known of the key"
 		}
-		return refuseBecause(op, keyID, ErrLimit, what+" is more than 512 KiB", nil)
+		return &refusal{op: op, keyID: keyID, cond: ErrLimit, text: what + " is more than 512 KiB",
+			hint: "Remove dependents and tags, or shorten the description and the notes; or move on to a new key with ReEncrypt."}
 	case errors.Is(err, sealing.ErrItem):
 		return badDate(op)
 	default:

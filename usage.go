@@ -58,6 +58,8 @@ func (u KeyUsage) Last() (last VersionUsage) {
 }
 
 // KeyUsage returns what is known of the use of a key.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) KeyUsage(ctx context.Context, ref string) (_ KeyUsage, err error) {
 	c := m.begin(OpGetKeyUsage)
 	defer c.end(ctx, &err)
