@@ -13,6 +13,8 @@ import (
 	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy/transit"
+	"github.com/keyhold/kms/provider"
+	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
 )
 
@@ -347,4 +349,40 @@ func TestExplainReleased(t *testing.T) {
 	x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
 	require.NoError(t, err)
 	agree(t, x, kit.Err(k.DeletionReceipt(ctx, id)))
+}
+
+// TestProviderErrors: each error of package provider has one condition, whatever asks the provider to
+// open the key, and Explain says what the call says.
+func TestProviderErrors(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for answer, want := range map[error]string{
+		provider.ErrNoKey: "ErrMaterialGone", provider.ErrElsewhere: "ErrUnavailable", provider.ErrUnavailable: "ErrUnavailable",
+		provider.ErrUnsupported: "ErrUnsupported", provider.ErrCiphertext: "ErrCiphertext", provider.ErrSignature: "ErrSignature",
+		errors.New("something else"): "ErrUnavailable",
+	} {
+		token := &module{Provider: software.New(), lost: map[string]bool{}}
+		k := kmstest.New(t, func(c *kms.Config) { c.Software = token })
+		for op, verb := range verbs {
+			if !kms.IsUse(op) || op == kms.OpReEncryptTo || op == kms.OpReEncryptFrom {
+				continue
+			}
+			spec, usage := kms.SpecOf(op)
+			token.down = nil
+			s := &kit.Subject{KMS: k, ID: kit.Key(t, k, spec, usage)}
+			if spec == kms.SpecAES256 {
+				var err error
+				s.Ciphertext, err = k.Encrypt(ctx, s.ID, []byte("x"), nil)
+				require.NoError(t, err)
+			}
+			token.down = answer
+			s.KMS = &kmstest.KMS{Manager: k.Another(t), Store: k.Store, Clock: k.Clock}
+			err := verb(ctx, s)
+			require.Equal(t, []string{want}, kit.Conditions(err), "%v: %v", op, err)
+			x, failed := s.Explain(ctx, op, s.ID)
+			require.NoError(t, failed)
+			require.Equal(t, []string{want}, kit.Conditions(x.Reasons[0]), op)
+			require.Equal(t, kms.Hint(err), kms.Hint(x.Reasons[0]), op)
+		}
+	}
 }
