@@ -92,7 +92,7 @@ var list = []mutant{
 	{"what a context ended is an outage", "a client that hangs up raises an alarm",
 		"call.go", "*err = ended(ctx, *err)", "_ = ended(ctx, *err)", ".", "TestContextEndsWithin"},
 	{"an expired instance is an outage", "a program waits for what only the owner can renew",
-		"errors.go", "if you may need its keys later.\", nil}", "if you may need its keys later.\", ErrUnavailable}", ".", "TestConditionsComplete|TestLifecycleCellsExpired/AtMemory"},
+		"errors.go", "if you may need its keys later.\", nil}", "if you may need its keys later.\", ErrUnavailable}", ".", "TestConditionsComplete"},
 	{"another token is reported as gone", "the operator looks for a copy of a key that is well",
 		"hsm/find.go", "if err := s.see(r.witness); err != nil {", "if err := s.see(s.g.witness); err != nil {", "./hsm", "TestAnotherToken"},
 	{"an alias in memory costs a denied caller nothing", "time tells which aliases there are",
