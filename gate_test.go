@@ -126,7 +126,7 @@ func cutIn[T any](ctx context.Context, c *cut, do func() (T, error)) (T, error) 
 	}
 	v, err := do()
 	c.end()
-	if c.how == "lost" && ctx != nil {
+	if c.how == "lost" && ctx.Done() != nil {
 		var none T
 		return none, ctx.Err()
 	}
@@ -199,11 +199,11 @@ type cutRoot struct {
 }
 
 func (r cutRoot) Encrypt(plaintext, associatedData []byte) ([]byte, error) {
-	return cutIn(nil, r.c, func() ([]byte, error) { return r.Root.Encrypt(plaintext, associatedData) })
+	return cutIn(context.Background(), r.c, func() ([]byte, error) { return r.Root.Encrypt(plaintext, associatedData) })
 }
 
 func (r cutRoot) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
-	return cutIn(nil, r.c, func() ([]byte, error) { return r.Root.Decrypt(ciphertext, associatedData) })
+	return cutIn(context.Background(), r.c, func() ([]byte, error) { return r.Root.Decrypt(ciphertext, associatedData) })
 }
 
 // steps are the calls that take several writes, and may end between two of them.

@@ -96,5 +96,5 @@ var list = []mutant{
 	{"another token is reported as gone", "the operator looks for a copy of a key that is well",
 		"hsm/find.go", "if err := s.see(r.witness); err != nil {", "if err := s.see(s.g.witness); err != nil {", "./hsm", "TestAnotherToken"},
 	{"an alias in memory costs a denied caller nothing", "time tells which aliases there are",
-		"lookup.go", "if denied != nil && alias != \"\" && !read {", "if false {", ".", "TestDeniedCallersCostTheSame"},
+		"lookup.go", "if denied != nil && alias != \"\" && !read {", "if denied == nil && !read {", ".", "TestDeniedCallersCostTheSame"},
 }
