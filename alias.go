@@ -28,15 +28,21 @@ const (
 
 // CreateAlias gives a key a further name: "alias/" and 1 to 249 characters out of
 // a-z A-Z 0-9 / _ -, not beginning with "alias/acs". It is refused with ErrExists where
-// the alias is taken, with ErrState where the key is PendingDeletion, and with ErrInvalid where
+// the alias is taken, with ErrPendingDeletion if the key is PendingDeletion, and with ErrInvalid if
 // "alias/default" is to name a key of another instance than the default one. The alias of a
 // key that was deleted is free again.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) CreateAlias(ctx context.Context, alias, ref string) error {
 	return m.pointAlias(ctx, OpCreateAlias, alias, ref)
 }
 
 // UpdateAlias makes an alias the name of another key. It is refused with ErrNotFound
 // where there is no such alias, and as its new key's state says.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) UpdateAlias(ctx context.Context, alias, ref string) error {
 	return m.pointAlias(ctx, OpUpdateAlias, alias, ref)
 }
@@ -61,15 +67,12 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 	if err := checkName(op, alias, e.record.keys.ID(), ""); err != nil {
 		return err
 	}
-	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
-		if err := c.authorize(ctx, Request{KeyID: current.text, Alias: alias}); err != nil {
-			return keyid.ID{}, err
-		}
+	return m.changeAlias(ctx, c, alias, func(alive bool) (keyid.ID, error) {
 		switch {
 		case op == OpCreateAlias && alive:
-			return keyid.ID{}, refuse(op, "", ErrExists)
+			return keyid.ID{}, refuseBecause(op, "", ErrExists, "the alias is that of another key, or of this one already", nil)
 		case op == OpUpdateAlias && !alive:
-			return keyid.ID{}, aliasNotFound(op)
+			return keyid.ID{}, aliasNotFound(op, alias)
 		default:
 			return id, nil
 		}
@@ -77,19 +80,17 @@ func (m *Manager) pointAlias(ctx context.Context, op Op, alias, ref string) (err
 }
 
 // DeleteAlias takes a name from its key, in whatever state that is. The key stays.
+//
+// By what the key is, it is refused with ErrNotFound and ErrReadOnly.
 func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 	c := m.begin(OpDeleteAlias)
 	defer c.end(ctx, &err)
 	if err := c.checkAlias(alias); err != nil {
 		return err
 	}
-	return m.changeAlias(ctx, c, alias, func(current aliasEntry, alive bool) (keyid.ID, error) {
-		c.keyID = current.text
-		if err := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias}); err != nil {
-			return keyid.ID{}, err
-		}
+	return m.changeAlias(ctx, c, alias, func(alive bool) (keyid.ID, error) {
 		if !alive {
-			return keyid.ID{}, aliasNotFound(c.op)
+			return keyid.ID{}, aliasNotFound(c.op, alias)
 		}
 		return keyid.ID{}, nil
 	})
@@ -102,6 +103,7 @@ func (m *Manager) DeleteAlias(ctx context.Context, alias string) (err error) {
 func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, error] {
 	return func(yield func(Alias, error) bool) {
 		var err error
+		yield = endedIn(ctx, yield)
 		c := m.begin(OpListAliases)
 		defer c.end(ctx, &err)
 		var of keyid.ID
@@ -145,11 +147,21 @@ func (m *Manager) Aliases(ctx context.Context, ref string) iter.Seq2[Alias, erro
 	}
 }
 
-// changeAlias reads an alias, lets decide say which key it is to name (the zero ID: none),
-// and writes that, from the start again if somebody else was quicker.
-func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(current aliasEntry, alive bool) (keyid.ID, error)) error {
+// changeAlias reads an alias, asks Authorize, lets decide say which key the alias is to name (the
+// zero ID: none), and writes that, from the start again if another was quicker. A caller who is
+// denied has cost one read, whether or not there is such an alias.
+func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide func(alive bool) (keyid.ID, error)) error {
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
 	return c.retry(ctx, "", func() error {
 		current, err := m.loadAlias(ctx, c, alias)
+		if c.op == OpDeleteAlias {
+			c.keyID = current.text
+		}
+		if denied := c.authorize(ctx, Request{KeyID: current.text, Alias: alias}); denied != nil {
+			return denied
+		}
 		if err != nil {
 			return err
 		}
@@ -157,7 +169,7 @@ func (m *Manager) changeAlias(ctx context.Context, c *call, alias string, decide
 		if err != nil {
 			return err
 		}
-		id, err := decide(current, alive)
+		id, err := decide(alive)
 		if err != nil {
 			return err
 		}
@@ -179,20 +191,33 @@ func (c *call) checkAlias(alias string) error { return checkName(c.op, alias, De
 func checkName(op Op, alias, instance, service string) error {
 	switch own := serviceAliases + service; {
 	case !validAlias(alias):
-		return invalid(op, "the alias")
+		return badAlias(op)
 	case service != "" && (alias != own || instance != DefaultInstance):
-		return invalid(op, "the key of a service has one alias, alias/acs/ and the service's code")
+		return invalid(op, "the key of a service has one alias, %s and the service's code", serviceAliases)
 	case service == "" && strings.HasPrefix(alias, reservedAliases):
-		return invalid(op, "the alias begins with alias/acs, which is reserved for service keys")
+		return invalid(op, "the alias begins with %s, which is reserved for service keys", reservedAliases)
 	case alias == DefaultKey && instance != DefaultInstance:
-		return invalid(op, "alias/default names a key of the default instance, and of no other")
+		return invalid(op, "%s names a key of the default instance, and of no other", DefaultKey)
 	}
 	return nil
 }
 
+func badAlias(op Op) error {
+	return invalid(op, "the alias is not %q and 1 to %d characters out of a-z A-Z 0-9 / _ -", aliasSegment, MaxAlias-len(aliasSegment))
+}
+
 // aliasNotFound is ErrNotFound with the code for aliases.
-func aliasNotFound(op Op) error {
-	return &aliasError{refusal{op: op, cond: ErrNotFound, text: "no such alias"}}
+func aliasNotFound(op Op, alias string) error {
+	hint := "Check the alias. Aliases lists them all. An alias goes with its key when that is deleted."
+	switch {
+	case op == OpUpdateAlias:
+		hint = "Give the alias to a key with CreateAlias; UpdateAlias moves one that there is."
+	case alias == DefaultKey:
+		hint = "The default key is made by the first call that encrypts or makes a data key under " + DefaultKey + ". Until then, and after its deletion, there is none."
+	case strings.HasPrefix(alias, serviceAliases):
+		hint = "The key of a service is made by the service itself, by Manager.Service(code).Key. Until then, and after its deletion, there is none."
+	}
+	return &aliasError{refusal{op: op, cond: ErrNotFound, text: "no such alias", hint: hint}}
 }
 
 type aliasError struct{ refusal }
@@ -244,21 +269,22 @@ func (m *Manager) alive(ctx context.Context, c *call, id keyid.ID) (bool, error)
 	return e.record.state(ie, c.now()) != Deleted, nil
 }
 
-// aliasTarget is what an alias names, from memory where that is fresh enough.
-func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (aliasEntry, error) {
+// aliasTarget is what an alias names, from memory where that is fresh enough, and whether the store
+// was asked.
+func (m *Manager) aliasTarget(ctx context.Context, c *call, alias string) (_ aliasEntry, asked bool, err error) {
 	if err := m.aliasChanges.Follow(ctx, &c.moment); err != nil {
-		return aliasEntry{}, c.storeFailed("", err)
+		return aliasEntry{}, true, c.storeFailed("", err)
 	}
 	a, ok := m.aliases.Get(alias)
 	if ok && m.aliasChanges.Holds(&a.readAt, &c.moment) {
-		return a, nil
+		return a, false, nil
 	}
 	mark := m.aliases.Mark(alias)
-	a, err := m.loadAlias(ctx, c, alias)
+	a, err = m.loadAlias(ctx, c, alias)
 	if err == nil && a.id != (keyid.ID{}) {
 		m.aliases.Put(alias, a, mark)
 	}
-	return a, err
+	return a, true, err
 }
 
 // loadAlias reads an alias from the store.

@@ -50,8 +50,8 @@ type BackupInfo struct {
 func (m *Manager) BackupInstance(ctx context.Context, id string, w io.Writer, recipient Root, opts *BackupOptions) (_ BackupInfo, err error) {
 	c := m.begin(OpBackupInstance)
 	defer c.end(ctx, &err)
-	if w == nil || absent(recipient) {
-		return BackupInfo{}, invalid(c.op, "there is nothing to write to, or no recipient")
+	if absent(w) || absent(recipient) {
+		return BackupInfo{}, invalid(c.op, "the writer or the recipient is nil")
 	}
 	rec, err := m.namedInstance(ctx, c, id)
 	if err != nil {

@@ -146,3 +146,14 @@ func backupUnread(op Op, instance string, err error) error {
 	}
 	return unavailable(op, "", "reading the backup", err)
 }
+
+// newOtherInstanceKey is what a backup answers that would put another instance key in the place of
+// the one that all stands under which is still here of a released instance.
+func newOtherInstanceKey(op Op, rec *instanceRecord) error {
+	made, which := "", "a backup that was made of the instance in this key store"
+	if !rec.KeyedAt.IsZero() {
+		made, which = ", made by Shred at "+instant(rec.KeyedAt), "a backup that was made after "+instant(rec.KeyedAt)
+	}
+	return &refusal{op: op, inst: rec.ID, cond: ErrBackup, text: "this key store holds the instance under another instance key" + made,
+		hint: "Give " + which + ". This one can be restored into another key store."}
+}

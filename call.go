@@ -2,8 +2,10 @@ package kms
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/fresh"
 	"github.com/keyhold/kms/internal/keyid"
 )
@@ -57,7 +59,86 @@ type call struct {
 // begin begins a call. It is small enough to be inlined, so that a call takes no memory of its own
 // (TestAppendAllocates).
 func (m *Manager) begin(op Op) *call {
+	if m == nil {
+		m = &unopened
+	}
 	return &call{m: m, op: op, moment: fresh.Moment{Clock: m.clock}}
+}
+
+// unopened is a Manager that Open did not make. What it is asked enter refuses.
+var unopened Manager
+
+// enter is the gate of every call: it refuses one whose context has ended, and one of a Manager that
+// Open did not make. Nothing was read before, and nothing is in memory that would let a call by.
+func (c *call) enter(ctx context.Context) error {
+	if ctx != nil && c.m.store != nil && ctx.Err() == nil {
+		return nil
+	}
+	if c.m.store == nil {
+		return &refusal{op: c.op, cond: ErrInvalid, text: "the Manager was not made by Open", hint: "Use the Manager that Open returned beside a nil error."}
+	}
+	return checkContext(ctx, c.op)
+}
+
+// checkContext refuses a context that is nil or has ended.
+func checkContext(ctx context.Context, op Op) error {
+	switch {
+	case ctx == nil:
+		return &refusal{op: op, cond: ErrInvalid, text: "the context is nil", hint: "Give a context; if there is none, context.Background()."}
+	case ctx.Err() != nil:
+		return canceled(ctx, &UnavailableError{refusal: refusal{op: op, cond: ErrCanceled}})
+	}
+	return nil
+}
+
+// ended gives the errors of a call whose context has ended the condition for that, where they are
+// ErrUnavailable: that the key store or the provider did not answer says nothing about them then.
+func ended(ctx context.Context, err error) error {
+	if err == nil || ctx == nil || ctx.Err() == nil {
+		return err
+	}
+	for e := err; e != nil; e = errors.UnwrapOnce(e) {
+		switch e := e.(type) {
+		case *UnavailableError:
+			if e.cond == ErrUnavailable && e.Err != nil {
+				return canceled(ctx, e)
+			}
+			return err
+		case interface{ self() *refusal }:
+			return err
+		case interface{ Unwrap() []error }:
+			var all []error
+			for _, one := range e.Unwrap() {
+				all = append(all, ended(ctx, one))
+			}
+			return errors.Join(all...)
+		}
+	}
+	return err
+}
+
+// canceled is an error that there was no answer as it is for a context that has ended.
+func canceled(ctx context.Context, e *UnavailableError) error {
+	of := *e
+	of.cond = ErrCanceled
+	if !of.Unknown {
+		of.hint = ""
+	}
+	for _, end := range []error{ctx.Err(), context.Cause(ctx)} {
+		switch {
+		case of.Err == nil:
+			of.Err = end
+		case !errors.Is(of.Err, end):
+			of.Err = fmt.Errorf("%w: %w", end, of.Err)
+		}
+	}
+	of.cause = of.Err
+	return &of
+}
+
+// endedIn is a loop's yield that says of errors what ended says.
+func endedIn[T any](ctx context.Context, yield func(T, error) bool) func(T, error) bool {
+	return func(v T, err error) bool { return yield(v, ended(ctx, err)) }
 }
 
 // also is another operation that is thought of within a call, at the same time.
@@ -94,8 +175,13 @@ func (c *call) end(ctx context.Context, err *error) {
 		}
 	case c.refused != nil && c.refused == *err && lifecycle[c.op].isUse():
 		c.countRefusal(*err)
+	case *err != nil:
+		*err = ended(ctx, *err)
 	}
 	if c.m.tell != nil {
+		if ctx == nil {
+			ctx = context.Background()
+		}
 		c.m.tell(ctx, Event{
 			Time: c.now(), Op: c.op, KeyID: c.keyID, KeyVersion: int(c.version), Instance: c.instance, Service: c.service,
 			Reason: c.reason, Notice: c.notice(*err), Err: *err,
@@ -103,12 +189,17 @@ func (c *call) end(ctx context.Context, err *error) {
 	}
 }
 
+// authorize lets the call in and asks Config.Authorize.
 func (c *call) authorize(ctx context.Context, r Request) error {
-	if c.m.ask == nil {
-		return nil
+	if err := c.enter(ctx); err != nil || c.m.ask == nil {
+		return err
 	}
 	r.Op, r.Service = c.op, c.service
-	if err := c.m.ask(ctx, r); err != nil {
+	switch err := c.m.ask(ctx, r); {
+	case err == nil:
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()): // it could not say
+		return canceled(ctx, &UnavailableError{refusal: refusal{op: c.op, cond: ErrCanceled, text: "Config.Authorize"}, Err: err})
+	default:
 		keyID := r.KeyID
 		if r.Alias != "" {
 			keyID = "" // who is denied does not learn what key an alias names
@@ -123,3 +214,11 @@ func (c *call) authorizeInstance(ctx context.Context, id string) error {
 	c.instance = id
 	return c.authorize(ctx, Request{Instance: id})
 }
+
+// Used is the key version that did the work of a call.
+type Used struct {
+	KeyID      string
+	KeyVersion int // 0: one that the key had in another system
+}
+
+func (c *call) used() Used { return Used{KeyID: c.keyID, KeyVersion: int(c.version)} }

@@ -85,20 +85,3 @@ func TestObserve(t *testing.T) {
 		{Time: now, Op: kms.OpDecrypt, KeyID: id, KeyVersion: 1},
 	}, told)
 }
-
-// TestCancelledContext: a context that ended before the call gives an error that says so, or
-// what needs no waiting is done; nothing is half done.
-func TestCancelledContext(t *testing.T) {
-	s := kit.NewSubject(t, kms.OriginExternal, kms.Enabled)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for name, call := range kit.EveryCall(ctx, s, s.Another(t)) {
-		if call == nil {
-			continue
-		}
-		if err := call(); err != nil {
-			require.ErrorIs(t, err, context.Canceled, name)
-			require.ErrorIs(t, err, kms.ErrUnavailable, name)
-		}
-	}
-}

@@ -65,9 +65,6 @@ type Config struct {
 	MaxKeyVersions int
 }
 
-// maxKeyVersions is the most that Config.MaxKeyVersions may be.
-const maxKeyVersions = 1000
-
 func (c Config) maxVersions() int {
 	if c.MaxKeyVersions <= 0 {
 		return 50
@@ -96,6 +93,14 @@ func (c Config) purgeDelay() time.Duration {
 	return max(c.PurgeDelay, 0)
 }
 
+// The bounds of a Config.
+const (
+	maxStaleness   = time.Hour
+	maxPurgeDelay  = 72 * time.Hour
+	maxCacheKeys   = 1 << 24
+	maxKeyVersions = 1000
+)
+
 func (c Config) check() error {
 	switch {
 	case absent(c.Store):
@@ -103,17 +108,17 @@ func (c Config) check() error {
 	case absent(c.Root):
 		return invalid(opOpen, "Config.Root is required")
 	case c.Software != nil && absent(c.Software), c.HSM != nil && absent(c.HSM):
-		return invalid(opOpen, "a nil pointer is no provider")
+		return invalid(opOpen, "Config.Software or Config.HSM is a nil pointer, which is no provider")
 	case c.Software == nil && c.HSM == nil:
 		return invalid(opOpen, "one of Config.Software and Config.HSM is required")
-	case c.MaxStaleness < 0 || c.MaxStaleness > time.Hour:
-		return invalid(opOpen, "Config.MaxStaleness is not 0 to 1 h")
-	case c.PurgeDelay > 72*time.Hour:
-		return invalid(opOpen, "Config.PurgeDelay is more than 72 h")
-	case c.CacheKeys > 1<<24:
-		return invalid(opOpen, "Config.CacheKeys is more than 16 777 216")
+	case c.MaxStaleness < 0 || c.MaxStaleness > maxStaleness:
+		return invalid(opOpen, "Config.MaxStaleness is not 0 to %v", maxStaleness)
+	case c.PurgeDelay > maxPurgeDelay:
+		return invalid(opOpen, "Config.PurgeDelay is more than %v", maxPurgeDelay)
+	case c.CacheKeys > maxCacheKeys:
+		return invalid(opOpen, "Config.CacheKeys is more than %d", maxCacheKeys)
 	case c.MaxKeyVersions > maxKeyVersions:
-		return invalid(opOpen, "Config.MaxKeyVersions is more than 1000")
+		return invalid(opOpen, "Config.MaxKeyVersions is more than %d", maxKeyVersions)
 	}
 	return nil
 }

@@ -17,17 +17,17 @@ func (ec EncryptionContext) check(op Op) error {
 		return nil
 	}
 	if len(ec) > MaxContextPairs {
-		return invalid(op, "the encryption context has more than 64 pairs")
+		return invalid(op, "the encryption context has more than %d pairs", MaxContextPairs)
 	}
 	size := 0
 	for key, value := range ec {
 		if key == "" {
-			return invalid(op, "the encryption context has an empty key")
+			return invalid(op, "a key of the encryption context is empty")
 		}
 		size += len(key) + len(value)
 	}
 	if size > MaxContextBytes {
-		return invalid(op, "the encryption context is longer than 8192 bytes")
+		return invalid(op, "the encryption context is longer than %d bytes", MaxContextBytes)
 	}
 	return nil
 }

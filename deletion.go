@@ -21,6 +21,9 @@ const (
 // Enabled key (ErrState), one under deletion protection, its own or that of its instance
 // (ErrProtected), and one with dependents (ErrInUse) is refused, with all that stands in the
 // way in one error.
+//
+// By what the key is, it is refused with ErrInUse, ErrInstanceExpired, ErrNotFound,
+// ErrProtected, ErrReadOnly and ErrState.
 func (m *Manager) ScheduleKeyDeletion(ctx context.Context, ref string, days int) (Key, error) {
 	return m.update(ctx, OpScheduleKeyDeletion, ref, checkWindow(days), deleteIn(days))
 }
@@ -43,6 +46,8 @@ func deleteIn(days int) func(*call, *record) error {
 // facts say: one that was disabled before it was scheduled stays Disabled until it is
 // enabled. It is refused with ErrState where no deletion is scheduled and with
 // ErrNotFound from the deletion date on.
+//
+// By what the key is, it is refused with ErrNotFound, ErrReadOnly and ErrState.
 func (m *Manager) CancelKeyDeletion(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpCancelKeyDeletion, ref, nil, cancelDeletion)
 }
@@ -56,6 +61,9 @@ func cancelDeletion(_ *call, r *record) error {
 // deletion cannot be scheduled, and neither DeleteKeyMaterial nor ReleaseInstance of its instance
 // is done, unless by force. What a date does, of material or of the instance, it does not stop. The reason, up to 8192 characters, is kept
 // while it is on and stands in the error of whoever tries.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool, why string) (Key, error) {
 	bad := checkText(OpSetDeletionProtection, why, "reason", MaxDescription)
 	return m.update(ctx, OpSetDeletionProtection, ref, bad, func(_ *call, r *record) error {
@@ -70,6 +78,9 @@ func (m *Manager) SetDeletionProtection(ctx context.Context, ref string, on bool
 // AddDependent registers something that depends on a key: up to 100 of them. One of the
 // same name is replaced. While a key has dependents its deletion cannot be scheduled, and its
 // instance is not released but by force. The bound of SetDescription holds for them too.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
 	return m.update(ctx, OpAddDependent, ref, d.check(OpAddDependent), func(_ *call, r *record) error {
 		r.Dependents = slices.Clone(r.Dependents)
@@ -80,7 +91,7 @@ func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Ke
 		}
 		r.Dependents = append(r.Dependents, d)
 		if len(r.Dependents) > MaxDependents {
-			return invalid(OpAddDependent, "more than 100 dependents")
+			return invalid(OpAddDependent, "the key would have more than %d dependents", MaxDependents)
 		}
 		return nil
 	})
@@ -88,6 +99,9 @@ func (m *Manager) AddDependent(ctx context.Context, ref string, d Dependent) (Ke
 
 // RemoveDependent takes the dependent of that name from a key. Where there is none it
 // does nothing.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
+// and ErrReadOnly.
 func (m *Manager) RemoveDependent(ctx context.Context, ref string, d Dependent) (Key, error) {
 	return m.update(ctx, OpRemoveDependent, ref, nil, func(_ *call, r *record) error {
 		r.Dependents = r.withoutDependent(d.Name)

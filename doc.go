@@ -76,47 +76,51 @@
 // the state stays; a state: it is done and the key is that; "as by itself": as the state
 // says that the key has but for its instance; an error: refused):
 //
-//	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable
+//	operation                        PendingImport     Enabled        Disabled         PendingDeletion     Deleted      Unavailable         whatever the state
 //	DescribeKey                      ok                ok             ok               ok                  ErrNotFound  ok
 //	ListKeyVersions                  ok                ok             ok               ok                  ErrNotFound  ok
 //	GetKeyUsage                      ok                ok             ok               ok                  ErrNotFound  ok
 //	PlanDeletion                     ok                ok             ok               ok                  ErrNotFound  ok
-//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrUnavailable
-//	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself
-//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrUnavailable
-//	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself
-//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	RetireKeyVersions                ErrState          ok             ok               ErrState            ErrNotFound  ErrUnavailable
-//	CancelRetirement                 ErrState          ok             ok               ok                  ErrNotFound  as by itself
-//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrUnavailable
-//	ImportKeyMaterial                as its facts say  ok             ok               ErrState            ErrNotFound  ErrUnavailable
-//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrUnavailable
-//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	CreateAlias                      ok                ok             ok               ErrState            ErrNotFound  ErrUnavailable
-//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrUnavailable
-//	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself
+//	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrBrownout
+//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrBrownout
+//	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
+//	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it signs, ErrBrownout
+//	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it signs, ErrBrownout
+//	GenerateMac                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it makes MACs, ErrBrownout
+//	VerifyMac                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it makes MACs, ErrBrownout
+//	AsymmetricEncrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless RSA to decrypt, ErrBrownout
+//	AsymmetricDecrypt                ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless RSA to decrypt, ErrBrownout
+//	GetPublicKey                     ErrPendingImport  ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless asymmetric, ErrBrownout
+//	EnableKey                        ErrState          ok             Enabled          ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	DisableKey                       ErrState          Disabled       ok               ErrState            ErrNotFound  as by itself        ErrReadOnly
+//	ScheduleKeyDeletion              PendingDeletion   ErrState       PendingDeletion  ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrProtected, ErrInUse
+//	CancelKeyDeletion                ErrState          ErrState       ErrState         as its facts say    ErrNotFound  as by itself        ErrReadOnly
+//	SetDeletionProtection            ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	AddDependent                     ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	RemoveDependent                  ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	RetireKeyVersions                ErrState          ok             ok               ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	CancelRetirement                 ErrState          ok             ok               ok                  ErrNotFound  as by itself        ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	ImportKeyMaterial                as its facts say  ok             ok               ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	CreateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	UpdateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
+//	DeleteAlias                      ok                ok             ok               ok                  ErrNotFound  as by itself        ErrReadOnly
 //
 // ScheduleKeyDeletion is refused as well while deletion protection is on (ErrProtected)
 // and while something was registered as depending on the key (ErrInUse).
+//
+// The last column names what a key is refused with whatever its state. It is ErrReadOnly if the key
+// belongs to a service or to another system, ErrOrigin if its material has the other origin, ErrUsage
+// if its spec or usage is another one, and ErrBrownout for a share of uses during a brown-out.
 //
 // # Errors
 //

@@ -64,6 +64,9 @@ func (k DataKey) Wipe() {
 
 // GenerateDataKey makes a data key of 32 random bytes under a master key, bound to an
 // encryption context. The service keeps nothing of it.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateDataKey(ctx context.Context, ref string, ec EncryptionContext) (DataKey, error) {
 	return m.GenerateDataKeyN(ctx, ref, DataKeySize, ec)
 }
@@ -85,6 +88,9 @@ func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec En
 
 // GenerateDataKeyWithoutPlaintext makes a data key of n bytes, 1 to 1024, and returns it
 // encrypted only: for one who hands out keys and never needs to see them.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKeyWithoutPlaintext)
 	defer c.end(ctx, &err)
@@ -102,7 +108,7 @@ func (m *Manager) GenerateDataKeyWithoutPlaintext(ctx context.Context, ref strin
 
 func checkDataKey(op Op, n int) error {
 	if n < 1 || n > MaxDataKeySize {
-		return invalid(op, "the data key is not 1 to 1024 bytes long")
+		return invalid(op, "the data key is not 1 to %d bytes long", MaxDataKeySize)
 	}
 	return nil
 }
@@ -140,6 +146,9 @@ const MaxPlaintext = 6144
 // Encrypt encrypts up to 6 KiB under a key, bound to an encryption context. The
 // ciphertext names its key, so that Decrypt needs no other. An alias "alias/default"
 // that nobody made yet names a new key: see DefaultKey.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpEncrypt)
 	defer c.end(ctx, &err)
@@ -153,19 +162,14 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 //
 // The ciphertext chooses the key: an attacker who replaces a ciphertext can have another key open
 // another plaintext. A caller that relies on one key calls DecryptWithKey.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport and ErrUsage.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
 	return m.decrypt(ctx, c, nil, ciphertext, ec)
 }
-
-// Used is the key version that did the work of a call.
-type Used struct {
-	KeyID      string
-	KeyVersion int // 0: one that the key had in another system
-}
-
-func (c *call) used() Used { return Used{KeyID: c.keyID, KeyVersion: int(c.version)} }
 
 // DecryptWithKey is Decrypt with the key that ref names, a key ID or an alias, and with no other.
 // It opens what any version of that key made, also in another system, and says which key it was:
@@ -183,6 +187,9 @@ func (m *Manager) DecryptWithKey(ctx context.Context, ref string, ciphertext []b
 // it under a key and another context; the plaintext does not leave the service. It asks
 // and tells twice: ReEncryptFrom the one key, ReEncryptTo the other. Like Decrypt it opens the
 // ciphertext with the key that this is of; ReEncryptWithKey with one that the caller names.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
 	if to.check(OpReEncryptTo) != nil {
 		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
@@ -240,7 +247,7 @@ func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte,
 // encrypt encrypts plaintext, once its length is found good, and appends it to dst.
 func (m *Manager) encrypt(ctx context.Context, c *call, dst []byte, ref string, plaintext []byte, ec EncryptionContext) ([]byte, error) {
 	if len(plaintext) > MaxPlaintext {
-		return nil, invalid(c.op, "the plaintext is longer than 6144 bytes; encrypt it under a data key")
+		return nil, invalid(c.op, "the plaintext is longer than %d bytes; encrypt it under a data key", MaxPlaintext)
 	}
 	e, err := m.encryptor(ctx, c, ref, ec)
 	if err != nil {
@@ -299,7 +306,7 @@ func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
 		return nil, fromProvider(c.op, c.keyID, err)
 	}
 	if len(out)-n > MaxCiphertext { // Decrypt would refuse it
-		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider adds too much to a plaintext", nil)
+		return nil, unsupported(c.op, c.keyID, "the provider adds too much to a plaintext", badProvider)
 	}
 	return out, nil
 }
@@ -307,6 +314,9 @@ func sealed(c *call, n int, out []byte, err error) ([]byte, error) {
 // decrypt opens a ciphertext with the key that it names, or else with the one of another system
 // that made it, and appends the plaintext to dst, whose spare capacity may not overlap it.
 func (m *Manager) decrypt(ctx context.Context, c *call, dst, ciphertext []byte, ec EncryptionContext) ([]byte, error) {
+	if err := c.enter(ctx); err != nil {
+		return nil, err
+	}
 	if err := ec.check(c.op); err != nil {
 		return nil, err
 	}
@@ -369,10 +379,10 @@ func (m *Manager) decryptOwn(ctx context.Context, c *call, e *entry, dst, cipher
 		return nil, refuse(c.op, c.keyID, ErrCiphertext)
 	}
 	key, err := m.open(ctx, c, e, h.Version)
-	if err != nil {
-		if errors.Is(err, errNoVersion) {
-			return nil, refuse(c.op, c.keyID, ErrCiphertext)
-		}
+	switch {
+	case errors.Is(err, errNoVersion):
+		return nil, refuse(c.op, c.keyID, ErrCiphertext)
+	case err != nil:
 		return nil, err
 	}
 	bound := wire.Bind(ciphertext[:wire.HeaderSize], ec)

@@ -21,8 +21,8 @@ type Explanation struct {
 // hint. The ref is what the operation is about: a key ID or an alias, an instance's ID for
 // operations of instances and for CreateKey, empty for those that are about neither.
 //
-// It looks at what the key is, and asks Authorize, for itself and then for the operation. It
-// does not look at arguments that the call would have: a window, a ciphertext, a token. Of a
+// It looks at what the key is, and asks Authorize, for itself and then for the operation. If nothing
+// else stands in the way of a use, it has the provider open the key, as the use would. It does not look at arguments that the call would have: a window, a ciphertext, a token. Of a
 // key that is gone it says so and no more. Nothing is counted, and Observe is told of
 // Explain alone. It fails with ErrInvalid for an operation that callers do not do, and with
 // ErrUnavailable where the key store cannot be read.
@@ -34,13 +34,13 @@ func (m *Manager) Explain(ctx context.Context, op Op, ref string) (_ Explanation
 	asked := c.also(op)
 	switch {
 	case about == aboutNone:
-		return x, invalid(c.op, "the operation is not one that callers do")
+		return x, invalid(c.op, "the operation is none of the exported constants of type Op")
 	case about == aboutKey:
 		err = m.explainKey(ctx, c, asked, ref, &x)
 	case about == aboutInstance:
 		err = m.explainInstance(ctx, c, asked, ref, &x)
 	case ref != "":
-		return x, invalid(c.op, "the operation is about no key and no instance")
+		return x, invalid(c.op, "the ref is not empty, and the operation is about no key and no instance")
 	default:
 		if err = c.authorize(ctx, Request{}); err == nil {
 			x.against(asked.authorize(ctx, Request{}))
@@ -95,7 +95,7 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	id, err := m.resolve(ctx, c, ref)
 	x.KeyID, asked.keyID = c.keyID, c.keyID
 	if refusedAs(err, ErrNotFound) {
-		x.against(asked.authorize(ctx, Request{Alias: ref}), m.missing(ctx, asked, ref, aliasNotFound(asked.op)))
+		x.against(asked.authorize(ctx, Request{Alias: ref}), m.missing(ctx, asked, ref, aliasNotFound(asked.op, ref)))
 		return nil
 	}
 	if err != nil {
@@ -139,6 +139,13 @@ func (m *Manager) explainKey(ctx context.Context, c, asked *call, ref string, x 
 	}
 	x.against(e.record.refusals(asked, ie, found)...)
 	m.explainMore(asked, e.record, x)
+	if lifecycle[asked.op].isUse() && e.record.Owner != OwnerLegacy && len(x.Reasons) == 0 {
+		if _, err := m.openPrimary(ctx, asked, e); ctx.Err() == nil {
+			x.against(err)
+		} else if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -173,7 +180,7 @@ func (m *Manager) explainMore(asked *call, r *record, x *Explanation) {
 	case asked.op == OpImportKeyMaterial && r.facts().state(asked.now()) == PendingImport:
 		_, err := m.importer(asked, r)
 		x.against(err)
-	case asked.op == OpRotateKey, lifecycle[asked.op].isUse() && r.Owner != OwnerLegacy:
+	case asked.op == OpRotateKey:
 		_, err := m.provider(asked, r)
 		x.against(err)
 	}

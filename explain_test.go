@@ -13,6 +13,8 @@ import (
 	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
 	"github.com/keyhold/kms/legacy/transit"
+	"github.com/keyhold/kms/provider"
+	"github.com/keyhold/kms/software"
 	"github.com/stretchr/testify/require"
 )
 
@@ -219,13 +221,13 @@ func TestExplainMore(t *testing.T) {
 	require.Equal(t, []string{"ErrLimit"}, reasons(k.Manager, kms.OpRotateKey, id))
 	require.ErrorIs(t, kit.Err(k.RotateKey(ctx, id)), kms.ErrLimit)
 	require.Equal(t, []string{"ErrDenied"}, reasons(guarded, kms.OpEncrypt, "alias/a"))
-	require.Equal(t, []string{"ErrDenied", "ErrUnsupported"}, reasons(guarded, kms.OpSign, id))
+	require.Equal(t, []string{"ErrDenied", "ErrUsage"}, reasons(guarded, kms.OpSign, id))
 	require.Equal(t, []string{"ErrDenied"}, reasons(guarded, kms.OpListKeys, ""))
 	require.Empty(t, reasons(k.Manager, kms.OpListKeys, ""))
 	require.Equal(t, []string{"ErrNotFound"}, reasons(k.Manager, kms.OpEncrypt, "alias/nobody"))
 	require.Equal(t, []string{"ErrNotFound"}, reasons(k.Manager, kms.OpEncrypt, "01890000-0000-7000-8000-000000000000"))
 	require.NoError(t, kit.Err(k.DisableKey(ctx, id)))
-	require.Equal(t, []string{"ErrUnsupported", "ErrDisabled"}, reasons(k.Manager, kms.OpSign, id))
+	require.Equal(t, []string{"ErrUsage", "ErrDisabled"}, reasons(k.Manager, kms.OpSign, id))
 	kit.EditItem(t, k, "key/"+id, func(b []byte) []byte { return b[:len(b)-1] })
 	require.Equal(t, []string{"ErrTampered"}, reasons(k.Manager, kms.OpEncrypt, id))
 
@@ -355,4 +357,40 @@ func TestExplainReleased(t *testing.T) {
 	x, err := k.Explain(ctx, kms.OpDeletionReceipt, id)
 	require.NoError(t, err)
 	agree(t, x, kit.Err(k.DeletionReceipt(ctx, id)))
+}
+
+// TestProviderErrors: each error of package provider has one condition, whatever asks the provider to
+// open the key, and Explain says what the call says.
+func TestProviderErrors(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for answer, want := range map[error]string{
+		provider.ErrNoKey: "ErrMaterialGone", provider.ErrElsewhere: "ErrUnavailable", provider.ErrUnavailable: "ErrUnavailable",
+		provider.ErrUnsupported: "ErrUnsupported", provider.ErrCiphertext: "ErrCiphertext", provider.ErrSignature: "ErrSignature",
+		errors.New("something else"): "ErrUnavailable",
+	} {
+		token := &module{Provider: software.New(), lost: map[string]bool{}}
+		k := kmstest.New(t, func(c *kms.Config) { c.Software = token })
+		for op, verb := range verbs {
+			if !kms.IsUse(op) || op == kms.OpReEncryptTo || op == kms.OpReEncryptFrom {
+				continue
+			}
+			spec, usage := kms.SpecOf(op)
+			token.down = nil
+			s := &kit.Subject{KMS: k, ID: kit.Key(t, k, spec, usage)}
+			if spec == kms.SpecAES256 {
+				var err error
+				s.Ciphertext, err = k.Encrypt(ctx, s.ID, []byte("x"), nil)
+				require.NoError(t, err)
+			}
+			token.down = answer
+			s.KMS = &kmstest.KMS{Manager: k.Another(t), Store: k.Store, Clock: k.Clock}
+			err := verb(ctx, s)
+			require.Equal(t, []string{want}, kit.Conditions(err), "%v: %v", op, err)
+			x, failed := s.Explain(ctx, op, s.ID)
+			require.NoError(t, failed)
+			require.Equal(t, []string{want}, kit.Conditions(x.Reasons[0]), op)
+			require.Equal(t, kms.Hint(err), kms.Hint(x.Reasons[0]), op)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyhold/kms/internal/fresh"
@@ -259,3 +260,37 @@ func Standing(op Op, s State, date string, at time.Time) (always bool, allowedAt
 
 // IsGuarded reports whether deletion protection refuses an operation on a key.
 func IsGuarded(op Op) bool { return lifecycle[op].protects }
+
+// HasUnavailableHint reports whether ErrUnavailable with that text has a hint of its own.
+func HasUnavailableHint(text string) bool { return unavailableHints[text] != "" }
+
+// purposeWords are the keys of a purpose, for the printed table.
+var purposeWords = map[purpose]string{
+	forSealing: "AES", forSigning: "it signs", forMacs: "it makes MACs", forOpening: "RSA to decrypt", forPublicKey: "asymmetric",
+}
+
+// Besides is what refuses an operation whatever the state of the key, by condition, with the keys that
+// it is for.
+func Besides(op Op) (conditions, words []string) {
+	add := func(condition, word string) {
+		conditions, words = append(conditions, condition), append(words, strings.TrimSpace(condition+" "+word))
+	}
+	row := &lifecycle[op]
+	if row.kind == changing || row.kind == using {
+		add("ErrReadOnly", "")
+	}
+	if row.origin != "" {
+		add("ErrOrigin", "unless "+string(row.origin))
+	}
+	if row.needs != 0 {
+		add("ErrUsage", "unless "+purposeWords[row.needs])
+	}
+	if row.blocks {
+		add("ErrProtected", "")
+		add("ErrInUse", "")
+	}
+	if row.isUse() {
+		add("ErrBrownout", "")
+	}
+	return conditions, words
+}

@@ -137,7 +137,7 @@ func (r *record) refusal(c *call, ie *instanceEntry, one obstacles) error {
 	case isReadOnly:
 		return newReadOnlyError(c.op, r)
 	case hasOrigin:
-		return &refusal{op: c.op, keyID: r.id(), cond: ErrUnsupported, text: "the origin of the key's material", hint: originHints[row.origin]}
+		return &refusal{op: c.op, keyID: r.id(), cond: ErrOrigin, hint: originHints[row.origin]}
 	case hasPurpose:
 		return wrongPurpose(c.op, r.id(), row.needs)
 	case isProtected:
@@ -215,13 +215,16 @@ const millionths = 1_000_000
 // refused is random. Every use is counted and told to Observe, as ever. The date counts also
 // while the key is not Enabled. A share that is not 0 to 1, or a date that is not in the
 // future, is ErrInvalid.
+//
+// By what the key is, it is refused with ErrDisabled, ErrInstanceExpired, ErrNotFound,
+// ErrPendingDeletion, ErrPendingImport and ErrReadOnly.
 func (m *Manager) SetBrownout(ctx context.Context, ref string, share float64, until time.Time) (Key, error) {
 	var bad error
 	switch {
 	case !(share >= 0 && share <= 1): // and so not what is no number
 		bad = invalid(OpSetBrownout, "the share is not 0 to 1")
 	case share > 0 && !until.After(m.now()):
-		bad = invalid(OpSetBrownout, "the end of the brown-out is not in the future")
+		bad = invalid(OpSetBrownout, "until, the end of the brown-out, is not in the future")
 	}
 	return m.update(ctx, OpSetBrownout, ref, bad, func(_ *call, r *record) error {
 		r.BrownShare, r.BrownUntil = uint32(math.Ceil(share*millionths)), until.Round(0).UTC()

@@ -101,7 +101,7 @@ func TestHardwareDeletion(t *testing.T) {
 	}
 }
 
-// TestHardwareGone: a key whose object somebody destroyed behind the service's back is ErrTampered,
+// TestHardwareGone: a key whose object somebody destroyed behind the service's back is ErrMaterialGone,
 // and one whose token is away is ErrUnavailable.
 func TestHardwareGone(t *testing.T) {
 	ctx := t.Context()
@@ -118,8 +118,49 @@ func TestHardwareGone(t *testing.T) {
 	material, err := kms.Material(ctx, k.Manager, id)
 	require.NoError(t, err)
 	require.NoError(t, token.Destroy(ctx, id+"/1", material))
-	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrTampered)
-	require.ErrorIs(t, kit.Err(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrTampered)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrMaterialGone)
+	require.ErrorIs(t, kit.Err(k.Another(t).Decrypt(ctx, c, nil)), kms.ErrMaterialGone)
+}
+
+// TestHardwareElsewhere: a key whose object is in another token is ErrUnavailable, and one whose object
+// was destroyed is ErrMaterialGone, for every use of it. Explain says the same, and nothing is
+// called tampering.
+func TestHardwareElsewhere(t *testing.T) {
+	ctx := t.Context()
+	_, token := kit.OpenToken(t)
+	k := kmstest.New(t, kit.InToken(token))
+	aes, pair, mac := k.MustCreateKey(t).ID, kit.Key(t, k, kms.SpecECP256, ""), kit.Key(t, k, kms.SpecHMAC256, "")
+	c, err := k.Encrypt(ctx, aes, []byte("x"), nil)
+	require.NoError(t, err)
+	check := func(m *kms.Manager, want, says string) {
+		for op, use := range map[kms.Op]func() (string, error){
+			kms.OpEncrypt:         func() (string, error) { return aes, kit.Err(m.Encrypt(ctx, aes, nil, nil)) },
+			kms.OpDecrypt:         func() (string, error) { return aes, kit.Err(m.Decrypt(ctx, c, nil)) },
+			kms.OpGenerateDataKey: func() (string, error) { return aes, kit.Err(m.GenerateDataKey(ctx, aes, nil)) },
+			kms.OpSign:            func() (string, error) { return pair, kit.Err(m.Sign(ctx, pair, kms.SignECDSASHA256, nil)) },
+			kms.OpVerify:          func() (string, error) { return pair, m.Verify(ctx, pair, kms.SignECDSASHA256, nil, nil) },
+			kms.OpGetPublicKey:    func() (string, error) { return pair, kit.Err(m.GetPublicKey(ctx, pair)) },
+			kms.OpGenerateMac:     func() (string, error) { return mac, kit.Err(m.GenerateMac(ctx, mac, kms.MacHMACSHA256, nil)) },
+		} {
+			id, err := use()
+			require.Equal(t, []string{want}, kit.Conditions(err), "%v: %v", op, err)
+			require.ErrorContains(t, err, says)
+			require.Equal(t, kms.Hint(kit.Sentinels()[want]), kms.Hint(err))
+			x, failed := m.Explain(ctx, op, id)
+			require.NoError(t, failed)
+			require.False(t, x.Allowed)
+			require.Equal(t, []string{want}, kit.Conditions(x.Reasons[0]), op)
+		}
+	}
+	for _, id := range []string{aes, pair, mac} {
+		material, err := kms.Material(ctx, k.Manager, id)
+		require.NoError(t, err)
+		require.NoError(t, token.Destroy(ctx, id+"/1", material))
+	}
+	check(k.Another(t), "ErrMaterialGone", "no such object any more")
+	require.NoError(t, token.Close())
+	_, other := kit.OpenToken(t)
+	check(k.Another(t, kit.InToken(other)), "ErrUnavailable", "another token")
 }
 
 // TestHardwareOwnerAfterDeletion: as TestOwnerAfterDeletion, of a key that was imported into a
@@ -336,5 +377,5 @@ func TestHardwareRestore(t *testing.T) {
 	_, other := kit.OpenToken(t)
 	elsewhere := kit.NewService(t, k, kit.InToken(other))
 	require.Equal(t, []string{there, lost}, kit.Restore(t, elsewhere.Manager, backup, recipient, nil).Missing)
-	require.ErrorIs(t, kit.Err(elsewhere.Decrypt(ctx, c, nil)), kms.ErrTampered)
+	require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(kit.Err(elsewhere.Decrypt(ctx, c, nil))))
 }

@@ -58,9 +58,15 @@ func (m *Manager) importVersion(ctx context.Context, c *call, r *record, key, sh
 func (m *Manager) importer(c *call, r *record) (provider.Importer, error) {
 	importer, ok := m.providers[r.Protection].(provider.Importer)
 	if !ok {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the provider imports no material", nil)
+		return nil, importsNothing(c.op, r.id(), r.Protection)
 	}
 	return importer, nil
+}
+
+// importsNothing refuses to import into a key of a protection level whose provider takes no material.
+func importsNothing(op Op, keyID string, level Protection) error {
+	return unsupported(op, keyID, "the provider imports no material",
+		"The provider in "+configOf[level]+" does not take keys that were made elsewhere. Create a key of OriginKMS, or of another protection level.")
 }
 
 // bind holds what a key is known by to what it was bound to by its first import, which this

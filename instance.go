@@ -99,6 +99,9 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 	if opts != nil {
 		o = *opts
 	}
+	if err := c.enter(ctx); err != nil {
+		return Instance{}, err
+	}
 	if o.ID == "" {
 		o.ID = m.ids.Next(c.now()).String()
 	}
@@ -109,7 +112,7 @@ func (m *Manager) CreateInstance(ctx context.Context, opts *InstanceOptions) (_ 
 	case !validInstanceID(o.ID):
 		return Instance{}, badInstanceID(c.op)
 	case !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(c.now()):
-		return Instance{}, invalid(c.op, "the instance's expiry is not in the future")
+		return Instance{}, invalid(c.op, "InstanceOptions.ExpiresAt is not in the future")
 	}
 	if err := checkText(c.op, o.Name, "instance's name", MaxInstanceName); err != nil {
 		return Instance{}, err
@@ -154,6 +157,7 @@ func (m *Manager) DescribeInstance(ctx context.Context, id string) (_ Instance, 
 // the loop goes on; any other error ends it.
 func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 	return func(yield func(Instance, error) bool) {
+		yield = endedIn(ctx, yield)
 		var err error
 		c := m.begin(OpListInstances)
 		defer c.end(ctx, &err)

@@ -57,7 +57,8 @@ func (m *Manager) instanceOf(ctx context.Context, c *call, id string) (*instance
 	}
 	ie, err := m.freshInstance(ctx, c, id)
 	if refusedAs(err, ErrNotFound) || refusedAs(err, ErrTampered) {
-		return nil, refuse(c.op, c.keyID, ErrTampered) // a key without its instance
+		// The service never removes the record of an instance, so one that is missing is another's work.
+		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the record of its instance", nil)
 	}
 	return ie, err
 }

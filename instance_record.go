@@ -74,7 +74,8 @@ func openHome(ctx context.Context, s keystore.Store, root Root, now time.Time) (
 		item, err = s.Get(ctx, name)
 	}
 	if errors.Is(err, keystore.ErrNotFound) {
-		return nil, refuseBecause(opOpen, "", ErrTampered, "there are keys but no instance", nil)
+		return nil, &refusal{op: opOpen, cond: ErrTampered, text: "there are keys, and no record of the default instance",
+			hint: "The service never removes that record. Keep the store as evidence, and bring back a copy of all of it that you trust."}
 	}
 	if err != nil {
 		return nil, unavailable(opOpen, "", "the key store", err)
@@ -263,6 +264,12 @@ func (rec *instanceRecord) drop(generation uint64) {
 	if at := rec.Seals[0].At; !at.IsZero() {
 		rec.RootedAt = at
 	}
+}
+
+// notSealed refuses a root that does not seal an instance key.
+func notSealed(op Op, cause error) error {
+	return &refusal{op: op, cond: ErrRoot, text: "sealing the instance key", cause: cause,
+		hint: "Give a root that can be reached, and that opens what it seals."}
 }
 
 // named is the ID of an instance in errors: who never made another need not know of the default.

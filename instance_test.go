@@ -32,8 +32,8 @@ func TestInstanceEdges(t *testing.T) {
 			state kms.InstanceState
 			use   error
 		}{
-			{-1, kms.InstanceActive, nil}, {0, kms.InstanceExpired, kms.ErrUnavailable}, {1, kms.InstanceExpired, kms.ErrUnavailable},
-			{grace - 1, kms.InstanceExpired, kms.ErrUnavailable}, {grace, kms.InstanceReleased, kms.ErrNotFound}, {grace + 1, kms.InstanceReleased, kms.ErrNotFound},
+			{-1, kms.InstanceActive, nil}, {0, kms.InstanceExpired, kms.ErrInstanceExpired}, {1, kms.InstanceExpired, kms.ErrInstanceExpired},
+			{grace - 1, kms.InstanceExpired, kms.ErrInstanceExpired}, {grace, kms.InstanceReleased, kms.ErrNotFound}, {grace + 1, kms.InstanceReleased, kms.ErrNotFound},
 		} {
 			t.Run(edge.after.String(), func(t *testing.T) {
 				ctx := t.Context()
@@ -108,7 +108,7 @@ func TestDeletionAcrossExpiry(t *testing.T) {
 							require.ErrorIs(t, err, kms.ErrNotFound)
 						} else {
 							require.NoError(t, err)
-							require.ErrorIs(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)), kms.ErrUnavailable)
+							require.ErrorIs(t, kit.Err(k.ScheduleKeyDeletion(ctx, id, 7)), kms.ErrInstanceExpired)
 						}
 					}
 					k.Clock.AdvanceDays(10)

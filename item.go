@@ -174,7 +174,7 @@ func (m *Manager) recordsOf(ctx context.Context, c *call, keys *sealing.Keys) it
 			}
 			s := &scanned{text: strings.TrimPrefix(item.Name, keySegment), version: item.Version, value: item.Value}
 			if id, ok := keyid.Parse(s.text); !ok {
-				err = refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
+				err = noKeyItem(c.op)
 			} else if s.record, err = m.decodeKey(ctx, c, keys, id, s.text, item.Value); err != nil && !refusedAs(err, ErrTampered) {
 				yield(nil, err)
 				return
@@ -191,7 +191,7 @@ func (m *Manager) recordsOf(ctx context.Context, c *call, keys *sealing.Keys) it
 func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []byte) (*record, error) {
 	id, ok := keyid.Parse(text)
 	if !ok {
-		return nil, refuseBecause(c.op, "", ErrTampered, "an item that is no key", nil)
+		return nil, noKeyItem(c.op)
 	}
 	named, ok := instanceNamed(value)
 	if !ok {
@@ -207,6 +207,11 @@ func (m *Manager) readRecord(ctx context.Context, c *call, text string, value []
 		return nil, keyGone(c.op, text, true)
 	}
 	return m.decodeKey(ctx, &of, ie.keys, id, text, value)
+}
+
+// noKeyItem is what an item is whose name is among those of keys and no key ID: the service writes none.
+func noKeyItem(op Op) error {
+	return refuseBecause(op, "", ErrTampered, "an item among the keys that has no key ID for a name", nil)
 }
 
 // decodeKey reads the record of a key of an instance.

@@ -104,11 +104,14 @@ type CreateKeyOptions struct {
 // CreateKey makes a master key, Enabled, with material of its own; with OriginExternal one
 // that is PendingImport until its material is imported. A nil opts takes every
 // default. It is refused with ErrUnsupported where the Manager or the instance does not
-// offer the key, with ErrInvalid where an option is out of bounds, with ErrUnavailable where
+// offer the key, with ErrInvalid where an option is out of bounds, with ErrInstanceExpired if
 // the instance has expired, and with ErrNotFound where there is none.
 func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key, err error) {
 	c := m.begin(OpCreateKey)
 	defer c.end(ctx, &err)
+	if err := c.enter(ctx); err != nil {
+		return Key{}, err
+	}
 	if opts == nil {
 		opts = &CreateKeyOptions{}
 	}
@@ -135,6 +138,8 @@ func (m *Manager) CreateKey(ctx context.Context, opts *CreateKeyOptions) (_ Key,
 
 // DescribeKey returns what is known of a key. The ref of this and every other call is a
 // key ID or an alias.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) DescribeKey(ctx context.Context, ref string) (Key, error) {
 	key, _, err := m.describeKey(ctx, ref)
 	return key, err
@@ -160,7 +165,7 @@ func (m *Manager) newRecord(c *call, o CreateKeyOptions) (*record, error) {
 	case err != nil:
 		return nil, err
 	case o.Origin != "" && o.Origin != OriginKMS && o.Origin != OriginExternal:
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the origin", nil)
+		return nil, unsupported(c.op, "", "the origin is none that there is", "Choose OriginKMS or OriginExternal.")
 	case o.Instance != "" && !validInstanceID(o.Instance):
 		return nil, badInstanceID(c.op)
 	}
@@ -187,17 +192,19 @@ func (m *Manager) settleIn(ctx context.Context, c *call, r *record, id string, a
 		return nil, err
 	}
 	if own := ie.rec.Protection; own != "" && asked != "" && own != asked {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the instance has keys of another protection level", nil)
+		return nil, unsupported(c.op, "", "the instance has keys of another protection level",
+			"The keys of this instance are of the protection level "+string(own)+". Leave CreateKeyOptions.Protection empty, or name another instance.")
 	}
 	level, err := m.level(c.op, cmp.Or(ie.rec.Protection, asked))
 	if err != nil {
 		return nil, err
 	}
 	if _, imports := m.providers[level].(provider.Importer); r.Origin == OriginExternal && !imports {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "the provider imports no material", nil)
+		return nil, importsNothing(c.op, "", level)
 	}
 	if !specs[r.Spec].livesIn(level) {
-		return nil, refuseBecause(c.op, "", ErrUnsupported, "there are no software keys of the spec", nil)
+		return nil, unsupported(c.op, "", "there are no software keys of the spec "+string(r.Spec),
+			"Create the key with ProtectionHSM, which takes Config.HSM, or with the spec "+string(SpecAES256)+".")
 	}
 	r.keys, r.Protection = ie.keys, level
 	return ie, nil
@@ -212,9 +219,22 @@ func (m *Manager) level(op Op, asked Protection) (Protection, error) {
 		}
 	}
 	if m.providers[asked] == nil {
-		return "", refuseBecause(op, "", ErrUnsupported, "the protection level", nil)
+		return "", notOffered(op, "", asked)
 	}
 	return asked, nil
+}
+
+// configOf is where the provider of a protection level comes from.
+var configOf = map[Protection]string{ProtectionSoftware: "Config.Software", ProtectionHSM: "Config.HSM"}
+
+// notOffered refuses a protection level that the Manager has no provider of.
+func notOffered(op Op, keyID string, level Protection) error {
+	field, known := configOf[level]
+	if !known {
+		return unsupported(op, keyID, "the protection level is none that there is", "Choose ProtectionSoftware or ProtectionHSM.")
+	}
+	return unsupported(op, keyID, "the Manager has no provider of the protection level "+string(level),
+		"Open the Manager with a provider in "+field+", or name a key or an instance of another protection level.")
 }
 
 // describe makes the caller's copy of a record.

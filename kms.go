@@ -60,8 +60,12 @@ type Manager struct {
 // It returns ErrRoot where the root is another than the one that the store was made
 // with, ErrTampered where the record of the default instance was changed, and ErrUnavailable
 // where the store cannot be read.
-func Open(ctx context.Context, cfg Config) (*Manager, error) {
+func Open(ctx context.Context, cfg Config) (_ *Manager, err error) {
+	defer func() { err = ended(ctx, err) }()
 	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if err := checkContext(ctx, opOpen); err != nil {
 		return nil, err
 	}
 	m := &Manager{
@@ -93,7 +97,6 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	m.latestAliases = fresh.NewLatest(m.aliasChanges, byName)
 	m.latestInstances = fresh.NewLatest(m.instanceChanges, byName)
 
-	var err error
 	if m.legacy, err = readSources(ctx, cfg.Legacy); err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 // now reads the clock for a record.
-func (m *Manager) now() time.Time { return recorded(m.clock()) }
+func (m *Manager) now() time.Time { return m.begin(opNone).now() }
 
 // recorded drops from a time what does not belong into a record.
 func recorded(t time.Time) time.Time { return t.Round(0).UTC() }

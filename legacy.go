@@ -50,8 +50,8 @@ func readSources(ctx context.Context, all []legacy.Source) (*sources, error) {
 	s := &sources{all: all, keys: map[keyid.ID]*sourceKey{}, where: map[oldLocator][]keyid.ID{}}
 	schemes := map[string]bool{}
 	for _, source := range all {
-		if source == nil || !legacy.ValidScheme(source.Scheme()) || schemes[source.Scheme()] {
-			return nil, invalid(opOpen, "of Config.Legacy one is nil, or two are of one scheme")
+		if absent(source) || !legacy.ValidScheme(source.Scheme()) || schemes[source.Scheme()] {
+			return nil, invalid(opOpen, "a source of Config.Legacy is nil or has no valid scheme, or two are of one scheme")
 		}
 		schemes[source.Scheme()] = true
 		for key, err := range source.Keys(ctx) {
@@ -70,7 +70,7 @@ func readSources(ctx context.Context, all []legacy.Source) (*sources, error) {
 func (s *sources) add(source legacy.Source, key legacy.Key) error {
 	id, ok := keyid.Parse(key.ID)
 	if err := key.Check(); err != nil || !ok {
-		return refuseBecause(opOpen, "", ErrInvalid, "a key of Config.Legacy", err)
+		return refuseBecause(opOpen, "", ErrInvalid, "a key of Config.Legacy is not as package legacy wants it", err)
 	}
 	if s.keys[id] != nil {
 		return invalid(opOpen, "two keys of Config.Legacy have one ID")
@@ -186,7 +186,8 @@ func (m *Manager) addMaker(ctx context.Context, c *call, at oldLocator, id keyid
 		rec.Keys, rec.Seq = append(rec.Keys, id), rec.Seq+1
 		err = m.putHome(ctx, c, at.item(), version, rec)
 		if errors.Is(err, sealing.ErrTooLarge) {
-			return refuseBecause(c.op, id.String(), ErrUnsupported, "too many keys have one locator", nil)
+			return unsupported(c.op, id.String(), "too many keys have one locator",
+				"Take the keys over that share a locator into several key stores, or give them other locators in the source of Config.Legacy.")
 		}
 		return written(c.op, "", err)
 	})

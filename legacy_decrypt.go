@@ -85,7 +85,8 @@ func (m *Manager) openOld(c *call, r *record, i int) (legacy.Opener, error) {
 	}
 	source := m.legacy.scheme(v.Scheme)
 	if source == nil {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "no source of Config.Legacy is of the ciphertext's scheme", nil)
+		return nil, unsupported(c.op, r.id(), "no source of Config.Legacy is of the scheme "+v.Scheme,
+			"Open the Manager with a source of that scheme in Config.Legacy. One without keys is enough, because the key was taken over.")
 	}
 	material, err := r.keys.Open(v.place(r.ID, i), v.Sealed)
 	if err != nil {
@@ -117,15 +118,20 @@ func (k *sourceKey) open(c *call, i int) (legacy.Opener, error) {
 // fromSource gives a source's error the name that callers know.
 func fromSource(c *call, err error) error {
 	if errors.Is(err, legacy.ErrUnsupported) {
-		return refuseBecause(c.op, c.keyID, ErrUnsupported, "the source", err)
+		return &refusal{op: c.op, keyID: c.keyID, cond: ErrUnsupported, text: "the source of Config.Legacy", cause: err,
+			hint: "The source of Config.Legacy does not open keys of this kind, or not in this program. Open the ciphertext in the other system and encrypt it here."}
 	}
-	return refuseBecause(c.op, c.keyID, ErrTampered, "the material of another system", nil)
+	return &refusal{op: c.op, keyID: c.keyID, cond: ErrMaterialGone, text: "the source of Config.Legacy does not open it",
+		hint: "The key store is intact. Open the Manager with the source in Config.Legacy that gave the key, and with what that needs."}
 }
 
 // oldNeedsRewrap reports whether a ciphertext of another system may be of a key that was taken
 // over, and so of one that has a version to encrypt with. A key that is refused does not keep the
 // others.
 func (m *Manager) oldNeedsRewrap(ctx context.Context, c *call, ciphertext []byte) (bool, error) {
+	if err := c.enter(ctx); err != nil {
+		return false, err
+	}
 	ids, err := m.makers(ctx, c, m.legacy.locate(ciphertext))
 	if err != nil {
 		return false, err

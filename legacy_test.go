@@ -268,7 +268,7 @@ func TestMigrateRefused(t *testing.T) {
 	require.ErrorIs(t, kit.Err(k.MigrateLegacyKey(ctx, ids[2], "nobody")), kms.ErrNotFound)
 	require.ErrorIs(t, kit.Err(k.MigrateLegacyKey(ctx, legacy.NameID("test", "nobody"), "")), kms.ErrNotFound)
 	k.Clock.AdvanceDays(1)
-	require.ErrorIs(t, kit.Err(k.MigrateLegacyKey(ctx, ids[2], "tenant-7")), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.MigrateLegacyKey(ctx, ids[2], "tenant-7")), kms.ErrInstanceExpired)
 	require.Equal(t, stored, kit.StoredItems(t, k), "a refused migration wrote")
 }
 

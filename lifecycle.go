@@ -47,7 +47,6 @@ var (
 	unseal    = rule{next: uses, kind: opening, needs: forSealing}
 	annotates = rule{next: [numStates]State{PendingImport: same, Enabled: same, Disabled: same}, kind: changing}
 	says      = rule{next: annotates.next, kind: changing, adds: true}
-	names     = rule{next: annotates.next, kind: changing, called: asChange}
 )
 
 // lifecycle is the state machine. Operations that have no key have no cells.
@@ -96,7 +95,7 @@ var lifecycle = [numOps]rule{
 		kind: changing, called: asChange, origin: OriginExternal, protects: true},
 	OpSetDescription: says,
 	OpSetTags:        says,
-	OpCreateAlias:    names,
+	OpCreateAlias:    annotates,
 	OpUpdateAlias:    annotates,
 	OpDeleteAlias:    {next: reads.next, kind: changing},
 }
@@ -104,6 +103,9 @@ var lifecycle = [numOps]rule{
 // EnableKey makes a Disabled key Enabled. On an Enabled key it does nothing. It is
 // refused with ErrState where the key is PendingDeletion (cancel that first) or has no
 // material.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrReadOnly and
+// ErrState.
 func (m *Manager) EnableKey(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpEnableKey, ref, nil, enable)
 }
@@ -116,6 +118,8 @@ func enable(_ *call, r *record) error {
 // DisableKey makes an Enabled key Disabled: it does no cryptography until it is enabled
 // again. On a Disabled key it does nothing. It is refused with ErrState where the key
 // is PendingDeletion or has no material.
+//
+// By what the key is, it is refused with ErrNotFound, ErrReadOnly and ErrState.
 func (m *Manager) DisableKey(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpDisableKey, ref, nil, disable)
 }

@@ -1,9 +1,13 @@
 package kms_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"go/ast"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +44,7 @@ func cells() [][]string {
 	for _, s := range append(kms.States, kms.Unavailable) {
 		rows[0] = append(rows[0], s.String())
 	}
+	rows[0] = append(rows[0], "whatever the state")
 	for op := kms.Op(0); op < kms.NumOps; op++ {
 		if !kms.HasRow(op) {
 			continue
@@ -67,13 +72,15 @@ func cells() [][]string {
 		default:
 			row = append(row, "as by itself")
 		}
+		_, besides := kms.Besides(op)
+		row = append(row, strings.Join(besides, ", "))
 		rows = append(rows, row)
 	}
 	return rows
 }
 
 func padded(row []string) []string {
-	widths := []int{31, 16, 13, 15, 18, 11, 14}
+	widths := []int{31, 16, 13, 15, 18, 11, 18, 0}
 	out := make([]string, len(row))
 	for i, cell := range row {
 		out[i] = fmt.Sprintf("%-*s", widths[i], cell)
@@ -123,4 +130,83 @@ func replaceBlock(t *testing.T, file, begin, end, want string) {
 		return
 	}
 	require.Equal(t, want, got, "%s does not show the table that the code has: go test -run TestLifecycleDocs -update .", file)
+}
+
+// methodsOf are the methods of a Manager whose doc comments name what the row of an operation refuses
+// with, if they are not called as the operation is.
+var methodsOf = map[kms.Op]string{
+	kms.OpListKeyVersions: "KeyVersions", kms.OpGetKeyUsage: "KeyUsage", kms.OpReEncryptFrom: "ReEncrypt", kms.OpReEncryptTo: "ReEncrypt",
+}
+
+// refusedWith begins the paragraph of a doc comment that names what a method is refused with.
+const refusedWith = "// By what the key is, it is refused with "
+
+// TestMethodsNameTheirRefusals: the doc comment of each method names each condition that its row of
+// the table can refuse with; -update writes them there.
+func TestMethodsNameTheirRefusals(t *testing.T) {
+	want := map[string][]string{}
+	for op := kms.Op(0); op < kms.NumOps; op++ {
+		if kms.HasRow(op) {
+			method := cmp.Or(methodsOf[op], op.String())
+			want[method] = append(want[method], rowRefusals(op)...)
+		}
+	}
+	for _, f := range librarySources(t) {
+		for _, decl := range f.Decls {
+			d, ok := decl.(*ast.FuncDecl)
+			if !ok || f.folder != "." || d.Recv == nil || receiver(d).Name != "Manager" || want[d.Name.Name] == nil {
+				continue
+			}
+			conditions := slices.Compact(slices.Sorted(slices.Values(want[d.Name.Name])))
+			delete(want, d.Name.Name)
+			if *update {
+				writeRefusals(t, f.path, d.Name.Name, conditions)
+				continue
+			}
+			named := regexp.MustCompile(`Err[A-Z][A-Za-z]*`).FindAllString(d.Doc.Text(), -1)
+			require.Subset(t, named, conditions, "the comment of %s: go test -run TestMethodsNameTheirRefusals -update .", d.Name.Name)
+		}
+	}
+	require.Empty(t, want, "no method does these")
+}
+
+// rowRefusals are the conditions that a row can refuse with.
+func rowRefusals(op kms.Op) []string {
+	all, _ := kms.Besides(op)
+	for _, s := range kms.States {
+		for _, err := range []error{kms.Refusal(op, s), kms.RefusalWhileExpired(op, s)} {
+			if err != nil {
+				all = append(all, kit.Conditions(err)...)
+			}
+		}
+	}
+	return all
+}
+
+// writeRefusals puts the conditions into the last paragraph of a method's comment.
+func writeRefusals(t *testing.T, file, method string, conditions []string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	before, after, ok := strings.Cut(string(content), "\nfunc (m *Manager) "+method+"(")
+	require.True(t, ok, method)
+	if i := strings.LastIndex(before, "\n//\n"+refusedWith); i >= 0 && !strings.Contains(before[i:], "\n\n") {
+		before = before[:i]
+	}
+	sentence := refusedWith + strings.Join(conditions[:len(conditions)-1], ", ") + " and " + conditions[len(conditions)-1] + "."
+	if len(conditions) == 1 {
+		sentence = refusedWith + conditions[0] + "."
+	}
+	text := "\n//"
+	for line := sentence; line != ""; {
+		cut := len(line)
+		if cut > 96 {
+			cut = strings.LastIndex(line[:96], " ")
+		}
+		text += "\n" + line[:cut]
+		if line = strings.TrimSpace(line[cut:]); line != "" {
+			line = "// " + line
+		}
+	}
+	require.NoError(t, os.WriteFile(file, []byte(before+text+"\nfunc (m *Manager) "+method+"("+after), 0o644))
 }

@@ -156,7 +156,7 @@ func TestLifecycleCells(t *testing.T) {
 }
 
 // TestLifecycleCellsExpired does every operation in every state while the instance of the key
-// is Expired: what the table allows then is done as ever, and all else is ErrUnavailable,
+// is Expired: what the table allows then is done as ever, and all else is ErrInstanceExpired,
 // with nothing changed. A key that is Deleted is not found, as ever.
 func TestLifecycleCellsExpired(t *testing.T) {
 	kit.Everywhere(t, func(t *testing.T) {
@@ -184,8 +184,9 @@ func TestLifecycleCellsExpired(t *testing.T) {
 					require.Equal(t, kms.Unavailable, key.State)
 					switch {
 					case !whileExpired:
-						require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
-						var u *kms.UnavailableError
+						require.Equal(t, []string{"ErrInstanceExpired"}, kit.Conditions(err))
+						require.NotErrorIs(t, err, kms.ErrUnavailable)
+						var u *kms.InstanceExpiredError
 						require.ErrorAs(t, err, &u)
 						require.Equal(t, s.Instance, u.Instance)
 						require.Equal(t, s.Expires, u.ExpiredAt)
@@ -227,7 +228,7 @@ func TestLifecycleOrigins(t *testing.T) {
 					before, err := s.Store.Get(t.Context(), "key/"+s.ID)
 					require.NoError(t, err)
 					s.Token, s.Wrapped = nil, nil
-					require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(verb(t.Context(), s)))
+					require.Equal(t, []string{"ErrOrigin"}, kit.Conditions(verb(t.Context(), s)))
 					after, err := s.Store.Get(t.Context(), "key/"+s.ID)
 					require.NoError(t, err)
 					require.Equal(t, before, after)
@@ -264,7 +265,8 @@ func TestLifecycleUsages(t *testing.T) {
 						}
 						refused++
 						err := verb(t.Context(), s)
-						require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), op)
+						require.Equal(t, []string{"ErrUsage"}, kit.Conditions(err), op)
+						require.ErrorIs(t, err, kms.ErrUnsupported)
 						require.NotEmpty(t, kms.Hint(err))
 					}
 					require.Greater(t, refused, 5)
@@ -345,5 +347,46 @@ func TestLifecyclePrecedence(t *testing.T) {
 			require.Equal(t, kms.Deleted, kms.StateOf(material, disabled, time.Time{}, true, due))
 			require.Equal(t, kms.Deleted, kms.StateOf(material, disabled, due, true, due.Add(-1)))
 		}
+	}
+}
+
+// lifecycleGroups are the operations that do the same kind of thing to a key.
+var lifecycleGroups = map[string][]kms.Op{
+	"reads": {kms.OpDescribeKey, kms.OpListKeyVersions, kms.OpGetKeyUsage, kms.OpPlanDeletion},
+	"works with the key": {
+		kms.OpGenerateDataKey, kms.OpGenerateDataKeyWithoutPlaintext, kms.OpEncrypt, kms.OpDecrypt, kms.OpReEncryptFrom, kms.OpReEncryptTo,
+		kms.OpSign, kms.OpVerify, kms.OpGenerateMac, kms.OpVerifyMac, kms.OpAsymmetricEncrypt, kms.OpAsymmetricDecrypt, kms.OpGetPublicKey,
+		kms.OpSetBrownout, kms.OpRotateKey, kms.OpUpdateRotationPolicy,
+	},
+	"changes the state": {
+		kms.OpEnableKey, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpCancelKeyDeletion, kms.OpImportKeyMaterial, kms.OpDeleteKeyMaterial,
+		kms.OpGetParametersForImport,
+	},
+	"annotates or names": {
+		kms.OpSetDeletionProtection, kms.OpAddDependent, kms.OpRemoveDependent, kms.OpSetDescription, kms.OpSetTags,
+		kms.OpCreateAlias, kms.OpUpdateAlias, kms.OpDeleteAlias,
+	},
+}
+
+// TestLifecycleGroups: every row is in one group, and within a group a state refuses with one condition.
+func TestLifecycleGroups(t *testing.T) {
+	in := map[kms.Op]string{}
+	for group, ops := range lifecycleGroups {
+		for _, state := range kms.States {
+			with := map[string]kms.Op{}
+			for _, op := range ops {
+				if err := kms.Refusal(op, state); err != nil {
+					with[kit.Conditions(err)[0]] = op
+				}
+			}
+			require.LessOrEqual(t, len(with), 1, "what %s refuses a key that is %v with several conditions: %v", group, state, with)
+		}
+		for _, op := range ops {
+			require.Empty(t, in[op], "%v is in two groups", op)
+			in[op] = group
+		}
+	}
+	for op := kms.Op(0); op < kms.NumOps; op++ {
+		require.Equal(t, kms.HasRow(op), in[op] != "", "%v", op)
 	}
 }

@@ -37,6 +37,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 	}
 	return func(yield func(Key, error) bool) {
 		var err error
+		yield = endedIn(ctx, yield)
 		c := m.begin(OpListKeys)
 		defer c.end(ctx, &err)
 		if err = m.checkList(ctx, c, o); err != nil {
@@ -76,7 +77,7 @@ func (m *Manager) Keys(ctx context.Context, opts *ListOptions) iter.Seq2[Key, er
 
 func (m *Manager) checkList(ctx context.Context, c *call, o ListOptions) error {
 	if _, ok := keyid.Parse(o.After); !ok && o.After != "" {
-		return invalid(c.op, "After is not a key ID")
+		return invalid(c.op, "ListOptions.After is not a key ID")
 	}
 	return c.authorize(ctx, Request{})
 }

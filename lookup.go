@@ -37,40 +37,47 @@ type openKey struct {
 
 type openKeys []atomic.Pointer[openKey]
 
-// resolve turns what a caller named into a key ID, and asks Authorize.
+// resolve turns what a caller named into a key ID, lets the call in, and asks Authorize.
 func (m *Manager) resolve(ctx context.Context, c *call, ref string) (keyid.ID, error) {
 	return m.resolveFor(ctx, c, ref, nil)
 }
 
 func (m *Manager) resolveFor(ctx context.Context, c *call, ref string, ec EncryptionContext) (keyid.ID, error) {
+	if err := c.enter(ctx); err != nil {
+		return keyid.ID{}, err
+	}
 	id, ok := keyid.Parse(ref)
-	alias := ""
+	alias, read := "", false
 	switch {
 	case ok:
 		c.keyID = ref
 	case strings.HasPrefix(ref, aliasSegment):
 		alias = ref
 		if !validAlias(alias) {
-			return keyid.ID{}, invalid(c.op, "the alias")
+			return keyid.ID{}, badAlias(c.op)
 		}
-		found, err := m.aliasTarget(ctx, c, alias)
+		found, asked, err := m.aliasTarget(ctx, c, alias)
+		if err == nil && found.id == (keyid.ID{}) {
+			err = aliasNotFound(c.op, alias)
+		}
 		if err != nil {
+			if denied := c.authorize(ctx, Request{Alias: alias, EncryptionContext: ec}); denied != nil {
+				return keyid.ID{}, denied
+			}
 			return keyid.ID{}, err
 		}
-		if found.id == (keyid.ID{}) {
-			if err := c.authorize(ctx, Request{Alias: alias, EncryptionContext: ec}); err != nil {
-				return keyid.ID{}, err
-			}
-			return keyid.ID{}, aliasNotFound(c.op)
-		}
-		id, c.keyID = found.id, found.text
+		id, c.keyID, read = found.id, found.text, asked
 	default:
-		return keyid.ID{}, invalid(c.op, "the key is named by neither a key ID nor an alias")
+		return keyid.ID{}, invalid(c.op, "the ref is neither a key ID nor an alias, which begins with %s", aliasSegment)
 	}
 	if m.ask == nil {
 		return id, nil
 	}
-	return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})
+	denied := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})
+	if denied != nil && alias != "" && !read {
+		_, _ = m.loadAlias(ctx, c, alias) // it takes as long as that there is no such alias
+	}
+	return id, denied
 }
 
 // lookup finds the key that a caller named, from memory where that is fresh enough, and
@@ -183,7 +190,7 @@ var errNoVersion = errors.New("kms: no such key version")
 func (m *Manager) openPrimary(ctx context.Context, c *call, e *entry) (*openKey, error) {
 	key, err := m.open(ctx, c, e, e.header.Version)
 	if err != nil && errors.Is(err, errNoVersion) {
-		return nil, refuseBecause(c.op, c.keyID, ErrTampered, "the primary version is missing", nil)
+		return nil, refuseBecause(c.op, c.keyID, ErrMaterialGone, "the record has no primary version", nil)
 	}
 	return key, err
 }

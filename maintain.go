@@ -70,6 +70,9 @@ func (m *Manager) pass(ctx context.Context) (report Report, denied bool, err err
 // tells of them. While it cannot, an Event with NoticeCannotFollow says so, at once and then once
 // between two passes. The goroutines that it starts for this have ended when it returns.
 func (m *Manager) Run(ctx context.Context) error {
+	if err := m.begin(OpMaintain).enter(ctx); refusedAs(err, ErrInvalid) {
+		return err
+	}
 	var f following
 	defer m.keepFresh(ctx, &f)()
 	tick := time.NewTicker(time.Minute)

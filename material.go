@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/keyhold/kms/internal/keyid"
@@ -52,6 +54,9 @@ const maxImport = 8 << 10
 // GetParametersForImport makes a wrapping key for the material of a key of OriginExternal,
 // in whatever state that is. A nil opts takes every default. The parameters are good for
 // 24 hours and for that key alone.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin and
+// ErrReadOnly.
 func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *ImportOptions) (_ ImportParameters, err error) {
 	c := m.begin(OpGetParametersForImport)
 	defer c.end(ctx, &err)
@@ -63,8 +68,11 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 		p.Algorithm = opts.Algorithm
 	}
 	bits := wrappingBits[p.Spec]
-	if bits == 0 || schemes[p.Algorithm] == 0 {
-		return ImportParameters{}, invalid(c.op, "the wrapping spec or algorithm")
+	switch {
+	case bits == 0:
+		return ImportParameters{}, invalid(c.op, "ImportOptions.Spec is none of %s", listed(slices.Collect(maps.Keys(wrappingBits))))
+	case schemes[p.Algorithm] == 0:
+		return ImportParameters{}, badWrapping(c.op, "ImportOptions.Algorithm")
 	}
 	e, err := m.lookup(ctx, c, ref, nil)
 	if err != nil {
@@ -99,6 +107,9 @@ func (m *Manager) GetParametersForImport(ctx context.Context, ref string, opts *
 // The first import binds the key to its material for ever: any other is refused with
 // ErrMaterial, as is what cannot be unwrapped, and material whose bytes are all the same. A token that is of another key, was changed
 // or is too old is refused with ErrImportToken.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin,
+// ErrReadOnly and ErrState.
 func (m *Manager) ImportKeyMaterial(ctx context.Context, ref string, wrapped, token []byte, expiresAt time.Time) (Key, error) {
 	var bad error
 	switch now := m.now(); {
@@ -137,6 +148,9 @@ type DeleteMaterialOptions struct {
 //
 // While deletion protection is on, of the key or of its instance, that is ErrProtected, unless it
 // is forced. Dependents do not stop it: the owner of material may withdraw it at any time.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin and
+// ErrReadOnly.
 func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string, opts *DeleteMaterialOptions) (Key, error) {
 	var o DeleteMaterialOptions
 	if opts != nil {

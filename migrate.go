@@ -16,8 +16,8 @@ import (
 // forget it. It should: a key that is deleted here is deleted there only if somebody does it.
 // The source itself stays in Config.Legacy, for it alone knows its ciphertexts.
 //
-// Refused with ErrUnsupported are keys of imported material, whose owner may have it still:
-// import that into a key of its own; and keys that the other system rotates by itself: switch
+// Refused with ErrOrigin are keys of imported material, whose owner may have it still:
+// import that into a key of its own; and with ErrUnsupported keys that the other system rotates by itself: switch
 // that off there first. Keys with several versions are taken, unlike the cloud service's.
 // A key that is here already, and one that is no key of another system, is ErrUnsupported too.
 func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) (_ Key, err error) {
@@ -29,7 +29,7 @@ func (m *Manager) MigrateLegacyKey(ctx context.Context, keyID, instance string) 
 	id, ok := keyid.Parse(keyID)
 	switch {
 	case !ok:
-		return Key{}, invalid(c.op, "the key is not named by its ID")
+		return Key{}, invalid(c.op, "the keyID is not the ID of a key, but an alias or something else")
 	case !validInstanceID(instance):
 		return Key{}, badInstanceID(c.op)
 	}
@@ -75,7 +75,7 @@ func (m *Manager) notMigrated(c *call, r *record, ie *instanceEntry) (reasons []
 	}
 	key := m.legacy.keys[r.ID].key
 	if key.Imported {
-		reasons = append(reasons, &refusal{op: c.op, keyID: r.id(), cond: ErrUnsupported, text: "its material was imported",
+		reasons = append(reasons, &refusal{op: c.op, keyID: r.id(), cond: ErrOrigin, text: "its material was imported into the other system",
 			hint: "The owner of the material may have it still. Create a key of OriginExternal, import the material into it, and move the data with ReEncrypt."})
 	}
 	if key.Rotates {
@@ -111,7 +111,8 @@ func (m *Manager) takeOver(ctx context.Context, c *call, id keyid.ID, ie *instan
 		}
 	}
 	if r.oldData() > maxOld {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "its versions are more than a record holds: "+kib(maxOld)+", sealed", nil)
+		return nil, unsupported(c.op, r.id(), "its versions are more than a record holds: "+kib(maxOld)+", sealed",
+			"Leave the key in Config.Legacy, where it decrypts. Create a key, and move the data to it with ReEncrypt.")
 	}
 	if err := m.addVersion(ctx, c, r); err != nil {
 		return nil, err

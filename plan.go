@@ -51,6 +51,8 @@ type PlanStep struct {
 // that no data depends on it. It changes nothing. The service keeps no ciphertexts and
 // cannot know which there are: what it knows is what was registered as a dependent, which
 // names the key has, and who asked for it when. Ready means no more than that.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) PlanDeletion(ctx context.Context, ref string) (_ DeletionPlan, err error) {
 	c := m.begin(OpPlanDeletion)
 	defer c.end(ctx, &err)

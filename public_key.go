@@ -27,6 +27,9 @@ type PublicKey struct {
 // GetPublicKey returns the public half of a key that signs, or decrypts: with it anybody
 // verifies, or encrypts, without the service. The key may be Disabled, for what it signed
 // remains to be verified; while it is PendingDeletion the refusal is as for any use of it.
+//
+// By what the key is, it is refused with ErrBrownout, ErrInstanceExpired, ErrNotFound,
+// ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GetPublicKey(ctx context.Context, ref string) (_ PublicKey, err error) {
 	c := m.begin(OpGetPublicKey)
 	defer c.end(ctx, &err)
@@ -101,6 +104,9 @@ const sizeMLDSA65 = 1952
 // The ciphertext is as everybody makes it who has the public key. So it names no key, is
 // bound to no context, and proves nothing about who made it. Where both sides are this
 // program, Encrypt does more.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) AsymmetricEncrypt(ctx context.Context, ref string, plaintext []byte) (_ []byte, err error) {
 	c := m.begin(OpAsymmetricEncrypt)
 	defer c.end(ctx, &err)
@@ -116,8 +122,8 @@ func (m *Manager) AsymmetricEncrypt(ctx context.Context, ref string, plaintext [
 	if !ok {
 		return nil, unavailable(c.op, c.keyID, "the provider gave a public key of another kind", nil)
 	}
-	if len(plaintext) > public.Size()-2*sha256.Size-2 {
-		return nil, invalid(c.op, "the plaintext is longer than the key can encrypt")
+	if most := public.Size() - 2*sha256.Size - 2; len(plaintext) > most {
+		return nil, invalid(c.op, "the plaintext is longer than %d bytes, which the key can encrypt", most)
 	}
 	ciphertext, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, plaintext, nil)
 	if err != nil {
@@ -128,6 +134,9 @@ func (m *Manager) AsymmetricEncrypt(ctx context.Context, ref string, plaintext [
 
 // AsymmetricDecrypt opens with an RSA key what was encrypted under its public half, as
 // AsymmetricEncrypt does. All that can be wrong with the ciphertext is ErrCiphertext.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) AsymmetricDecrypt(ctx context.Context, ref string, ciphertext []byte) (_ []byte, err error) {
 	c := m.begin(OpAsymmetricDecrypt)
 	defer c.end(ctx, &err)

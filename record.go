@@ -209,6 +209,7 @@ type Tombstone struct {
 // ID and ErrTampered, and the loop goes on; any other error ends it.
 func (m *Manager) Tombstones(ctx context.Context) iter.Seq2[Tombstone, error] {
 	return func(yield func(Tombstone, error) bool) {
+		yield = endedIn(ctx, yield)
 		var err error
 		c := m.begin(OpListTombstones)
 		defer c.end(ctx, &err)

@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -50,8 +51,11 @@ func (e *refusal) condition() string {
 	return e.cond.Error()[len("kms: "):]
 }
 
-// Is makes errors.Is find the condition.
-func (e *refusal) Is(target error) bool { return e.cond != nil && target == e.cond }
+// Is makes errors.Is find the condition, and the wider one that it is a case of.
+func (e *refusal) Is(target error) bool {
+	c, ok := e.cond.(*condition)
+	return ok && (target == e.cond || c.Is(target))
+}
 
 // Unwrap returns the cause, if there is one.
 func (e *refusal) Unwrap() error { return e.cause }
@@ -103,19 +107,26 @@ func refuseInstance(op Op, id string, cond error, text string, cause error) erro
 }
 
 func tamperedInstance(op Op, id string) error {
-	return &refusal{op: op, cond: ErrTampered, text: "the record of the instance", said: quoted(id)}
+	return &refusal{op: op, cond: ErrTampered, text: "the record of an instance", said: quoted(id)}
 }
 
 func badDate(op Op) error {
-	return invalid(op, "a date is beyond the year 9999: look at Config.Now")
+	return invalid(op, "the clock or a date is beyond the year 9999: see to Config.Now")
 }
 
 func badInstanceID(op Op) error {
-	return invalid(op, "the instance's ID is not 1 to 64 characters out of a-z 0-9 -")
+	return invalid(op, "the instance's ID is not 1 to %d characters out of a-z 0-9 -", MaxInstanceID)
 }
 
-func invalid(op Op, text string) error {
-	return &refusal{op: op, cond: ErrInvalid, text: text}
+// invalid refuses an argument. The text names it and its rule; bounds in it are those that the check
+// has, as arguments of the format.
+func invalid(op Op, format string, bounds ...any) error {
+	return &refusal{op: op, cond: ErrInvalid, text: fmt.Sprintf(format, bounds...)}
+}
+
+// unsupported refuses what the key or the configuration does not offer, and says what would do.
+func unsupported(op Op, keyID, text, hint string) error {
+	return &refusal{op: op, keyID: keyID, cond: ErrUnsupported, text: text, hint: hint}
 }
 
 // brief is the refusal without operation, key and cause.
@@ -170,30 +181,62 @@ func count(n int, what string) string {
 	return strconv.Itoa(n) + " " + what
 }
 
-// UnavailableError says that the key store or the provider could not answer, or that the
-// instance of a key has expired. It matches ErrUnavailable and whatever Err matches.
+// UnavailableError says that there was no answer. It matches ErrUnavailable if the key store or the
+// provider could not answer, and ErrCanceled if the context of the call had ended; and whatever
+// Err matches.
 type UnavailableError struct {
 	refusal
 	KeyID   string // "" where no single key is concerned
 	Unknown bool   // the change may have been made all the same: look before repeating it
 	Err     error
+}
 
-	Instance   string    // the instance that has expired; "" where that is not why
-	ExpiredAt  time.Time // when
+// InstanceExpiredError says that the instance of a key, or the instance itself, has expired. It
+// matches ErrInstanceExpired.
+type InstanceExpiredError struct {
+	refusal
+	KeyID      string    // "" if the call is about the instance
+	Instance   string    // the ID of the instance
+	ExpiredAt  time.Time // when it expired
 	ReleasesAt time.Time // until then, exclusive, it can be renewed
 }
 
 func unavailable(op Op, keyID, text string, cause error) error {
-	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, cause: cause}, KeyID: keyID, Err: cause}
+	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, hint: unavailableHints[text], cause: cause}, KeyID: keyID, Err: cause}
 }
+
+// unavailableHints tell what to do if it is neither the key store nor the provider that did not answer.
+var unavailableHints = map[string]string{
+	"the ID is taken":             "Repeat the call: the next key gets another ID.",
+	"a source of Config.Legacy":   "See to the source of Config.Legacy, or open the Manager without it: its keys are not there then.",
+	"writing the backup":          "See to what the backup is written to, then begin a new one: this one is not whole.",
+	"reading the backup":          "See to what the backup is read from, then try again.",
+	"generating the wrapping key": badGenerator, "encoding the wrapping key": badGenerator, "encrypting": badGenerator,
+	"the provider gave a public key that is none":    badProvider,
+	"the provider gave a public key of another kind": badProvider,
+}
+
+const (
+	badGenerator = "The cryptography of this program does not work, or is not allowed to. Look at how it was built and at GODEBUG."
+	badProvider  = "The provider in Config.Software or Config.HSM breaks its contract: prove it with package providertest."
+)
 
 func unavailableInstance(op Op, id, text, hint string, cause error) error {
 	return &UnavailableError{refusal: refusal{op: op, inst: id, cond: ErrUnavailable, text: text, hint: hint, cause: cause}, Err: cause}
 }
 
 func outcomeUnknown(op Op, keyID string, cause error) error {
+	if u, ok := cause.(*UnavailableError); ok { // what came after the write
+		cause = u.Err
+	}
 	return &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: "the outcome is unknown", cause: cause,
 		hint: "Look at the key before you repeat the call: the change may have been made."}, KeyID: keyID, Unknown: true, Err: cause}
+}
+
+// notByProvider refuses what the provider of the key cannot do.
+func notByProvider(op Op, keyID string, cause error) error {
+	return &refusal{op: op, keyID: keyID, cond: ErrUnsupported, text: "the provider", cause: cause,
+		hint: "The provider of the key's protection level, Config.Software or Config.HSM, does not offer this. Use a key of a spec that it offers, or of the other protection level."}
 }
 
 // fromProvider gives a provider's error the name that callers know.
@@ -204,9 +247,9 @@ func fromProvider(op Op, keyID string, err error) error {
 	case errors.Is(err, provider.ErrSignature):
 		return refuse(op, keyID, ErrSignature)
 	case errors.Is(err, provider.ErrUnsupported):
-		return refuseBecause(op, keyID, ErrUnsupported, "the provider", err)
+		return notByProvider(op, keyID, err)
 	case errors.Is(err, provider.ErrNoKey):
-		return refuseBecause(op, keyID, ErrTampered, "the provider does not know the key's material", nil)
+		return refuseBecause(op, keyID, ErrMaterialGone, "the provider does not have it", err)
 	default:
 		return unavailable(op, keyID, "the provider", err)
 	}
@@ -291,15 +334,6 @@ func (e *BlockedError) orOne() error {
 	}
 }
 
-// ReadOnlyError says that a key is not to be changed by whoever called. It matches
-// ErrReadOnly.
-type ReadOnlyError struct {
-	refusal
-	KeyID   string
-	Owner   Owner
-	Service string // the code of the service whose key it is
-}
-
 // What an instance refuses, and what its keys refuse because of it.
 
 func instanceNotFound(op Op, id string) error {
@@ -338,35 +372,11 @@ func keyGone(op Op, keyID string, released bool) error {
 // newInstanceExpired is what a key, or with an empty keyID the instance itself, answers while
 // it is Expired.
 func newInstanceExpired(op Op, keyID string, rec *instanceRecord) error {
-	text := "expired at " + instant(rec.ExpiresAt) + " and will be released at " + instant(rec.releasesAt())
-	if keyID != "" {
-		text = "its instance " + text
-	}
-	hint := "Renew the instance with RenewInstance before it is released, or back it up with BackupInstance if you may need its keys later."
-	e := &UnavailableError{refusal: refusal{op: op, keyID: keyID, cond: ErrUnavailable, text: text, hint: hint},
+	text := "it expired at " + instant(rec.ExpiresAt) + " and will be released at " + instant(rec.releasesAt())
+	e := &InstanceExpiredError{refusal: refusal{op: op, keyID: keyID, cond: ErrInstanceExpired, text: text},
 		KeyID: keyID, Instance: rec.ID, ExpiredAt: rec.ExpiresAt, ReleasesAt: rec.releasesAt()}
 	if keyID == "" {
 		e.inst = rec.ID
 	}
 	return e
-}
-
-func newProtectedInstance(op Op, rec *instanceRecord) error {
-	return &ProtectedError{refusal: refusal{op: op, inst: rec.ID, cond: ErrProtected, said: quoted(rec.ProtectedWhy),
-		hint: "Switch the instance's deletion protection off with SetInstanceDeletionProtection, then try again."}, Instance: rec.ID, Why: rec.ProtectedWhy}
-}
-
-// readOnlyHints tell what to do where a key is not to be changed.
-var readOnlyHints = map[Owner]string{
-	OwnerService: "The key belongs to a service of the program and is managed by it. It is free to keep: leave it as it is if it is no longer needed.",
-	OwnerLegacy:  "The key belongs to another system: here it decrypts what it encrypted, and is not changed. Bring it over with MigrateLegacyKey.",
-}
-
-func newReadOnlyError(op Op, r *record) error {
-	text := "it is a key of another system"
-	if r.Owner == OwnerService {
-		text = "it is the key of the service " + r.Service
-	}
-	return &ReadOnlyError{refusal: refusal{op: op, keyID: r.id(), cond: ErrReadOnly, text: text, hint: readOnlyHints[r.Owner]},
-		KeyID: r.id(), Owner: r.Owner, Service: r.Service}
 }

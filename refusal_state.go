@@ -7,8 +7,7 @@ import (
 )
 
 // StateError says that a key's state refuses an operation. It matches ErrState where
-// the operation would have changed the state or given the key an alias, otherwise
-// ErrDisabled or ErrPendingImport.
+// the operation would have changed the state, otherwise ErrDisabled or ErrPendingImport.
 type StateError struct {
 	refusal
 	KeyID        string
@@ -66,7 +65,7 @@ var purposeHints = map[purpose]string{
 }
 
 func wrongPurpose(op Op, keyID string, needs purpose) error {
-	return &refusal{op: op, keyID: keyID, cond: ErrUnsupported, text: "the spec or usage of the key", hint: purposeHints[needs]}
+	return &refusal{op: op, keyID: keyID, cond: ErrUsage, hint: purposeHints[needs]}
 }
 
 // changeHints tell what to do where a change of state is refused.
@@ -140,4 +139,34 @@ func newInUseError(op Op, id string, dependents []Dependent) error {
 		said += ", …"
 	}
 	return &InUseError{refusal: refusal{op: op, keyID: id, cond: ErrInUse, text: text, said: said}, KeyID: id, Dependents: slices.Clone(dependents)}
+}
+
+// ReadOnlyError says that a key is not to be changed by whoever called. It matches
+// ErrReadOnly.
+type ReadOnlyError struct {
+	refusal
+	KeyID   string
+	Owner   Owner
+	Service string // the code of the service whose key it is
+}
+
+func newProtectedInstance(op Op, rec *instanceRecord) error {
+	return &ProtectedError{refusal: refusal{op: op, inst: rec.ID, cond: ErrProtected, said: quoted(rec.ProtectedWhy),
+		hint: "Switch the instance's deletion protection off with SetInstanceDeletionProtection, then try again."}, Instance: rec.ID, Why: rec.ProtectedWhy}
+}
+
+// readOnlyHints tell what to do where a key is not to be changed.
+var readOnlyHints = map[Owner]string{
+	OwnerService:  "The key belongs to a service of the program and is managed by it. It is free to keep: leave it as it is if it is no longer needed.",
+	OwnerCustomer: "The alias of the service names a key that the service did not make. Change that key through the Manager, under its ID.",
+	OwnerLegacy:   "The key belongs to another system: here it decrypts what it encrypted, and is not changed. Bring it over with MigrateLegacyKey.",
+}
+
+func newReadOnlyError(op Op, r *record) error {
+	text := map[Owner]string{
+		OwnerService: "it is the key of the service " + r.Service, OwnerLegacy: "it is a key of another system",
+		OwnerCustomer: "it is no key of a service",
+	}[r.Owner]
+	return &ReadOnlyError{refusal: refusal{op: op, keyID: r.id(), cond: ErrReadOnly, text: text, hint: readOnlyHints[r.Owner]},
+		KeyID: r.id(), Owner: r.Owner, Service: r.Service}
 }

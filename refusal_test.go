@@ -13,6 +13,7 @@ import (
 	"github.com/keyhold/kms"
 	"github.com/keyhold/kms/internal/kit"
 	"github.com/keyhold/kms/kmstest"
+	"github.com/keyhold/kms/provider"
 	"github.com/stretchr/testify/require"
 )
 
@@ -106,8 +107,11 @@ var refusals = []refusalCase{
 	{"no MAC", kms.ErrSignature, "InvalidSignature", func(t *testing.T, k *kmstest.KMS) error {
 		return k.VerifyMac(t.Context(), kit.Key(t, k, kms.SpecHMAC256, ""), kms.MacHMACSHA256, []byte("x"), make([]byte, 32))
 	}, nil},
-	{"encrypting with a key that signs", kms.ErrUnsupported, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
+	{"encrypting with a key that signs", kms.ErrUsage, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
 		return kit.Err(k.Encrypt(t.Context(), kit.Key(t, k, kms.SpecEd25519, ""), nil, nil))
+	}, nil},
+	{"rotating a key of imported material", kms.ErrOrigin, "UnsupportedOperation", func(t *testing.T, k *kmstest.KMS) error {
+		return kit.Err(k.RotateKey(t.Context(), kit.ExternalKey(t, k)))
 	}, nil},
 	{"inspecting noise", kms.ErrCiphertext, "InvalidCiphertext", func(t *testing.T, k *kmstest.KMS) error {
 		return kit.Err(kms.Inspect([]byte("noise")))
@@ -150,11 +154,11 @@ var refusals = []refusalCase{
 		require.NoError(t, kit.Err(k.SetBrownout(t.Context(), id, 1, k.Clock.Now().Add(1))))
 		return kit.Err(k.Encrypt(t.Context(), id, nil, nil))
 	}, is[*kms.BrownoutError]},
-	{"a key whose instance has expired", kms.ErrUnavailable, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
+	{"a key whose instance has expired", kms.ErrInstanceExpired, "Rejected.Unavailable", func(t *testing.T, k *kmstest.KMS) error {
 		id := kit.Tenant(t, k, "tenant-7", 1)
 		k.Clock.AdvanceDays(1)
 		return kit.Err(k.Encrypt(t.Context(), id, nil, nil))
-	}, is[*kms.UnavailableError]},
+	}, is[*kms.InstanceExpiredError]},
 	{"no such instance", kms.ErrNotFound, "Forbidden.DKMSInstanceNotFound", func(t *testing.T, k *kmstest.KMS) error {
 		return kit.Err(k.DescribeInstance(t.Context(), "nobody"))
 	}, nil},
@@ -189,6 +193,21 @@ var refusals = []refusalCase{
 		require.True(t, errors.As(err, &u) && u.Unknown && u.KeyID == id)
 		return err
 	}, is[*kms.UnavailableError]},
+	{"a context that has ended", kms.ErrCanceled, "Canceled", func(t *testing.T, k *kmstest.KMS) error {
+		why := errors.New("the client hung up")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(why)
+		err := kit.Err(k.Encrypt(ctx, k.MustCreateKey(t).ID, nil, nil))
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, why)
+		require.NotErrorIs(t, err, kms.ErrUnavailable)
+		return err
+	}, is[*kms.UnavailableError]},
+	{"a key that the provider does not have", kms.ErrMaterialGone, "InternalFailure.MaterialGone", func(t *testing.T, k *kmstest.KMS) error {
+		id := k.MustCreateKey(t).ID
+		m := k.Another(t, func(c *kms.Config) { c.Software = amnesiac{c.Software} })
+		return kit.Err(m.Encrypt(t.Context(), id, nil, nil))
+	}, nil},
 	{"a backup cut short", kms.ErrBackup, "InvalidBackup", func(t *testing.T, k *kmstest.KMS) error {
 		b := kit.Backup(t, k.Manager, kms.DefaultInstance, k.Root)
 		return kit.Err(k.Restore(t.Context(), bytes.NewReader(b[:len(b)-1]), k.Root, nil))
@@ -205,6 +224,13 @@ var refusals = []refusalCase{
 	{"another root", kms.ErrRoot, "InternalFailure.Root", func(t *testing.T, k *kmstest.KMS) error {
 		return kit.Err(kms.Open(t.Context(), k.ConfigWith(func(c *kms.Config) { c.Root = kit.Root(t, 2) })))
 	}, nil},
+}
+
+// An amnesiac provider has none of its keys any more.
+type amnesiac struct{ provider.Provider }
+
+func (amnesiac) Open(context.Context, string, provider.Spec, []byte) (provider.Key, error) {
+	return nil, provider.ErrNoKey
 }
 
 func is[T error](err error) bool {

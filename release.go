@@ -87,11 +87,13 @@ func (m *Manager) ReleaseInstance(ctx context.Context, id string, opts *ReleaseO
 func (m *Manager) releasable(c *call, rec *instanceRecord) error {
 	switch {
 	case rec.ID == DefaultInstance:
-		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the default instance is not released", nil)
+		return &refusal{op: c.op, inst: rec.ID, cond: ErrUnsupported, text: "the default instance is never released",
+			hint: "Delete its keys one by one with ScheduleKeyDeletion. To be able to release keys together, create them in an instance of their own."}
 	case rec.state(c.now()) == InstanceReleased:
 		return instanceGone(c.op, rec.ID)
 	case rec.Protection == ProtectionHSM && m.providers[ProtectionHSM] == nil:
-		return refuseInstance(c.op, rec.ID, ErrUnsupported, "the protection level of its keys", nil)
+		return &refusal{op: c.op, inst: rec.ID, cond: ErrUnsupported, text: "its keys are in hardware, and the Manager has none",
+			hint: "Open the Manager with the hardware in Config.HSM, so that the keys can be destroyed there."}
 	case rec.Protected:
 		return newProtectedInstance(c.op, rec)
 	}

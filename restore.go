@@ -44,14 +44,17 @@ import (
 // that lives here; they end what would live without a record: a key of Config.Legacy, and one that
 // an alias has ready (RestoreReport.Ended). A deletion date that passed meanwhile has passed.
 //
-// The material of keys in hardware is not in the backup. Keys that the hardware does not know
-// are restored all the same, and reported as Missing. Two key stores that have one such key share it:
+// The material of keys in hardware is not in the backup. Keys that are not in the hardware which is
+// connected are restored all the same and reported as Missing. Two key stores that have one such key share it:
 // deleted by one of them, it is gone for both.
 func (m *Manager) Restore(ctx context.Context, source io.ReadSeeker, recipient Root, opts *RestoreOptions) (report RestoreReport, err error) {
 	c := m.begin(OpRestore)
 	defer c.end(ctx, &err)
 	rs := &restoring{m: m, c: c, source: source, counts: map[keyid.ID]*allowanceRecord{}, skipped: map[keyid.ID]SkipReason{}}
 	if err := rs.options(opts, recipient); err != nil {
+		return RestoreReport{}, err
+	}
+	if err := c.enter(ctx); err != nil {
 		return RestoreReport{}, err
 	}
 	rs.source = frames.StrictReadSeeker(source)
@@ -101,15 +104,15 @@ type restoring struct {
 }
 
 func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
-	if rs.source == nil || absent(recipient) {
-		return invalid(rs.c.op, "there is nothing to read, or no recipient")
+	if absent(rs.source) || absent(recipient) {
+		return invalid(rs.c.op, "the source or the recipient is nil")
 	}
 	if opts != nil {
 		rs.opts = *opts
 	}
 	switch until := rs.opts.ExpiresAt; {
 	case !until.IsZero() && !until.After(rs.c.now()):
-		return invalid(rs.c.op, "the instance's expiry is not in the future")
+		return invalid(rs.c.op, "RestoreOptions.ExpiresAt is not in the future")
 	case !until.IsZero() && rs.opts.NeverExpires:
 		return invalid(rs.c.op, "RestoreOptions.ExpiresAt and NeverExpires contradict each other: set one of them")
 	}
@@ -117,7 +120,7 @@ func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	for _, t := range rs.opts.Tombstones {
 		id, ok := keyid.Parse(t.KeyID)
 		if !ok {
-			return invalid(rs.c.op, "a tombstone of no key ID")
+			return invalid(rs.c.op, "a KeyID in RestoreOptions.Tombstones is not the ID of a key")
 		}
 		rs.buried[id] = true
 	}
@@ -328,17 +331,6 @@ func (rs *restoring) living(rec *instanceRecord) bool {
 func (rs *restoring) dated() bool {
 	was := rs.backup.rec.ExpiresAt
 	return was.IsZero() || was.After(rs.c.now())
-}
-
-// newOtherInstanceKey is what a backup answers that would put another instance key in the place of
-// the one that all stands under which is still here of a released instance.
-func newOtherInstanceKey(op Op, rec *instanceRecord) error {
-	made, which := "", "a backup that was made of the instance in this key store"
-	if !rec.KeyedAt.IsZero() {
-		made, which = ", made by Shred at "+instant(rec.KeyedAt), "a backup that was made after "+instant(rec.KeyedAt)
-	}
-	return &refusal{op: op, inst: rec.ID, cond: ErrBackup, text: "this key store holds the instance under another instance key" + made,
-		hint: "Give " + which + ". This one can be restored into another key store."}
 }
 
 // target finds the instance that is restored into: one that is here, or else it is made anew

@@ -359,7 +359,7 @@ func TestRestoreHardware(t *testing.T) {
 	require.Equal(t, 2, report.Restored)
 	require.NoError(t, kit.Err(to.Decrypt(ctx, c, nil)))
 	require.NoError(t, kit.Err(to.DescribeKey(ctx, lost)))
-	require.ErrorIs(t, kit.Err(to.Encrypt(ctx, lost, nil, nil)), kms.ErrTampered)
+	require.ErrorIs(t, kit.Err(to.Encrypt(ctx, lost, nil, nil)), kms.ErrMaterialGone)
 
 	// Released, its keys are destroyed in the hardware: the tombstones stay.
 	require.NoError(t, kit.Err(k.ReleaseInstance(ctx, "acme", nil)))

@@ -45,6 +45,9 @@ type RetiredError struct {
 // keeps what it counted when it runs Maintain. It is ErrState while another retirement is pending,
 // ErrWindow if Days is out of bounds, ErrInvalid if Before is above the primary version or there
 // is no version below it, and ErrUnsupported for a key that is not rotated.
+//
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin,
+// ErrReadOnly, ErrState and ErrUsage.
 func (m *Manager) RetireKeyVersions(ctx context.Context, ref string, opts RetireOptions) (Key, error) {
 	return m.retireKeyVersions(ctx, "", ref, opts.check(OpRetireKeyVersions), opts)
 }
@@ -110,6 +113,9 @@ func (m *Manager) refuseUsed(ctx context.Context, c *call, r *record, before int
 
 // CancelRetirement brings back the versions that RetireKeyVersions suspended. It is refused with
 // ErrState if no retirement is pending, and so from its date on.
+//
+// By what the key is, it is refused with ErrNotFound, ErrOrigin, ErrReadOnly, ErrState and
+// ErrUsage.
 func (m *Manager) CancelRetirement(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpCancelRetirement, ref, nil, cancelRetirement)
 }

@@ -50,6 +50,9 @@ func (m *Manager) Rewrap(ctx context.Context, ref string, items func(after strin
 	if opts != nil {
 		o = *opts
 	}
+	if items == nil || put == nil {
+		return report, invalid(OpReEncryptTo, "items or put is nil")
+	}
 	key, e, err := m.describeKey(ctx, ref)
 	if err != nil {
 		return report, err
@@ -100,7 +103,7 @@ func (r *rewrap) do(ctx context.Context, w Wrapped) error {
 		return nil
 	}
 	if err := r.pace.wait(ctx); err != nil {
-		return unavailable(OpReEncryptTo, r.report.KeyID, "", err)
+		return ended(ctx, unavailable(OpReEncryptTo, r.report.KeyID, "", err))
 	}
 	plaintext, _, err := r.m.reEncryptFromKey(ctx, r.report.KeyID, w.Ciphertext, w.Context)
 	switch {

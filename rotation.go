@@ -60,8 +60,12 @@ type Rotation struct {
 
 // RotateKey gives a key a new version, which encrypts from now on; what older versions
 // encrypted stays readable. Only an Enabled key is rotated. It is refused with
-// ErrUnsupported for a key of imported material and with ErrLimit where the key has
-// Config.MaxKeyVersions of them, or where they take 384 KiB together: RetireKeyVersions makes room.
+// ErrOrigin for a key of imported material, with ErrUsage for one that is not of AES, and with
+// ErrLimit if the key has Config.MaxKeyVersions of them, or if they take 384 KiB together:
+// RetireKeyVersions makes room.
+//
+// By what the key is, it is refused with ErrDisabled, ErrInstanceExpired, ErrNotFound,
+// ErrOrigin, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) RotateKey(ctx context.Context, ref string) (Key, error) {
 	return m.update(ctx, OpRotateKey, ref, nil, m.rotate(ctx))
 }
@@ -72,6 +76,8 @@ func (m *Manager) rotate(ctx context.Context) func(*call, *record) error {
 
 // KeyVersions returns the versions that a key has, the oldest first. Those that were retired are
 // not among them; those that are suspended until then are Retiring.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, err error) {
 	c := m.begin(OpListKeyVersions)
 	defer c.end(ctx, &err)
@@ -99,13 +105,16 @@ func (m *Manager) KeyVersions(ctx context.Context, ref string) (_ []KeyVersion, 
 // followed by Maintain's next pass. While the key is not Enabled the policy is suspended, and also
 // when the key has as many versions as it may have: Rotation.VersionsLeft says how many are left.
 // Weeks before that an Event has NoticeVersionsRunOut. RetireKeyVersions makes room.
+//
+// By what the key is, it is refused with ErrDisabled, ErrInstanceExpired, ErrNotFound,
+// ErrOrigin, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) UpdateRotationPolicy(ctx context.Context, ref string, days int) (Key, error) {
 	return m.update(ctx, OpUpdateRotationPolicy, ref, checkRotation(days), rotateEvery(days))
 }
 
 func checkRotation(days int) error {
 	if days != 0 && (days < MinRotationDays || days > MaxRotationDays) {
-		return invalid(OpUpdateRotationPolicy, "the rotation interval is not 7 to 365 days")
+		return invalid(OpUpdateRotationPolicy, "the rotation interval is not %d to %d days, nor 0", MinRotationDays, MaxRotationDays)
 	}
 	return nil
 }
@@ -262,7 +271,7 @@ func (m *Manager) keepVersion(c *call, r *record, n uint32, material []byte) err
 func (m *Manager) provider(c *call, r *record) (provider.Provider, error) {
 	p := m.providers[r.Protection]
 	if p == nil {
-		return nil, refuseBecause(c.op, r.id(), ErrUnsupported, "the protection level of the key", nil)
+		return nil, notOffered(c.op, r.id(), r.Protection)
 	}
 	return p, nil
 }

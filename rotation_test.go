@@ -250,7 +250,7 @@ func TestRewrapEnds(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 			defer cancel()
 			report, err := k.Rewrap(ctx, old.ID, all.Items, all.Put, &kms.RewrapOptions{PerSecond: 1})
-			require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err))
+			require.Equal(t, []string{"ErrCanceled"}, kit.Conditions(err))
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.Equal(t, 2500*time.Millisecond, time.Since(begun))
 			require.Equal(t, kms.RewrapReport{KeyID: old.ID, Version: 2, Rewrapped: 2, Last: "b"}, report)

@@ -20,12 +20,21 @@ type Service struct {
 func (m *Manager) Service(code string) *Service { return &Service{m, code} }
 
 // Alias is the name of the service's key, under which everybody can use it.
-func (s *Service) Alias() string { return serviceAliases + s.code }
+func (s *Service) Alias() string { return serviceAliases + s.made().code }
+
+// made is the view, or for a nil pointer the zero one, whose calls are refused.
+func (s *Service) made() *Service {
+	if s == nil {
+		return &Service{}
+	}
+	return s
+}
 
 // Key returns the service's key, and makes it if there is none yet: one of AES_256 in the
 // default instance. Where the last one was deleted a new one is made, that opens nothing of
 // the old. Where the alias names a key that is not this service's it is ErrReadOnly.
 func (s *Service) Key(ctx context.Context) (_ Key, err error) {
+	s = s.made()
 	c := s.m.begin(OpDescribeKey)
 	c.service = s.code
 	defer c.end(ctx, &err)
@@ -70,7 +79,7 @@ func (s *Service) DisableKey(ctx context.Context) (Key, error) {
 
 // RotateKey is Manager.RotateKey for the service's key.
 func (s *Service) RotateKey(ctx context.Context) (Key, error) {
-	return s.update(ctx, OpRotateKey, nil, s.m.rotate(ctx))
+	return s.update(ctx, OpRotateKey, nil, s.made().m.rotate(ctx))
 }
 
 // UpdateRotationPolicy is Manager.UpdateRotationPolicy for the service's key.
@@ -103,7 +112,7 @@ func (s *Service) CancelKeyDeletion(ctx context.Context) (Key, error) {
 }
 
 func (s *Service) update(ctx context.Context, op Op, bad error, change func(*call, *record) error) (Key, error) {
-	if !validServiceCode(s.code) {
+	if s = s.made(); !validServiceCode(s.code) {
 		bad = badServiceCode(op)
 	}
 	return s.m.updateAs(ctx, s.code, op, s.Alias(), bad, change)
@@ -127,5 +136,5 @@ func validServiceCode(code string) bool {
 }
 
 func badServiceCode(op Op) error {
-	return invalid(op, "the service's code is not 1 to 64 characters out of a-z A-Z 0-9 -")
+	return invalid(op, "the service's code is not 1 to %d characters out of a-z A-Z 0-9 -", MaxServiceCode)
 }

@@ -3,6 +3,7 @@ package kms
 import (
 	"context"
 	_ "crypto/sha512" // the hash of some algorithms
+	"maps"
 	"slices"
 
 	"github.com/keyhold/kms/provider"
@@ -13,7 +14,7 @@ import (
 const MaxMessage = 64 << 10
 
 // Sign signs a message with a key of usage SIGN/VERIFY. The algorithm is one of the key's
-// spec; another is ErrUnsupported.
+// spec; another is ErrUsage.
 //
 //	RSA_2048, RSA_3072, RSA_4096  RSA_PSS_SHA_256, _384, _512, RSA_PKCS1_SHA_256, _384, _512
 //	EC_P256                       ECDSA_SHA_256, in DER
@@ -23,6 +24,9 @@ const MaxMessage = 64 << 10
 //
 // The signature names no key. Who verifies it has to know which key to ask. If ref is an alias, the
 // Event that Config.Observe gets says which key signed.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) Sign(ctx context.Context, ref string, alg SigningAlgorithm, message []byte) (_ []byte, err error) {
 	c := m.begin(OpSign)
 	defer c.end(ctx, &err)
@@ -47,6 +51,9 @@ func (m *Manager) SignDigest(ctx context.Context, ref string, alg SigningAlgorit
 // Verify returns nil if that is a signature of the message by that key and algorithm, and
 // ErrSignature if it is not. A key that is not Enabled verifies nothing; with its public
 // key (GetPublicKey) anybody can.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) Verify(ctx context.Context, ref string, alg SigningAlgorithm, message, signature []byte) (err error) {
 	c := m.begin(OpVerify)
 	defer c.end(ctx, &err)
@@ -72,26 +79,34 @@ func messageInput(op Op, alg SigningAlgorithm, message []byte) ([]byte, error) {
 	hash, known := alg.Hash()
 	switch {
 	case !known:
-		return nil, invalid(op, "the signing algorithm")
+		return nil, badAlgorithm(op)
 	case hash != 0:
 		h := hash.New()
 		h.Write(message)
 		return h.Sum(nil), nil
 	case len(message) > MaxMessage:
-		return nil, invalid(op, "the message is longer than 64 KiB")
+		return nil, longMessage(op)
 	}
 	return message, nil
+}
+
+func badAlgorithm(op Op) error {
+	return invalid(op, "the signing algorithm is none of %s", listed(slices.Collect(maps.Keys(signingSpecs))))
+}
+
+func longMessage(op Op) error {
+	return invalid(op, "the message is longer than %d KiB, and the algorithm takes it as it is", MaxMessage>>10)
 }
 
 func checkDigest(op Op, alg SigningAlgorithm, digest []byte) error {
 	hash, known := alg.Hash()
 	switch {
 	case !known:
-		return invalid(op, "the signing algorithm")
+		return badAlgorithm(op)
 	case hash == 0:
-		return invalid(op, "the algorithm signs messages, not digests")
+		return invalid(op, "the algorithm %s signs messages, not digests", alg)
 	case len(digest) != hash.Size():
-		return invalid(op, "the digest is not as long as the algorithm's")
+		return invalid(op, "the digest is not %d bytes long, as that of %s", hash.Size(), alg)
 	}
 	return nil
 }
@@ -126,9 +141,15 @@ func (m *Manager) signer(ctx context.Context, c *call, ref string, alg SigningAl
 		return nil, err
 	}
 	if !slices.Contains(signingSpecs[alg], e.record.Spec) {
-		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the algorithm is not one of the key's spec", nil)
+		return nil, otherAlgorithm(c, e.record.Spec, algorithmsOf(e.record.Spec))
 	}
 	return ability[provider.Signer](ctx, m, c, e)
+}
+
+// otherAlgorithm refuses an algorithm that is not one of the key's spec.
+func otherAlgorithm[T ~string](c *call, spec Spec, of []T) error {
+	return &refusal{op: c.op, keyID: c.keyID, cond: ErrUsage, text: "the algorithm is not one of the key's spec, which is " + string(spec),
+		hint: "The algorithms of the spec are " + listed(of) + "."}
 }
 
 // ability opens the primary version of a key, which has to be able to do that.
@@ -139,15 +160,18 @@ func ability[T any](ctx context.Context, m *Manager, c *call, e *entry) (able T,
 	}
 	able, ok := key.Key.(T)
 	if !ok {
-		return able, refuseBecause(c.op, c.keyID, ErrUnsupported, "the provider", nil)
+		return able, notByProvider(c.op, c.keyID, nil)
 	}
 	return able, nil
 }
 
 // GenerateMac makes the MAC of a message of up to 64 KiB with a key of usage
 // GENERATE/VERIFY_MAC. The algorithm is that of the key's spec: HMAC_SHA_256 for HMAC_256, and
-// so on; another is ErrUnsupported. The MAC is as long as the hash, and no shorter one is
+// so on; another is ErrUsage. The MAC is as long as the hash, and no shorter one is
 // valid.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateMac(ctx context.Context, ref string, alg MacAlgorithm, message []byte) (_ []byte, err error) {
 	c := m.begin(OpGenerateMac)
 	defer c.end(ctx, &err)
@@ -164,6 +188,9 @@ func (m *Manager) GenerateMac(ctx context.Context, ref string, alg MacAlgorithm,
 
 // VerifyMac returns nil if that is the MAC of the message by that key and algorithm, and
 // ErrSignature if it is not.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) VerifyMac(ctx context.Context, ref string, alg MacAlgorithm, message, mac []byte) (err error) {
 	c := m.begin(OpVerifyMac)
 	defer c.end(ctx, &err)
@@ -182,16 +209,16 @@ func (m *Manager) macKey(ctx context.Context, c *call, ref string, alg MacAlgori
 	spec, known := macSpecs[alg]
 	switch {
 	case !known:
-		return nil, invalid(c.op, "the MAC algorithm")
+		return nil, invalid(c.op, "the MAC algorithm is none of %s", listed(slices.Collect(maps.Keys(macSpecs))))
 	case len(message) > MaxMessage:
-		return nil, invalid(c.op, "the message is longer than 64 KiB")
+		return nil, longMessage(c.op)
 	}
 	e, err := m.lookup(ctx, c, ref, nil)
 	if err != nil {
 		return nil, err
 	}
 	if e.record.Spec != spec {
-		return nil, refuseBecause(c.op, c.keyID, ErrUnsupported, "the algorithm is not that of the key's spec", nil)
+		return nil, otherAlgorithm(c, e.record.Spec, macsOf(e.record.Spec))
 	}
 	return ability[provider.MAC](ctx, m, c, e)
 }

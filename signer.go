@@ -21,7 +21,7 @@ import (
 // *rsa.PSSOptions for PSS, whose salt is as long as the hash. For ED25519 and ML_DSA_65 the
 // hash is 0, and what is signed is the message; the public key of the latter is an
 // MLDSAPublicKey, which the standard library's TLS and X.509 do not know. What has no
-// algorithm here is ErrUnsupported.
+// algorithm here is ErrUsage.
 func (m *Manager) Signer(ctx context.Context, ref string) (crypto.Signer, error) {
 	h, err := m.hold(ctx, ref, forSigning)
 	if err != nil {
@@ -32,7 +32,7 @@ func (m *Manager) Signer(ctx context.Context, ref string) (crypto.Signer, error)
 
 // Decrypter returns an RSA key of usage ENCRYPT/DECRYPT as the standard library wants it. It
 // holds on to the key and to ctx as a Signer does. The options are *rsa.OAEPOptions of
-// SHA-256 without a label; all else is ErrUnsupported.
+// SHA-256 without a label; all else is ErrUsage.
 func (m *Manager) Decrypter(ctx context.Context, ref string) (crypto.Decrypter, error) {
 	h, err := m.hold(ctx, ref, forOpening)
 	if err != nil {
@@ -120,7 +120,13 @@ func (s *keySigner) algorithm(opts crypto.SignerOpts) (SigningAlgorithm, error) 
 	if known {
 		return alg, nil
 	}
-	return "", refuseBecause(OpSign, s.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
+	return "", noAlgorithm(OpSign, s.public, listed(algorithmsOf(s.public.Spec)))
+}
+
+// noAlgorithm refuses options that choose no algorithm of the key.
+func noAlgorithm(op Op, p PublicKey, known string) error {
+	return &refusal{op: op, keyID: p.KeyID, cond: ErrUsage, text: "the options choose no algorithm of the key's spec, which is " + string(p.Spec),
+		hint: "The algorithms of the key are " + known + "."}
 }
 
 // plainSalt tells whether a salt as long as the hash is what was asked for, or will do.
@@ -133,7 +139,7 @@ type keyDecrypter struct{ held }
 func (d *keyDecrypter) Decrypt(_ io.Reader, ciphertext []byte, opts crypto.DecrypterOpts) ([]byte, error) {
 	o, ok := opts.(*rsa.OAEPOptions)
 	if !ok || o.Hash != crypto.SHA256 || (o.MGFHash != 0 && o.MGFHash != crypto.SHA256) || len(o.Label) > 0 {
-		return nil, refuseBecause(OpAsymmetricDecrypt, d.public.KeyID, ErrUnsupported, "the options are of no algorithm of the key", nil)
+		return nil, noAlgorithm(OpAsymmetricDecrypt, d.public, "RSAES_OAEP_SHA_256, which *rsa.OAEPOptions of SHA-256 without a label choose")
 	}
 	return d.m.AsymmetricDecrypt(d.ctx, d.public.KeyID, ciphertext)
 }

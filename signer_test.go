@@ -112,7 +112,7 @@ func TestSignerOptions(t *testing.T) {
 		}
 		for _, o := range c.bad {
 			for _, err := range []error{kit.Err(s.Sign(nil, make([]byte, 32), o)), kit.Err(s.(crypto.MessageSigner).SignMessage(nil, message, o))} {
-				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), "%s %v", c.spec, o)
+				require.Equal(t, []string{"ErrUsage"}, kit.Conditions(err), "%s %v", c.spec, o)
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package kms
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/keyhold/kms/internal/wrapping"
 	"github.com/keyhold/kms/provider"
@@ -165,14 +167,46 @@ func (o CreateKeyOptions) choose(op Op) (Spec, specUse, error) {
 	spec := cmp.Or(o.Spec, SpecAES256)
 	row, ok := specs[spec]
 	if !ok {
-		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "the spec", nil)
+		return "", specUse{}, unsupported(op, "", "the spec is none that there is", "Choose one of "+listed(slices.Collect(maps.Keys(specs)))+".")
 	}
 	use, ok := row.use(o.Usage)
 	if !ok {
-		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "the usage", nil)
+		var usages []Usage
+		for _, use := range row.uses {
+			usages = append(usages, use.usage)
+		}
+		return "", specUse{}, unsupported(op, "", "keys of the spec "+string(spec)+" have no such usage", "Choose a usage of the spec: "+listed(usages)+".")
 	}
 	if o.Origin == OriginExternal && !row.imports() {
-		return "", specUse{}, refuseBecause(op, "", ErrUnsupported, "keys of the spec are not imported", nil)
+		return "", specUse{}, unsupported(op, "", "keys of the spec "+string(spec)+" are not imported", "Create the key with OriginKMS, or choose another spec.")
 	}
 	return spec, use, nil
+}
+
+// algorithmsOf and macsOf are the algorithms of a spec, and listed is what there is to choose from.
+func algorithmsOf(spec Spec) (of []SigningAlgorithm) {
+	for alg, all := range signingSpecs {
+		if slices.Contains(all, spec) {
+			of = append(of, alg)
+		}
+	}
+	return of
+}
+
+func macsOf(spec Spec) (of []MacAlgorithm) {
+	for alg, one := range macSpecs {
+		if one == spec {
+			of = append(of, alg)
+		}
+	}
+	return of
+}
+
+func listed[T ~string](all []T) string {
+	var texts []string
+	for _, one := range all {
+		texts = append(texts, string(one))
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, ", ")
 }

@@ -135,7 +135,8 @@ func written(op Op, keyID string, err error) error {
 	case errors.Is(err, keystore.ErrConflict):
 		return errStale
 	case errors.Is(err, sealing.ErrTooLarge):
-		return refuseBecause(op, keyID, ErrLimit, "what is to be written is more than "+kib(sealing.MaxBody), nil)
+		return &refusal{op: op, keyID: keyID, cond: ErrLimit, text: "what is to be written is more than " + kib(sealing.MaxBody),
+			hint: "Make what is to be written shorter. For an instance, that is what its root adds to the sealed key."}
 	case errors.Is(err, sealing.ErrItem):
 		return badDate(op)
 	default:

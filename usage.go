@@ -63,6 +63,8 @@ func (u KeyUsage) Last() (last VersionUsage) {
 }
 
 // KeyUsage returns what is known of the use of a key.
+//
+// By what the key is, it is refused with ErrNotFound.
 func (m *Manager) KeyUsage(ctx context.Context, ref string) (_ KeyUsage, err error) {
 	c := m.begin(OpGetKeyUsage)
 	defer c.end(ctx, &err)
@@ -87,7 +89,11 @@ func (m *Manager) keyUsage(ctx context.Context, c *call, id keyid.ID) (KeyUsage,
 // Close keeps what was counted of the use of keys, as Maintain does. What it could not keep is counted
 // still, and another Close tries again. The Manager can be used on. Nothing else is lost if it is not called.
 func (m *Manager) Close(ctx context.Context) error {
-	return m.flushUsage(ctx, m.begin(OpMaintain))
+	c := m.begin(OpMaintain)
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	return ended(ctx, m.flushUsage(ctx, c))
 }
 
 // flushUsage adds what this process counted to what is kept in the store. What cannot be kept stays a
@@ -151,7 +157,7 @@ func lastAttempts(all []Attempt) []Attempt {
 
 // countedRefusals are the conditions of uses that would have been done but for what the key
 // was just then.
-var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrUnavailable, ErrBrownout, ErrRetired}
+var countedRefusals = []error{ErrDisabled, ErrPendingImport, ErrPendingDeletion, ErrInstanceExpired, ErrBrownout, ErrRetired}
 
 // countRefusal counts a use that was refused because of what the key is.
 func (c *call) countRefusal(err error) {

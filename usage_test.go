@@ -145,7 +145,7 @@ func TestRefusalsOfOthers(t *testing.T) {
 	k.Store.OnGet(nil)
 	require.Zero(t, keyUsage(t, k.Manager, id).Refused)
 	k.Clock.AdvanceDays(30)
-	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrUnavailable)
+	require.ErrorIs(t, kit.Err(k.Decrypt(ctx, c, nil)), kms.ErrInstanceExpired)
 	require.EqualValues(t, 1, keyUsage(t, k.Manager, id).Refused)
 
 	var ids []string

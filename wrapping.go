@@ -3,6 +3,8 @@ package kms
 import (
 	"crypto/rsa"
 	"crypto/x509"
+	"maps"
+	"slices"
 
 	"github.com/cockroachdb/errors"
 	"github.com/keyhold/kms/internal/unfilled"
@@ -41,7 +43,7 @@ func WrapForImport(p ImportParameters, material []byte) ([]byte, error) {
 	parsed, err := x509.ParsePKIXPublicKey(p.PublicKey)
 	public, ok := parsed.(*rsa.PublicKey)
 	if err != nil || !ok {
-		return nil, invalid(opWrapForImport, "the public key")
+		return nil, invalid(opWrapForImport, "ImportParameters.PublicKey is not the RSA key that GetParametersForImport gave")
 	}
 	if unfilled.Buffer(material) {
 		return nil, invalid(opWrapForImport, "the material: its bytes are all the same, or there are none")
@@ -49,11 +51,15 @@ func WrapForImport(p ImportParameters, material []byte) ([]byte, error) {
 	wrapped, err := wrapping.Wrap(schemes[p.Algorithm], public, material)
 	switch {
 	case errors.Is(err, wrapping.ErrMaterial):
-		return nil, invalid(opWrapForImport, "the material")
+		return nil, invalid(opWrapForImport, "the material is not of a length that the algorithm wraps")
 	case errors.Is(err, wrapping.ErrTooLong):
-		return nil, invalid(opWrapForImport, "the material is too long, or the public key too short")
+		return nil, invalid(opWrapForImport, "the material is longer than the algorithm and the key wrap: take %s", WrapAESKeyWrap)
 	case err != nil:
-		return nil, invalid(opWrapForImport, "the wrapping algorithm")
+		return nil, badWrapping(opWrapForImport, "ImportParameters.Algorithm")
 	}
 	return wrapped, nil
+}
+
+func badWrapping(op Op, argument string) error {
+	return invalid(op, "%s is none of %s", argument, listed(slices.Collect(maps.Keys(schemes))))
 }

@@ -60,8 +60,8 @@ func (s *session) destroy(p place) error {
 	return err
 }
 
-// Open returns the key of a reference. A key that is not in this token is provider.ErrNoKey,
-// whether it was destroyed or is in another.
+// Open returns the key of a reference. A key that was destroyed is provider.ErrNoKey, and one that
+// is in another token provider.ErrElsewhere.
 func (t *Token) Open(ctx context.Context, id string, spec provider.Spec, material []byte) (provider.Key, error) {
 	r, err := referenceOf(id, material)
 	if err != nil {

@@ -40,8 +40,8 @@ func (s *session) at(p place) ([]pkcs11.ObjectHandle, error) {
 }
 
 // handle finds an object of a reference. It searches the token once in a generation at most:
-// that takes long where there are many objects. No object is provider.ErrNoKey only where the
-// token's witness is seen: it may be in another token, but is not in this one.
+// that takes long where there are many objects. No object is provider.ErrNoKey only if the
+// witness of the reference is seen: then this is its token, and the object was in it.
 func (s *session) handle(class uint, r reference) (pkcs11.ObjectHandle, error) {
 	p := place{class, r.object}
 	if h, ok := s.g.handles.Load(p); ok {
@@ -57,10 +57,10 @@ func (s *session) handle(class uint, r reference) (pkcs11.ObjectHandle, error) {
 	case err != nil:
 		return 0, err
 	case len(found) == 0:
-		if err := s.see(s.g.witness); err != nil {
+		if err := s.see(r.witness); err != nil {
 			return 0, err
 		}
-		return 0, fmt.Errorf("%w: there is no such object in this token", provider.ErrNoKey)
+		return 0, fmt.Errorf("%w: there is no such object any more in the token that it was made in", provider.ErrNoKey)
 	case len(found) > 1:
 		return 0, fmt.Errorf("%w: two objects have the CKA_ID of the key", ErrKeyPolicy)
 	}

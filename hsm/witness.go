@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 
 	"github.com/miekg/pkcs11"
 
@@ -18,19 +19,28 @@ import (
 // CKA_ID, so that no other token is taken for it, and a copy of the token is.
 const witnessLabel = "keyhold-witness"
 
-// see returns nil where the witness is found.
+// see returns nil if the witness is found. If it is not, and the witness of this token is, the
+// witness is that of another token: provider.ErrElsewhere.
 func (s *session) see(witness objectID) error {
 	found, err := s.at(place{pkcs11.CKO_SECRET_KEY, witness})
-	if err == nil && len(found) == 0 {
-		return unavailable("the token does not show its objects, or is another one")
+	if err != nil || len(found) > 0 {
+		return err
 	}
-	return err
+	if witness != s.g.witness && s.g.witness != (objectID{}) {
+		if found, err = s.at(place{pkcs11.CKO_SECRET_KEY, s.g.witness}); err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			return fmt.Errorf("%w: the key is in another token than the one that is connected", provider.ErrElsewhere)
+		}
+	}
+	return unavailable("the token does not show its objects")
 }
 
 // feel returns nil where the witness is there, by its handle: that takes no search, and does for
 // those who will see what they made.
 func (s *session) feel() error {
-	h, err := s.handle(pkcs11.CKO_SECRET_KEY, reference{object: s.g.witness})
+	h, err := s.handle(pkcs11.CKO_SECRET_KEY, reference{object: s.g.witness, witness: s.g.witness})
 	if errors.Is(err, provider.ErrNoKey) { // it was seen, and not found
 		return unavailable("the token does not show its objects")
 	}

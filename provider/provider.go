@@ -12,6 +12,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // What a Provider answers. It may wrap them; callers match with errors.Is. No text of
@@ -26,11 +27,17 @@ var (
 	ErrSignature = errors.New("provider: not a signature of this key and message")
 
 	// ErrNoKey means that the material is not one that this provider made for that id,
-	// or that the key behind a reference is surely gone.
+	// or that the key behind a reference is gone for sure: the provider sees the place that the
+	// reference leads to, and the key is not there. A key that is in another place is ErrElsewhere.
 	ErrNoKey = errors.New("provider: no such key")
 
 	// ErrUnavailable means that the provider cannot tell now; the call may be repeated.
 	ErrUnavailable = errors.New("provider: unavailable")
+
+	// ErrElsewhere means that the key behind a reference is in another place than the one that the
+	// provider is connected to: in another token. It matches ErrUnavailable, because nothing is
+	// known of the key itself.
+	ErrElsewhere = fmt.Errorf("%w: in another place", ErrUnavailable)
 
 	// ErrUnsupported means that the provider does not offer this spec or operation.
 	ErrUnsupported = errors.New("provider: unsupported")

@@ -5,8 +5,8 @@ import "time"
 // Moment is a clock and the time that it gave to one call. The clock is read when the time is first
 // asked for: a use of a key on which no date bears does without.
 type Moment struct {
-	Clock func() time.Time
-	At    time.Time // as it was read, with its monotonic reading; zero: it was not yet
+	Clock func() time.Time // nil: time.Now
+	At    time.Time        // as it was read, with its monotonic reading; zero: it was not yet
 }
 
 // Began returns the time of the call.
@@ -18,4 +18,10 @@ func (m *Moment) Began() time.Time {
 }
 
 // Reread reads the clock again.
-func (m *Moment) Reread() { m.At = m.Clock() }
+func (m *Moment) Reread() {
+	if m.Clock == nil {
+		m.At = time.Now()
+		return
+	}
+	m.At = m.Clock()
+}

@@ -30,8 +30,8 @@ var list = []mutant{
 
 	// Who may, and under which name.
 	{"Authorize is asked after the read", "who is denied learns what the store says",
-		"lookup.go", "return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})",
-		"if _, err := m.fetch(ctx, c, id); err != nil { return id, err }; return id, c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})",
+		"lookup.go", "denied := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})",
+		"if _, err := m.fetch(ctx, c, id); err != nil { return id, err }; denied := c.authorize(ctx, Request{KeyID: c.keyID, Alias: alias, EncryptionContext: ec})",
 		".", "TestEveryCallIsAuthorized"},
 	{"the prefix of services is not reserved", "anybody takes the alias of a service to come",
 		"alias.go", `case service == "" && strings.HasPrefix(alias, reservedAliases):`, "case false:", ".", "TestAliasNames|TestServiceKeysAreReadOnly"},
@@ -203,4 +203,15 @@ var list = []mutant{
 		"keystore/internal/pages/pages.go", "last = end", "_ = end", "./keystore/internal/pages", "TestListEndsThoughItGrows"},
 	{"a key that was taken over meanwhile is left out", "a loop over all keys misses one",
 		"legacy.go", "found = append(found, &scanned{", "if e.record.Owner != OwnerLegacy { continue }; found = append(found, &scanned{", ".", "TestKeysTakenOverMeanwhile"},
+	// What a refusal says.
+	{"a context that has ended lets a call in", "what its end does depends on what is in memory",
+		"call.go", "if ctx != nil && c.m.store != nil && ctx.Err() == nil {", "if ctx != nil && c.m.store != nil {", ".", "TestEndedContext"},
+	{"what a context ended is an outage", "a client that hangs up raises an alarm",
+		"call.go", "*err = ended(ctx, *err)", "_ = ended(ctx, *err)", ".", "TestContextEndsWithin"},
+	{"an expired instance is an outage", "a program waits for what only the owner can renew",
+		"errors.go", "if you may need its keys later.\", nil}", "if you may need its keys later.\", ErrUnavailable}", ".", "TestConditionsComplete"},
+	{"another token is reported as gone", "the operator looks for a copy of a key that is well",
+		"hsm/find.go", "if err := s.see(r.witness); err != nil {", "if err := s.see(s.g.witness); err != nil {", "./hsm", "TestAnotherToken"},
+	{"an alias in memory costs a denied caller nothing", "time tells which aliases there are",
+		"lookup.go", "if denied != nil && alias != \"\" && !read {", "if denied == nil && !read {", ".", "TestDeniedCallersCostTheSame"},
 }

@@ -87,8 +87,8 @@ func (c *clockCell) edges(from, nanos, days int64) {
 		{from + dayOf, nil, kms.ErrImportToken, func() error { return c.imported(c.k.Manager, bound, p, until) }},
 		{end, nil, kms.ErrNotFound, func() error { return kit.Err(c.k.DescribeKey(ctx, doomed)) }},
 		{end, nil, kms.ErrPendingImport, func() error { return kit.Err(c.k.Decrypt(ctx, material, nil)) }},
-		{end, nil, kms.ErrUnavailable, func() error { return kit.Err(c.k.Decrypt(ctx, lodger, nil)) }},
-		{end + 15*dayOf, kms.ErrUnavailable, kms.ErrNotFound, func() error { return kit.Err(c.k.Decrypt(ctx, lodger, nil)) }},
+		{end, nil, kms.ErrInstanceExpired, func() error { return kit.Err(c.k.Decrypt(ctx, lodger, nil)) }},
+		{end + 15*dayOf, kms.ErrInstanceExpired, kms.ErrNotFound, func() error { return kit.Err(c.k.Decrypt(ctx, lodger, nil)) }},
 	} {
 		for _, beside := range []time.Duration{-1, 0, 1} {
 			c.k.Clock.Set(at(edge.date).Add(beside))

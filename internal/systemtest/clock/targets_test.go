@@ -163,7 +163,7 @@ func ended(now, expiry time.Time) error {
 	case now.Before(expiry):
 		return nil
 	case now.Before(expiry.Add(15 * day)):
-		return kms.ErrUnavailable
+		return kms.ErrInstanceExpired
 	}
 	return kms.ErrNotFound
 }

@@ -46,10 +46,10 @@ func TestLameSource(t *testing.T) {
 		lame lameSource
 		want string
 	}{
-		"does not open":      {lameSource{open: errors.New("hunter2")}, "ErrTampered"},
-		"has other material": {lameSource{open: legacy.ErrMaterial}, "ErrTampered"},
+		"does not open":      {lameSource{open: errors.New("hunter2")}, "ErrMaterialGone"},
+		"has other material": {lameSource{open: legacy.ErrMaterial}, "ErrMaterialGone"},
 		"is not allowed to":  {lameSource{open: legacy.ErrUnsupported}, "ErrUnsupported"},
-		"does not decrypt":   {lameSource{decrypt: errors.New("hunter2")}, "ErrTampered"},
+		"does not decrypt":   {lameSource{decrypt: errors.New("hunter2")}, "ErrMaterialGone"},
 		"may not decrypt":    {lameSource{decrypt: legacy.ErrUnsupported}, "ErrUnsupported"},
 		"finds it damaged":   {lameSource{decrypt: legacy.ErrCiphertext}, "ErrCiphertext"},
 	} {

@@ -106,7 +106,7 @@ func TestLameProvider(t *testing.T) {
 		of   []string // nil: all
 	}{
 		"does not open": {func(provider.Key) (provider.Key, error) { return nil, broken }, "ErrUnavailable", broken, nil},
-		"lost the key":  {func(provider.Key) (provider.Key, error) { return nil, provider.ErrNoKey }, "ErrTampered", nil, nil},
+		"lost the key":  {func(provider.Key) (provider.Key, error) { return nil, provider.ErrNoKey }, "ErrMaterialGone", nil, nil},
 		"is broken":     {func(key provider.Key) (provider.Key, error) { return ablest{Key: key, err: broken}, nil }, "ErrUnavailable", broken, nil},
 		"cannot": {func(key provider.Key) (provider.Key, error) { return struct{ provider.Key }{key}, nil }, "ErrUnsupported", nil,
 			[]string{"GenerateMac", "VerifyMac", "Sign", "Verify", "GetPublicKey", "AsymmetricEncrypt", "AsymmetricDecrypt"}},

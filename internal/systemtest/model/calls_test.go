@@ -166,7 +166,7 @@ func (w *twins) create() {
 	}
 	want := "ErrNotFound"
 	if k.home = w.instances[opts.Instance]; k.home != nil {
-		want = map[string]string{"Active": done, "Expired": "ErrUnavailable", "Released": "ErrNotFound"}[w.life(k.home)]
+		want = map[string]string{"Active": done, "Expired": "ErrInstanceExpired", "Released": "ErrNotFound"}[w.life(k.home)]
 	}
 	var key kms.Key
 	if w.do(fmt.Sprintf("CreateKey %s %s in %s", k.name, kind, opts.Instance), want, func(m *kms.Manager) (err error) {

@@ -75,28 +75,28 @@ type modelInstance struct {
 const page = `
 DescribeKey            ok               ok       ok          ok                  self
 ListKeyVersions        ok               ok       ok          ok                  self
-GenerateDataKey        ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable seals use
-Encrypt                ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable seals use
-Decrypt                ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable seals use
-GenerateMac            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable macs  use
-EnableKey              ErrState         ok       ok          ErrState            ErrUnavailable change
+GenerateDataKey        ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired seals use
+Encrypt                ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired seals use
+Decrypt                ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired seals use
+GenerateMac            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired macs  use
+EnableKey              ErrState         ok       ok          ErrState            ErrInstanceExpired change
 DisableKey             ErrState         ok       ok          ErrState            self           change
-ScheduleKeyDeletion    ok               ErrState ok          ErrState            ErrUnavailable change guarded blocked
+ScheduleKeyDeletion    ok               ErrState ok          ErrState            ErrInstanceExpired change guarded blocked
 CancelKeyDeletion      ErrState         ErrState ErrState    ok                  self           change
-SetDeletionProtection  ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
-AddDependent           ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
-RemoveDependent        ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
-SetBrownout            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change
-RotateKey              ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
-RetireKeyVersions      ErrState         ok       ok          ErrState            ErrUnavailable change made seals guarded
+SetDeletionProtection  ok               ok       ok          ErrPendingDeletion  ErrInstanceExpired change
+AddDependent           ok               ok       ok          ErrPendingDeletion  ErrInstanceExpired change
+RemoveDependent        ok               ok       ok          ErrPendingDeletion  ErrInstanceExpired change
+SetBrownout            ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired change
+RotateKey              ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired change made seals
+RetireKeyVersions      ErrState         ok       ok          ErrState            ErrInstanceExpired change made seals guarded
 CancelRetirement       ErrState         ok       ok          ok                  self           change made seals
-UpdateRotationPolicy   ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrUnavailable change made seals
-GetParametersForImport ok               ok       ok          ok                  ErrUnavailable change imported
-ImportKeyMaterial      ok               ok       ok          ErrState            ErrUnavailable change imported
-DeleteKeyMaterial      ok               ok       ok          ok                  ErrUnavailable change imported guarded
-SetDescription         ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
-CreateAlias            ok               ok       ok          ErrState            ErrUnavailable change
-UpdateAlias            ok               ok       ok          ErrPendingDeletion  ErrUnavailable change
+UpdateRotationPolicy   ErrPendingImport ok       ErrDisabled ErrPendingDeletion  ErrInstanceExpired change made seals
+GetParametersForImport ok               ok       ok          ok                  ErrInstanceExpired change imported
+ImportKeyMaterial      ok               ok       ok          ErrState            ErrInstanceExpired change imported
+DeleteKeyMaterial      ok               ok       ok          ok                  ErrInstanceExpired change imported guarded
+SetDescription         ok               ok       ok          ErrPendingDeletion  ErrInstanceExpired change
+CreateAlias            ok               ok       ok          ErrPendingDeletion  ErrInstanceExpired change
+UpdateAlias            ok               ok       ok          ErrPendingDeletion  ErrInstanceExpired change
 `
 
 // readPage gives the lines of the page by verb.
@@ -187,8 +187,10 @@ func (m *model) answers(verb string, k *modelKey, caller string) string {
 		return row[4]
 	case is("change") && k.service != caller:
 		return "ErrReadOnly"
-	case is("made") && k.external, is("imported") && !k.external, is("seals") && k.mac, is("macs") && !k.mac:
-		return "ErrUnsupported"
+	case is("made") && k.external, is("imported") && !k.external:
+		return "ErrOrigin"
+	case is("seals") && k.mac, is("macs") && !k.mac:
+		return "ErrUsage"
 	}
 	var blocked []string
 	if is("guarded") && !m.force && (k.protected || k.home.protected && !k.home.mild) {

@@ -60,7 +60,7 @@ func TestModelFindsBugs(t *testing.T) {
 		"Disabled decrypts":                 cell("Decrypt", 2, done),
 		"an expired instance decrypts":      cell("Decrypt", 4, "self"),
 		"a deletion is not cancelled":       cell("CancelKeyDeletion", 3, "ErrState"),
-		"and not while it is expired":       cell("CancelKeyDeletion", 4, "ErrUnavailable"),
+		"and not while it is expired":       cell("CancelKeyDeletion", 4, "ErrInstanceExpired"),
 		"an Enabled key is scheduled":       cell("ScheduleKeyDeletion", 1, done),
 		"material goes while it waits":      cell("DeleteKeyMaterial", 3, "ErrState"),
 		"protection does not guard material": {model: func(m *model) {
