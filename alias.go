@@ -197,7 +197,7 @@ func checkName(op Op, alias, instance, service string) error {
 	case service == "" && strings.HasPrefix(alias, reservedAliases):
 		return invalid(op, "the alias begins with %s, which is reserved for service keys", reservedAliases)
 	case alias == DefaultKey && instance != DefaultInstance:
-		return invalid(op, "%s names a key of the default instance, and of no other", DefaultKey)
+		return invalid(op, "%s is an alias for a key of the default instance alone", DefaultKey)
 	}
 	return nil
 }

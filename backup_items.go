@@ -268,8 +268,11 @@ func (info *BackupInfo) count(r *record) {
 // recipient. It brings nothing back. What it keeps in memory is 16 bytes for each key.
 func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo, error) {
 	const op = opVerifyBackup
-	if r == nil || absent(recipient) {
-		return BackupInfo{}, invalid(op, "there is nothing to read, or no recipient")
+	if absent(r) || absent(recipient) {
+		return BackupInfo{}, invalid(op, "the reader or the recipient is nil")
+	}
+	if err := checkContext(ctx, op); err != nil {
+		return BackupInfo{}, err
 	}
 	buffered := bufio.NewReaderSize(frames.StrictReader(r), frames.Size)
 	h, err := readBackupHeader(op, buffered)
@@ -286,7 +289,7 @@ func VerifyBackup(ctx context.Context, r io.Reader, recipient Root) (BackupInfo,
 	}
 	info, err := b.each(ctx, backupVisitor{})
 	if err != nil {
-		return BackupInfo{}, err
+		return BackupInfo{}, ended(ctx, err)
 	}
 	return info, nil
 }

@@ -317,11 +317,10 @@ func (rs *restoring) end(ctx context.Context) error {
 			r.Was = old.proof(id)
 		}
 		r.bury(c.now())
-		switch older, err := m.latestKeys.Older(ctx, 0, known); {
-		case err != nil:
-			return c.storeFailed(id.String(), err)
-		case older:
-			return refuseBecause(c.op, id.String(), ErrTampered, putBack, nil)
+		of := *c
+		of.keyID = id.String()
+		if err := m.notOlder(ctx, &of, 0, known); err != nil {
+			return err
 		}
 		if _, err := m.write(ctx, c, r, ""); err != nil && !errors.Is(err, errStale) {
 			return err

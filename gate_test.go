@@ -389,6 +389,7 @@ var exported = map[string]reflect.Type{
 	"KeyUsage": reflect.TypeFor[kms.KeyUsage](), "PublicKey": reflect.TypeFor[kms.PublicKey](), "MLDSAPublicKey": reflect.TypeFor[kms.MLDSAPublicKey](),
 	"Op": reflect.TypeFor[kms.Op](), "State": reflect.TypeFor[kms.State](), "InstanceState": reflect.TypeFor[kms.InstanceState](),
 	"DeletionLevel": reflect.TypeFor[kms.DeletionLevel](), "DeletionPlan": reflect.TypeFor[kms.DeletionPlan](),
+	"ReleasePlan": reflect.TypeFor[kms.ReleasePlan](), "RetiredError": reflect.TypeFor[kms.RetiredError](),
 	"BlockedError": reflect.TypeFor[kms.BlockedError](), "UnavailableError": reflect.TypeFor[kms.UnavailableError](),
 	"InstanceExpiredError": reflect.TypeFor[kms.InstanceExpiredError](), "ReadOnlyError": reflect.TypeFor[kms.ReadOnlyError](),
 	"StateError": reflect.TypeFor[kms.StateError](), "PendingDeletionError": reflect.TypeFor[kms.PendingDeletionError](),
@@ -543,6 +544,8 @@ func good(t *testing.T, s *kit.Subject, shelf kit.Shelf, zero reflect.Value) ref
 		v = []byte("x")
 	case func(string) iter.Seq2[kms.Wrapped, error]:
 		v = shelf.Items
+	case kms.RetireOptions:
+		v = kms.RetireOptions{Before: 1, Days: 7}
 	case func(context.Context, kms.Wrapped, []byte) error:
 		v = shelf.Put
 	default:

@@ -66,7 +66,7 @@ func (m *Manager) homeOf(ctx context.Context, c *call, id string) (*instanceEntr
 // checkForce refuses to do something by force for no reason.
 func checkForce(op Op, force bool, reason string) error {
 	if force && reason == "" {
-		return invalid(op, "Force needs a Reason")
+		return invalid(op, "Force is given without a Reason")
 	}
 	return checkText(op, reason, "reason", MaxDescription)
 }

@@ -495,7 +495,7 @@ func TestSettingsCount(t *testing.T) {
 		for _, origin := range []kms.Origin{kms.OriginKMS, kms.OriginExternal} {
 			with, without := kit.NewSubject(t, origin, kms.Enabled), kit.NewSubject(t, origin, kms.Enabled)
 			if err := one.set(ctx, with); err != nil {
-				require.Equal(t, []string{"ErrUnsupported"}, kit.Conditions(err), one.setter) // for keys of another origin
+				require.Equal(t, []string{"ErrOrigin"}, kit.Conditions(err), one.setter) // for keys of another origin
 				continue
 			}
 			known[one.setter] = true

@@ -360,7 +360,7 @@ var lifecycleGroups = map[string][]kms.Op{
 	},
 	"changes the state": {
 		kms.OpEnableKey, kms.OpDisableKey, kms.OpScheduleKeyDeletion, kms.OpCancelKeyDeletion, kms.OpImportKeyMaterial, kms.OpDeleteKeyMaterial,
-		kms.OpGetParametersForImport,
+		kms.OpGetParametersForImport, kms.OpRetireKeyVersions, kms.OpCancelRetirement,
 	},
 	"annotates or names": {
 		kms.OpSetDeletionProtection, kms.OpAddDependent, kms.OpRemoveDependent, kms.OpSetDescription, kms.OpSetTags,

@@ -32,14 +32,17 @@ func (e *refusal) Error() string {
 	return s
 }
 
-func (e *refusal) place() string {
+func (e *refusal) place() string { return place(e.op, e.keyID, e.inst) }
+
+// place says where something was refused.
+func place(op Op, keyID, instance string) string {
 	switch {
-	case e.keyID != "":
-		return "kms: " + e.op.String() + ": key " + e.keyID + ": "
-	case e.inst != "":
-		return "kms: " + e.op.String() + ": instance " + e.inst + ": "
+	case keyID != "":
+		return "kms: " + op.String() + ": key " + keyID + ": "
+	case instance != "":
+		return "kms: " + op.String() + ": instance " + instance + ": "
 	default:
-		return "kms: " + e.op.String() + ": "
+		return "kms: " + op.String() + ": "
 	}
 }
 
@@ -279,8 +282,7 @@ func (e *BlockedError) Error() string {
 }
 
 func (e *BlockedError) heading() string {
-	where := refusal{op: e.Op, keyID: e.KeyID, inst: e.Instance}
-	return where.place() + count(len(e.Blockers), "thing") + " in the way"
+	return place(e.Op, e.KeyID, e.Instance) + count(len(e.Blockers), "thing") + " in the way"
 }
 
 // Unwrap returns all that stands in the way.

@@ -160,7 +160,7 @@ func TestRefusalsSayWhatWouldDo(t *testing.T) {
 // writes no item under the name of a key that is no key ID.
 var tamperedBy = map[string]string{
 	"alias.go loadAlias": "sequence number", "alias.go readAlias": "MAC", "allowance.go loadAllowance": "MAC",
-	"import_binding.go bind": "seal", "instance_cache.go instanceOf": "missing record", "instance_record.go openHome": "missing record",
+	"guard.go homeOf": "missing record", "import_binding.go bind": "seal", "instance_cache.go instanceOf": "missing record", "instance_record.go openHome": "missing record",
 	"item.go decodeKey": "MAC", "item.go noKeyItem": "name", "item.go readRecord": "MAC", "legacy.go loadMakers": "MAC",
 	"legacy_decrypt.go openOld": "seal", "lookup.go notOlder": "sequence number", "refusal.go tamperedInstance": "MAC",
 	"rotation.go material": "seal", "shred.go tamperedItem": "MAC",

@@ -114,7 +114,7 @@ func (rs *restoring) options(opts *RestoreOptions, recipient Root) error {
 	case !until.IsZero() && !until.After(rs.c.now()):
 		return invalid(rs.c.op, "RestoreOptions.ExpiresAt is not in the future")
 	case !until.IsZero() && rs.opts.NeverExpires:
-		return invalid(rs.c.op, "RestoreOptions.ExpiresAt and NeverExpires contradict each other: set one of them")
+		return invalid(rs.c.op, "RestoreOptions.ExpiresAt and NeverExpires are both set: set one of them")
 	}
 	rs.buried = make(map[keyid.ID]bool, len(rs.opts.Tombstones))
 	for _, t := range rs.opts.Tombstones {
@@ -307,7 +307,8 @@ func (rs *restoring) look(ctx context.Context) (*instanceRecord, keystore.Versio
 	case err != nil:
 		return nil, "", err
 	case rs.living(rec) && rec.Protection != was.Protection:
-		err = refuseInstance(c.op, was.ID, ErrUnsupported, "the instance has keys of another protection level", nil)
+		err = &refusal{op: c.op, inst: was.ID, cond: ErrUnsupported, text: "the instance that is here has keys of another protection level",
+			hint: "The backup is of another instance with this ID. Restore it into a key store that has no instance of the ID."}
 	case rs.living(rec):
 	case !rec.ReleasedAt.IsZero() && !rec.destroyed():
 		err = unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)

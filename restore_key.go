@@ -313,7 +313,7 @@ func (rs *restoring) askProvider(ctx context.Context, r *record) error {
 			clear(material)
 		}
 		switch {
-		case errors.Is(err, provider.ErrNoKey) && hardware:
+		case hardware && (errors.Is(err, provider.ErrNoKey) || errors.Is(err, provider.ErrElsewhere)):
 			rs.note(func(report *RestoreReport) { report.Missing = append(report.Missing, r.id()) })
 			return nil
 		case errors.Is(err, provider.ErrNoKey):

@@ -144,8 +144,8 @@ func TestRetireRefused(t *testing.T) {
 		{"a long reason", id, kms.RetireOptions{Before: 2, Days: 7, Reason: strings.Repeat("r", 257)}, []string{"ErrInvalid"}},
 		{"used today", id, calm(2, 7), []string{"ErrInUse"}},
 		{"protected", protected, calm(2, 7), []string{"ErrProtected"}},
-		{"a key that is not rotated", kit.Key(t, k, kms.SpecHMAC256, ""), forced(2, 7), []string{"ErrUnsupported"}},
-		{"a key of imported material", kit.ExternalKey(t, k), forced(2, 7), []string{"ErrUnsupported"}},
+		{"a key that is not rotated", kit.Key(t, k, kms.SpecHMAC256, ""), forced(2, 7), []string{"ErrUsage"}},
+		{"a key of imported material", kit.ExternalKey(t, k), forced(2, 7), []string{"ErrOrigin"}},
 		{"a key pending deletion", kit.PendingKey(t, k), forced(2, 7), []string{"ErrState"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -90,7 +90,7 @@ func (s *Service) UpdateRotationPolicy(ctx context.Context, days int) (Key, erro
 // RetireKeyVersions is Manager.RetireKeyVersions for the service's key.
 func (s *Service) RetireKeyVersions(ctx context.Context, opts RetireOptions) (Key, error) {
 	bad := opts.check(OpRetireKeyVersions)
-	if !validServiceCode(s.code) {
+	if s = s.made(); !validServiceCode(s.code) {
 		bad = badServiceCode(OpRetireKeyVersions)
 	}
 	return s.m.retireKeyVersions(ctx, s.code, s.Alias(), bad, opts)

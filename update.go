@@ -161,6 +161,9 @@ func (m *Manager) updateAs(ctx context.Context, service string, op Op, ref strin
 // updateIn is update within a call that has begun, and ends it.
 func (m *Manager) updateIn(ctx context.Context, c *call, ref string, bad error, change func(c *call, r *record) error) (key Key, err error) {
 	defer c.end(ctx, &err)
+	if err := c.enter(ctx); err != nil {
+		return Key{}, err
+	}
 	if bad != nil {
 		return Key{}, bad
 	}
