@@ -225,6 +225,16 @@ func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, 
 	if err := c.nameInstance(ctx, id); err != nil {
 		return Instance{}, err
 	}
+	err = c.retry(ctx, "", func() error { // what the answer needs is there before anything has changed
+		rec, _, err := m.getInstance(ctx, c, id)
+		if err == nil {
+			_, err = m.openInstance(ctx, c, rec)
+		}
+		return err
+	})
+	if err != nil {
+		return Instance{}, err
+	}
 	rec, err := m.changeInstance(ctx, c, id, func(_ *call, rec *instanceRecord) error {
 		rec.Protected, rec.ReleaseOnly, rec.ProtectedWhy = p.On, p.ReleaseOnly, ""
 		if p.On {

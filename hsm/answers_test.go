@@ -134,7 +134,7 @@ func operations(t *testing.T, token *hsm.Token) []operation {
 			return drop(token.Generate(ctx, "new", provider.ECP256, provider.UseSign))
 		}},
 		{"Import", true, []string{"C_CreateObject"}, func(ctx context.Context) error {
-			return drop(token.Import(ctx, "new", provider.AES256, provider.UseEncrypt, make([]byte, 32)))
+			return drop(token.Import(ctx, "new", provider.AES256, provider.UseEncrypt, []byte("a key of 32 bytes, of many kinds")))
 		}},
 		{"Destroy", true, []string{"C_DestroyObject"}, func(ctx context.Context) error {
 			m, err := token.Generate(ctx, "to go", provider.AES256, provider.UseEncrypt)

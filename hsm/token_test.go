@@ -78,7 +78,7 @@ func TestClosed(t *testing.T) {
 	require.NoError(t, err)
 	sealed, err := k.Encrypt(t.Context(), nil, []byte("x"), nil)
 	require.NoError(t, err)
-	root, err := token.Root(t.Context(), "closed root")
+	root, err := token.CreateRoot(t.Context(), "closed root")
 	require.NoError(t, err)
 	under, err := root.Encrypt([]byte("x"), nil)
 	require.NoError(t, err)

@@ -78,14 +78,14 @@ func (m *Memory) Put(ctx context.Context, name string, old Version, value []byte
 // List implements Store.
 func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
+		if m == nil {
+			yield(Item{}, ErrClosed)
+			return
+		}
 		last := m.last(prefix)
 		for at := after; ; {
 			if ctx.Err() != nil {
 				yield(Item{}, ctx.Err())
-				return
-			}
-			if m == nil {
-				yield(Item{}, ErrClosed)
 				return
 			}
 			item, ok := m.next(prefix, at)

@@ -110,7 +110,11 @@ func (a *errand) try(t *testing.T, m *kms.Manager, store *faulty, how mishap, k 
 		require.NotEqual(t, failsBefore, how, "%s: nobody was told", what)
 	case how == outrun && a.done != nil && errors.Is(err, a.done): // by the other
 	default:
-		require.Equal(t, []string{"ErrUnavailable"}, kit.Conditions(err), "%s: %v", what, err)
+		want := "ErrUnavailable"
+		if ctx.Err() != nil {
+			want = "ErrCanceled"
+		}
+		require.Equal(t, []string{want}, kit.Conditions(err), "%s: %v", what, err)
 		require.True(t, errors.Is(err, errLost) || errors.Is(err, context.Canceled), "%s: %v", what, err)
 	}
 	if err := a.call(t.Context(), m); err != nil {

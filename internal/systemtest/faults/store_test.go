@@ -274,7 +274,11 @@ func (b *faultBench) cell(t *testing.T, k int, how mishap, warm bool) (called, f
 			require.Contains(t, []string{"ErrTampered", "ErrNotFound", "ErrPendingImport", "ErrUnavailable", "ErrRoot", "ErrExists"}, one, "%s: %v", what, err)
 		}
 	default:
-		require.ErrorIs(t, err, kms.ErrUnavailable, what)
+		want := kms.ErrUnavailable
+		if ctx.Err() != nil {
+			want = kms.ErrCanceled
+		}
+		require.ErrorIs(t, err, want, what)
 	}
 
 	now := b.seen(t, store)

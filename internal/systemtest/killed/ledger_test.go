@@ -79,9 +79,7 @@ func (f fact) after(t tale) (fact, string) {
 		allowed = state != kms.PendingDeletion
 		next.material, next.expires, next.primary = false, false, 0
 	case "import":
-		if allowed = state != kms.PendingDeletion; !f.material {
-			next.disabled = false
-		}
+		allowed = state != kms.PendingDeletion
 		next.material, next.expires, next.primary = true, t.N > 0, 1
 	}
 	switch {

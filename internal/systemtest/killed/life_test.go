@@ -297,7 +297,7 @@ func (l *life) do(ctx context.Context, t tale) {
 	key, err := l.keys[t.Key], error(nil)
 	switch t.Op {
 	case "drop":
-		key, err = l.DeleteKeyMaterial(ctx, t.Key, nil)
+		key, err = l.DeleteKeyMaterial(ctx, t.Key, &kms.DeleteMaterialOptions{Force: true, Reason: "the owner wants it back"})
 	case "import":
 		var until time.Time
 		if t.N > 0 {

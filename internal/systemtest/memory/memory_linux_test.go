@@ -79,11 +79,12 @@ func unsealed(t *testing.T, root kms.Root, heard map[string][]byte) (instanceKey
 	body, ok := sealing.Peek(instance, heard["the instance"])
 	require.True(t, ok)
 	var record struct {
-		Store, Root []byte
-		Generation  uint64
+		Store      []byte
+		Seals      []struct{ Key []byte }
+		Generation uint64
 	}
 	require.NoError(t, json.Unmarshal(body, &record))
-	instanceKey, err := root.Decrypt(record.Root, sealing.RootContext(record.Store, instance))
+	instanceKey, err := root.Decrypt(record.Seals[0].Key, sealing.RootContext(record.Store, instance))
 	require.NoError(t, err)
 	keys, err := sealing.Derive(instance, record.Store, record.Generation, bytes.Clone(instanceKey))
 	require.NoError(t, err)

@@ -167,7 +167,8 @@ func (w *twins) importMaterial() {
 		ref = w.ref()
 	}
 	kind := pick(w, "material", "A", "A", "B", "short")
-	material := bytes.Repeat([]byte(kind[:1]), map[string]int{"A": 32, "B": 32, "short": 31}[kind])
+	material := kit.Pattern(map[string]int{"A": 32, "B": 32, "short": 31}[kind])
+	material[0] = kind[0]
 	wrapped, err := kms.WrapForImport(t.ImportParameters, material)
 	if err != nil {
 		w.diverges("the service does not wrap: %v", err)
