@@ -33,7 +33,7 @@ var returnsSecret = map[string]string{
 	"unseal": "open, carry and BackupInstance", "unsealBy": "unseal and openedBy", "Encode": "sealToken",
 	"Bytes": "the callers of package cleartext", "Write": "the callers of package cleartext",
 	"DecryptOAEP": "the caller's program: it is a plaintext", "openRSA": "the caller's program: it is a plaintext",
-	"NewRootFromPassphrase": "passphraseRoot.key", "decryptLegacy": "the caller's program: it is a plaintext",
+	"NewRootFromPassphrase": "passphraseRoot.key",
 	"Decrypt": "the caller's program: it is a plaintext", "Open": "the callers of a cipher",
 }
 

@@ -96,7 +96,7 @@ func TestClosed(t *testing.T) {
 				"Encrypt": func() ([]byte, error) { return k.Encrypt(t.Context(), nil, []byte("x"), nil) },
 				"Decrypt": func() ([]byte, error) { return k.Decrypt(t.Context(), nil, sealed, nil) },
 				"Import": func() ([]byte, error) {
-					return token.Import(t.Context(), "i", provider.AES256, provider.UseEncrypt, make([]byte, 32))
+					return token.Import(t.Context(), "i", provider.AES256, provider.UseEncrypt, []byte("a key of 32 bytes, of many kinds"))
 				},
 				"Root.Encrypt": func() ([]byte, error) { return root.Encrypt([]byte("x"), nil) },
 				"Root.Decrypt": func() ([]byte, error) { return root.Decrypt(under, nil) },

@@ -118,11 +118,8 @@ func (w *twins) retire() {
 }
 
 func (w *twins) retireModel(k *modelKey, before, days int, force bool) string {
-	if k != nil && force { // protection is no obstacle
-		protected := k.protected
-		k.protected = false
-		defer func() { k.protected = protected }()
-	}
+	w.force = force
+	defer func() { w.force = false }()
 	return w.model.change("RetireKeyVersions", k, "", func() string {
 		switch {
 		case k.retiring != 0:

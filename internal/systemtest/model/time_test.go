@@ -32,7 +32,7 @@ func (m *model) maintain() (r modelReport) {
 		step  kms.Step
 		names []string
 	}{
-		{kms.StepNoted, r.noted}, {kms.StepPurged, r.purged}, {kms.StepExpired, r.expired}, {kms.StepRotated, r.rotated}, {kms.StepCorrected, r.corrected},
+		{kms.StepNoted, r.noted}, {kms.StepPurged, r.purged}, {kms.StepExpired, r.expired}, {kms.StepRotated, r.rotated}, {kms.StepRetired, r.retired}, {kms.StepCorrected, r.corrected},
 		{kms.StepNoted, r.over}, {kms.StepReleased, r.released}, {kms.StepCorrected, r.righted},
 	} {
 		for _, name := range list.names {
