@@ -16,6 +16,9 @@ const Room = wire.HeaderSize + wire.Overhead
 // the key is of ProtectionSoftware, it allocates nothing. What dst holds stays as it is; the
 // space behind it is overwritten, and may not overlap the plaintext (ErrInvalid). After an
 // error that space holds nothing of the plaintext.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) AppendEncrypt(ctx context.Context, dst []byte, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpEncrypt)
 	defer c.end(ctx, &err)
@@ -30,6 +33,9 @@ func (m *Manager) AppendEncrypt(ctx context.Context, dst []byte, ref string, pla
 // the key is of ProtectionSoftware, it allocates nothing. What dst holds stays as it is; the
 // space behind it is overwritten, and may not overlap the ciphertext (ErrInvalid). After an
 // error that space holds nothing of the plaintext.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrRetired and ErrUsage.
 func (m *Manager) AppendDecrypt(ctx context.Context, dst, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
@@ -45,6 +51,9 @@ func (m *Manager) AppendDecrypt(ctx context.Context, dst, ciphertext []byte, ec 
 // the key, and the master key is of ProtectionSoftware, it allocates nothing. What dst holds
 // stays as it is; it and the space behind it may not overlap the key (ErrInvalid). After an error
 // the key is zeros, except where it was refused for its size or place. Wipe it after use.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) AppendDataKey(ctx context.Context, dst []byte, ref string, key []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpGenerateDataKey)
 	defer c.end(ctx, &err)

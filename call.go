@@ -104,7 +104,7 @@ func ended(ctx context.Context, err error) error {
 				return canceled(ctx, e)
 			}
 			return err
-		case interface{ self() *refusal }:
+		case interface{ self() *refusal }, *BlockedError:
 			return err
 		case interface{ Unwrap() []error }:
 			var all []error

@@ -58,9 +58,10 @@ func cancelDeletion(_ *call, r *record) error {
 }
 
 // SetDeletionProtection switches a key's deletion protection on or off. While it is on, the key's
-// deletion cannot be scheduled, and neither DeleteKeyMaterial nor ReleaseInstance of its instance
-// is done, unless by force. What a date does, of material or of the instance, it does not stop. The reason, up to 8192 characters, is kept
-// while it is on and stands in the error of whoever tries.
+// deletion cannot be scheduled, ImportKeyMaterial does not bring the end of its material nearer, and
+// DeleteKeyMaterial, RetireKeyVersions and ReleaseInstance of its instance are done by force alone.
+// What a date does, of material or of the instance, it does not stop. The reason, up to 8192
+// characters, is kept while it is on, and is in the error of a call that it refuses.
 //
 // By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrPendingDeletion
 // and ErrReadOnly.

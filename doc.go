@@ -101,8 +101,8 @@
 //	GenerateDataKey                  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
 //	GenerateDataKeyWithoutPlaintext  ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
 //	Encrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
-//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrBrownout
-//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrBrownout
+//	Decrypt                          ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrRetired, ErrBrownout
+//	ReEncryptFrom                    ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrUsage unless AES, ErrRetired, ErrBrownout
 //	ReEncryptTo                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless AES, ErrBrownout
 //	Sign                             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it signs, ErrBrownout
 //	Verify                           ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrUsage unless it signs, ErrBrownout
@@ -121,11 +121,11 @@
 //	SetBrownout                      ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
 //	RotateKey                        ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
 //	UpdateRotationPolicy             ErrPendingImport  ok             ErrDisabled      ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
-//	RetireKeyVersions                ErrState          ok             ok               ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
+//	RetireKeyVersions                ErrState          ok             ok               ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES, ErrProtected
 //	CancelRetirement                 ErrState          ok             ok               ok                  ErrNotFound  as by itself        ErrReadOnly, ErrOrigin unless KMS, ErrUsage unless AES
 //	GetParametersForImport           ok                ok             ok               ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
 //	ImportKeyMaterial                as its facts say  ok             ok               ErrState            ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
-//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL
+//	DeleteKeyMaterial                ok                PendingImport  PendingImport    ok                  ErrNotFound  ErrInstanceExpired  ErrReadOnly, ErrOrigin unless EXTERNAL, ErrProtected
 //	SetDescription                   ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
 //	SetTags                          ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly
 //	CreateAlias                      ok                ok             ok               ErrPendingDeletion  ErrNotFound  ErrInstanceExpired  ErrReadOnly

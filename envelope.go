@@ -72,6 +72,9 @@ func (m *Manager) GenerateDataKey(ctx context.Context, ref string, ec Encryption
 }
 
 // GenerateDataKeyN is GenerateDataKey for a key of n bytes, 1 to 1024.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) GenerateDataKeyN(ctx context.Context, ref string, n int, ec EncryptionContext) (_ DataKey, err error) {
 	c := m.begin(OpGenerateDataKey)
 	defer c.end(ctx, &err)
@@ -164,7 +167,7 @@ func (m *Manager) Encrypt(ctx context.Context, ref string, plaintext []byte, ec 
 // another plaintext. A caller that relies on one key calls DecryptWithKey.
 //
 // By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
-// ErrNotFound, ErrPendingDeletion, ErrPendingImport and ErrUsage.
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrRetired and ErrUsage.
 func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionContext) (_ []byte, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
@@ -177,6 +180,9 @@ func (m *Manager) Decrypt(ctx context.Context, ciphertext []byte, ec EncryptionC
 // would open it, and nothing is asked or told about the other key. A ref that names nothing is
 // ErrNotFound. Like Decrypt it is OpDecrypt for Authorize, which sees the key and the alias that
 // ref names.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrRetired and ErrUsage.
 func (m *Manager) DecryptWithKey(ctx context.Context, ref string, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
 	c := m.begin(OpDecrypt)
 	defer c.end(ctx, &err)
@@ -189,7 +195,7 @@ func (m *Manager) DecryptWithKey(ctx context.Context, ref string, ciphertext []b
 // ciphertext with the key that this is of; ReEncryptWithKey with one that the caller names.
 //
 // By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
-// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly, ErrRetired and ErrUsage.
 func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
 	if to.check(OpReEncryptTo) != nil {
 		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
@@ -204,6 +210,9 @@ func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from Encrypt
 
 // ReEncryptWithKey is ReEncrypt from the key that source names, a key ID or an alias, and from no
 // other, as DecryptWithKey opens. It says which key version that was.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly, ErrRetired and ErrUsage.
 func (m *Manager) ReEncryptWithKey(ctx context.Context, source string, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, Used, error) {
 	if to.check(OpReEncryptTo) != nil {
 		_, err := m.reEncryptTo(ctx, ref, nil, to) // which refuses it

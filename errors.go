@@ -22,9 +22,10 @@ func (c *condition) ErrorHint() string { return c.hint }
 func (c *condition) code() string { return c.named }
 
 // The conditions. Every refusal of this package matches at least one of them, with the
-// standard library's errors.Is as well as with others. Nothing had changed when one
-// was returned, except with ErrUnavailable and ErrCanceled, whose error says if the outcome is
-// unknown, and from Maintain, whose report says what was done.
+// standard library's errors.Is as well as with others. Nothing had changed when one was returned,
+// except with ErrUnavailable and ErrCanceled. Their error says if the outcome of a write is unknown,
+// and a call that takes several writes (Maintain, RotateRoot, Shred, ReleaseInstance, Restore, Rewrap,
+// and one that makes a key for its alias) may have ended between two: repeat it.
 var (
 	// ErrNotFound: no such key or alias, or the key is deleted.
 	ErrNotFound error = &condition{"kms: not found", "Forbidden.KeyNotFound",

@@ -285,9 +285,14 @@ func Besides(op Op) (conditions, words []string) {
 	if row.needs != 0 {
 		add("ErrUsage", "unless "+purposeWords[row.needs])
 	}
-	if row.blocks {
+	if row.protects {
 		add("ErrProtected", "")
+	}
+	if row.blocks {
 		add("ErrInUse", "")
+	}
+	if row.kind == opening {
+		add("ErrRetired", "")
 	}
 	if row.isUse() {
 		add("ErrBrownout", "")

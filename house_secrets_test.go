@@ -34,7 +34,7 @@ var returnsSecret = map[string]string{
 	"Bytes": "the callers of package cleartext", "Write": "the callers of package cleartext",
 	"DecryptOAEP": "the caller's program: it is a plaintext", "openRSA": "the caller's program: it is a plaintext",
 	"NewRootFromPassphrase": "passphraseRoot.key",
-	"Decrypt": "the caller's program: it is a plaintext", "Open": "the callers of a cipher",
+	"Decrypt":               "the caller's program: it is a plaintext", "Open": "the callers of a cipher",
 }
 
 // takesOverSecret are the calls that wipe a secret that they are given, or keep it as long as they are

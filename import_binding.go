@@ -31,7 +31,25 @@ func (m *Manager) importMaterial(ctx context.Context, c *call, r *record, materi
 			return err
 		}
 	}
-	r.MaterialUntil = expiresAt.Round(0).UTC()
+	return m.moveExpiry(ctx, c, r, expiresAt.Round(0).UTC())
+}
+
+// moveExpiry sets when the material of a key expires. To move it nearer takes the material away, as
+// DeleteKeyMaterial does, and so deletion protection refuses it.
+func (m *Manager) moveExpiry(ctx context.Context, c *call, r *record, until time.Time) error {
+	was := r.was
+	if was != nil && was.facts().state(c.now()) != PendingImport && !until.IsZero() && earliest(was.MaterialUntil, until).Equal(until) && !until.Equal(was.MaterialUntil) {
+		asked := c.also(OpDeleteKeyMaterial)
+		asked.keyID = c.keyID
+		ie, err := m.homeOf(ctx, asked, r.keys.ID())
+		if err != nil {
+			return err
+		}
+		if found := r.obstacles(asked, ie) & protections; found != 0 {
+			return blocked(c.op, r.id(), r.refusals(c, ie, found))
+		}
+	}
+	r.MaterialUntil = until
 	return nil
 }
 

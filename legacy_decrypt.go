@@ -50,6 +50,11 @@ func (m *Manager) decryptForeign(ctx context.Context, c *call, dst, ciphertext [
 	if err != nil && missing == nil {
 		return nil, err
 	}
+	if len(ids) == 0 && missing == nil { // a caller who is denied does not learn that no key is known
+		if err := c.authorize(ctx, Request{EncryptionContext: ec}); err != nil {
+			return nil, err
+		}
+	}
 	for _, id := range ids {
 		tried := *c
 		tried.keyID = id.String()
@@ -63,7 +68,7 @@ func (m *Manager) decryptForeign(ctx context.Context, c *call, dst, ciphertext [
 			return plaintext, nil
 		}
 		if refused == nil && !refusedAs(err, ErrCiphertext) {
-			refused, answered = err, tried
+			refused, answered = nameless(err), tried
 		}
 	}
 	*c = answered
@@ -75,6 +80,14 @@ func (m *Manager) decryptForeign(ctx context.Context, c *call, dst, ciphertext [
 		c.keyID = ids[0].String()
 	}
 	return nil, refuse(c.op, c.keyID, ErrCiphertext)
+}
+
+// nameless is a refusal by Authorize without the key, which the caller did not name.
+func nameless(err error) error {
+	if r := refusalOf(err); r != nil && r.cond == ErrDenied {
+		return refuseBecause(r.op, "", ErrDenied, "", r.cause)
+	}
+	return err
 }
 
 // openOld opens the i-th version that a key had in another system.
@@ -136,6 +149,11 @@ func (m *Manager) oldNeedsRewrap(ctx context.Context, c *call, ciphertext []byte
 	if err != nil {
 		return false, err
 	}
+	if len(ids) == 0 {
+		if err := c.authorize(ctx, Request{}); err != nil {
+			return false, err
+		}
+	}
 	var refused error
 	answered := *c
 	for _, id := range ids {
@@ -149,7 +167,7 @@ func (m *Manager) oldNeedsRewrap(ctx context.Context, c *call, ciphertext []byte
 		case err == nil && refused == nil:
 			answered = tried
 		case err != nil && refused == nil:
-			refused, answered = err, tried
+			refused, answered = nameless(err), tried
 		}
 	}
 	*c = answered

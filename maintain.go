@@ -262,17 +262,20 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return m.step(ctx, c, r, version, StepCorrected, report)
 	case f.material && f.expired(c.now()):
 		r.dropMaterial()
+	case r.retireDue(c.now()) && m.retireNow(c, r): // before a rotation, for which it makes room
+	case r.retireDue(c.now()) && !r.retireNoted(c.now()):
+		return m.stepRetirement(ctx, c, r, version, report)
 	case rotation.due(c.now()):
 		if err := m.addVersion(ctx, c, r); err != nil {
 			return err
 		}
 		return m.step(ctx, c, r, version, StepRotated, report)
 	case r.retireDue(c.now()):
-		if !m.retireNow(c, r) {
-			return m.stepRetirement(ctx, c, r, version, report)
-		}
-	case r.RunsOutTold != rotation.runsOut(state, c.now()) && state == Enabled:
-		return m.tellRunsOut(ctx, c, r, version, report)
+		report.Waiting = append(report.Waiting, r.id())
+		return nil
+	case !r.RunsOutTold && rotation.runsOut(state, c.now()):
+		r.RunsOutTold = true
+		return m.step(ctx, c, r, version, StepNoticed, report)
 	default:
 		return nil
 	}

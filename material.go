@@ -149,8 +149,8 @@ type DeleteMaterialOptions struct {
 // While deletion protection is on, of the key or of its instance, that is ErrProtected, unless it
 // is forced. Dependents do not stop it: the owner of material may withdraw it at any time.
 //
-// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin and
-// ErrReadOnly.
+// By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin,
+// ErrProtected and ErrReadOnly.
 func (m *Manager) DeleteKeyMaterial(ctx context.Context, ref string, opts *DeleteMaterialOptions) (Key, error) {
 	var o DeleteMaterialOptions
 	if opts != nil {
@@ -180,7 +180,7 @@ func (m *Manager) sweep(ctx context.Context, keyID string) {
 		err = m.destroy(ctx, c, e.record.clone(), e.version, &Report{})
 	}
 	if err != nil && m.tell != nil {
-		m.tell(ctx, Event{Time: c.now(), Op: c.op, KeyID: keyID, Step: StepExpired, Err: err})
+		m.tell(ctx, Event{Time: c.now(), Op: c.op, KeyID: keyID, Step: StepExpired, Err: ended(ctx, err)})
 	}
 }
 

@@ -47,7 +47,7 @@ type RetiredError struct {
 // is no version below it, and ErrUnsupported for a key that is not rotated.
 //
 // By what the key is, it is refused with ErrInstanceExpired, ErrNotFound, ErrOrigin,
-// ErrReadOnly, ErrState and ErrUsage.
+// ErrProtected, ErrReadOnly, ErrState and ErrUsage.
 func (m *Manager) RetireKeyVersions(ctx context.Context, ref string, opts RetireOptions) (Key, error) {
 	return m.retireKeyVersions(ctx, "", ref, opts.check(OpRetireKeyVersions), opts)
 }
@@ -189,8 +189,7 @@ func (r *record) refuseRetired(c *call, version uint32) error {
 // retireNow ends the versions whose retirement is due, unless Maintain has yet to wait. Their
 // material is doomed then.
 func (m *Manager) retireNow(c *call, r *record) bool {
-	noted := !r.RetireSeenAt.IsZero() && !r.RetireSeenAt.After(c.now())
-	if m.purgeDelay > 0 && (!noted || c.now().Sub(r.RetireSeenAt) < m.purgeDelay) {
+	if m.purgeDelay > 0 && (!r.retireNoted(c.now()) || c.now().Sub(r.RetireSeenAt) < m.purgeDelay) {
 		return false
 	}
 	r.retire(r.RetiringBefore)
@@ -210,24 +209,15 @@ func (r *record) retire(before uint32) {
 	}
 }
 
-// stepRetirement notes that the date of a retirement was seen passed, once.
-func (m *Manager) stepRetirement(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
-	if !r.RetireSeenAt.IsZero() && !r.RetireSeenAt.After(c.now()) {
-		report.Waiting = append(report.Waiting, r.id())
-		return nil
-	}
-	r.RetireSeenAt = c.now()
-	return m.step(ctx, c, r, version, StepNoted, report)
+// retireNoted reports whether Maintain has seen the date of a retirement passed.
+func (r *record) retireNoted(now time.Time) bool {
+	return !r.RetireSeenAt.IsZero() && !r.RetireSeenAt.After(now)
 }
 
-// tellRunsOut tells that the policy of a key will meet the limit of versions, once; or notes that
-// it does not any more.
-func (m *Manager) tellRunsOut(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
-	r.RunsOutTold = !r.RunsOutTold
-	if !r.RunsOutTold {
-		return m.step(ctx, c, r, version, StepCorrected, report)
-	}
-	return m.step(ctx, c, r, version, StepNoticed, report)
+// stepRetirement notes that the date of a retirement was seen passed.
+func (m *Manager) stepRetirement(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
+	r.RetireSeenAt = c.now()
+	return m.step(ctx, c, r, version, StepNoted, report)
 }
 
 // foldUsage makes one line of what is known of the use of versions that were retired, so that what

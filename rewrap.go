@@ -60,7 +60,12 @@ func (m *Manager) Rewrap(ctx context.Context, ref string, items func(after strin
 	r := rewrap{m: m, old: e.record.Old, put: put, pace: newPace(o.PerSecond),
 		report: RewrapReport{KeyID: key.ID, Version: key.PrimaryVersion, Last: o.After}}
 	defer r.pace.stop()
-	for w, err := range items(o.After) {
+	r.blind = slices.ContainsFunc(r.old, func(v oldVersion) bool { return m.legacy.scheme(v.Scheme) == nil })
+	seq := items(o.After)
+	if seq == nil {
+		return r.report, invalid(OpReEncryptTo, "what items returned is nil")
+	}
+	for w, err := range seq {
 		if err == nil {
 			err = r.do(ctx, w)
 		}
@@ -80,6 +85,7 @@ func (m *Manager) Rewrap(ctx context.Context, ref string, items func(after strin
 type rewrap struct {
 	m      *Manager
 	old    []oldVersion // that the key had in another system
+	blind  bool         // of some of which Config.Legacy has no source, which would locate its ciphertexts
 	put    func(context.Context, Wrapped, []byte) error
 	pace   pace
 	report RewrapReport
@@ -136,10 +142,10 @@ func (r *rewrap) had(at []oldLocator) bool {
 // key may have made it, another key has to open it: it could be the key's own, damaged or with a
 // wrong context, and would be lost with the key's old versions if it were passed over.
 func (r *rewrap) other(ctx context.Context, w Wrapped, at []oldLocator) error {
-	if !r.had(at) {
+	if !r.had(at) && !r.blind {
 		ids, err := r.m.makers(ctx, r.m.begin(OpReEncryptFrom), at)
 		if err != nil {
-			return err
+			return ended(ctx, err)
 		}
 		if len(ids) > 0 {
 			r.report.Others++
@@ -165,7 +171,7 @@ func newPace(perSecond int) pace {
 	if perSecond <= 0 {
 		return pace{}
 	}
-	return pace{time.NewTicker(time.Second / time.Duration(perSecond))}
+	return pace{time.NewTicker(max(time.Second/time.Duration(perSecond), 1))}
 }
 
 func (p pace) wait(ctx context.Context) error {

@@ -173,7 +173,7 @@ func (o *Rotation) noticeAt() time.Time {
 		return longAgo
 	}
 	// Of so many rotations the first is at Next.
-	return o.Next.Add(time.Duration(o.VersionsLeft*o.Days)*24*time.Hour - runOutBefore)
+	return o.Next.AddDate(0, 0, o.VersionsLeft*o.Days).Add(-runOutBefore) // a Duration would not hold it
 }
 
 // runsOut reports whether it is time to tell that the policy of a key will meet the limit.
@@ -200,7 +200,7 @@ func (m *Manager) rotation(r *record, state State) Rotation {
 	case state != Enabled:
 		o.Status, o.Reason = RotationSuspended, "the key is "+state.String()
 	case o.VersionsLeft == 0:
-		o.Status, o.Reason = RotationSuspended, "the key has as many versions as it may have: "+count(len(r.Versions), "version")
+		o.Status, o.Reason = RotationSuspended, "there is room for no further version of the key, which has "+count(len(r.Versions), "version")
 	}
 	return o
 }

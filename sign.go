@@ -39,6 +39,9 @@ func (m *Manager) Sign(ctx context.Context, ref string, alg SigningAlgorithm, me
 
 // SignDigest is Sign for a caller who has the digest of the message, by the hash of the
 // algorithm. ED25519 and ML_DSA_65 have none: they are ErrInvalid.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) SignDigest(ctx context.Context, ref string, alg SigningAlgorithm, digest []byte) (_ []byte, err error) {
 	c := m.begin(OpSign)
 	defer c.end(ctx, &err)
@@ -65,6 +68,9 @@ func (m *Manager) Verify(ctx context.Context, ref string, alg SigningAlgorithm, 
 }
 
 // VerifyDigest is Verify for a caller who has the digest of the message, as in SignDigest.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly and ErrUsage.
 func (m *Manager) VerifyDigest(ctx context.Context, ref string, alg SigningAlgorithm, digest, signature []byte) (err error) {
 	c := m.begin(OpVerify)
 	defer c.end(ctx, &err)

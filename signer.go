@@ -105,6 +105,9 @@ var (
 // algorithm is what the options ask for.
 func (s *keySigner) algorithm(opts crypto.SignerOpts) (SigningAlgorithm, error) {
 	var hash crypto.Hash
+	if opts != nil && absent(opts) {
+		return "", noAlgorithm(OpSign, s.public, listed(algorithmsOf(s.public.Spec)))
+	}
 	if opts != nil {
 		hash = opts.HashFunc()
 	}
@@ -138,7 +141,7 @@ type keyDecrypter struct{ held }
 
 func (d *keyDecrypter) Decrypt(_ io.Reader, ciphertext []byte, opts crypto.DecrypterOpts) ([]byte, error) {
 	o, ok := opts.(*rsa.OAEPOptions)
-	if !ok || o.Hash != crypto.SHA256 || (o.MGFHash != 0 && o.MGFHash != crypto.SHA256) || len(o.Label) > 0 {
+	if !ok || o == nil || o.Hash != crypto.SHA256 || (o.MGFHash != 0 && o.MGFHash != crypto.SHA256) || len(o.Label) > 0 {
 		return nil, noAlgorithm(OpAsymmetricDecrypt, d.public, "RSAES_OAEP_SHA_256, which *rsa.OAEPOptions of SHA-256 without a label choose")
 	}
 	return d.m.AsymmetricDecrypt(d.ctx, d.public.KeyID, ciphertext)

@@ -57,7 +57,11 @@ func (s *session) handle(class uint, r reference) (pkcs11.ObjectHandle, error) {
 	case err != nil:
 		return 0, err
 	case len(found) == 0:
-		if err := s.see(r.witness); err != nil {
+		witness := r.witness
+		if witness == (objectID{}) { // of a root, which was found in this token
+			witness = s.g.witness
+		}
+		if err := s.see(witness); err != nil {
 			return 0, err
 		}
 		return 0, fmt.Errorf("%w: there is no such object any more in the token that it was made in", provider.ErrNoKey)

@@ -29,6 +29,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -77,6 +78,9 @@ func run(ctx context.Context, out io.Writer, args []string, ready func(net.Addr)
 		}
 	}
 	root, err := openRoot(filepath.Join(*dir, "root.key"))
+	if _, absent := os.Stat(filepath.Join(*dir, "keys.db")); *first && errors.Is(err, fs.ErrExist) && errors.Is(absent, fs.ErrNotExist) {
+		root, err = software.OpenRootFile(filepath.Join(*dir, "root.key")) // it was killed between the two
+	}
 	if err != nil {
 		return err
 	}

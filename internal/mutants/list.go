@@ -214,4 +214,10 @@ var list = []mutant{
 		"hsm/find.go", "if err := s.see(r.witness); err != nil {", "if err := s.see(s.g.witness); err != nil {", "./hsm", "TestAnotherToken"},
 	{"an alias in memory costs a denied caller nothing", "time tells which aliases there are",
 		"lookup.go", "if denied != nil && alias != \"\" && !read {", "if denied == nil && !read {", ".", "TestDeniedCallersCostTheSame"},
+
+	// Siblings that were found later.
+	{"a rotation is tried before a retirement", "a full token never gets the room that a retirement makes",
+		"maintain.go", "case r.retireDue(c.now()) && m.retireNow(c, r):", "case false && m.retireNow(c, r):", "./internal/systemtest/attacks", "TestRetirementMakesRoom"},
+	{"an import moves the end of protected material nearer", "protection guards one of two ways to take material away",
+		"import_binding.go", "if found := r.obstacles(asked, ie) & protections; found != 0 {", "if found := r.obstacles(asked, ie) & protections; found == 1<<15 {", "./internal/systemtest/attacks", "TestImportTakesNothingAway"},
 }
