@@ -358,8 +358,11 @@ func (rs *restoring) restoreAlias(ctx context.Context, a Alias) error {
 		case current.id == id && !rs.report.Made:
 			return nil
 		case current.id != id:
-			if rs.c.also(OpCreateAlias).authorize(ctx, Request{KeyID: a.KeyID, Alias: a.Name}) != nil {
+			switch err := rs.c.also(OpCreateAlias).authorize(ctx, Request{KeyID: a.KeyID, Alias: a.Name}); {
+			case refusedAs(err, ErrDenied):
 				return rs.skip(id, a.Name, SkippedDenied)
+			case err != nil:
+				return err
 			}
 			if err := rs.m.writeAlias(ctx, rs.c, a.Name, current, id); err != nil {
 				return err

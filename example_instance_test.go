@@ -117,8 +117,8 @@ func ExampleManager_PlanRelease() {
 	// Output:
 	// Blocked 1
 	// Confirm that no data still depends on its keys. false
-	// Back the instance up with BackupInstance, and keep what opens the backup. false
 	// Switch the deletion protection of the instance off. true
+	// Back the instance up with BackupInstance, and keep what opens the backup. false
 	// Rejected.InUse
 	// Forbidden.NoBackup
 }
@@ -362,5 +362,5 @@ func ExampleManager_DeletionReceipt() {
 	// level 1: it was not purged yet
 	// level 3: the instance still has the instance key under which the material was sealed
 	// level 3: the present root opens, on old media, the instance key under which the material was sealed
-	// level 4: if every root that was in use before RotateRoot at 2026-01-08T00:00:00Z was destroyed, and so was the recipient of every backup from before 2026-01-08T00:00:00Z
+	// level 4: if every root that was in use before RotateRoot at 2026-01-08T00:00:00Z was destroyed, of which the present one is none, and so was the recipient of every backup from before 2026-01-08T00:00:00Z
 }

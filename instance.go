@@ -165,7 +165,11 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 			yield(Instance{}, err)
 			return
 		}
-		home := m.home.Load()
+		if err = m.followRoot(ctx, c); err != nil {
+			yield(Instance{}, err)
+			return
+		}
+		oldest := m.oldestRoot.Load()
 		for item, failed := range m.store.List(ctx, instanceSegment, "") {
 			if failed != nil {
 				err = c.storeFailed("", failed)
@@ -180,7 +184,7 @@ func (m *Manager) Instances(ctx context.Context) iter.Seq2[Instance, error] {
 				}
 				continue
 			}
-			if !rec.lost(&home.rec) && !yield(rec.describe(c.now()), nil) {
+			if !rec.lost(oldest) && !yield(rec.describe(c.now()), nil) {
 				return
 			}
 		}
@@ -232,7 +236,7 @@ func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, 
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil && !refusedAs(err, ErrRoot) { // protection is switched whatever the root opens
 		return Instance{}, err
 	}
 	rec, err := m.changeInstance(ctx, c, id, func(_ *call, rec *instanceRecord) error {
@@ -246,7 +250,7 @@ func (m *Manager) SetInstanceDeletionProtection(ctx context.Context, id string, 
 		return Instance{}, err
 	}
 	s, err := m.survey(ctx, c, rec, nil)
-	if err != nil {
+	if err != nil && !refusedAs(err, ErrRoot) {
 		return Instance{}, outcomeUnknown(c.op, "", err)
 	}
 	in := rec.describe(c.now())

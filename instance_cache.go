@@ -164,9 +164,9 @@ func (m *Manager) openKeys(c *call, rec *instanceRecord) (*sealing.Keys, error) 
 // getInstance reads the record of an instance from the store. One that was never made, because its
 // creation lost to a rotation of the root, is not found.
 func (m *Manager) getInstance(ctx context.Context, c *call, id string) (*instanceRecord, keystore.Version, error) {
-	home := m.home.Load()
+	oldest := m.oldestRoot.Load()
 	rec, version, err := m.storedInstance(ctx, c, id)
-	if err == nil && id != DefaultInstance && rec.lost(&home.rec) {
+	if err == nil && rec.lost(oldest) {
 		return nil, "", instanceNotFound(c.op, id)
 	}
 	return rec, version, err
@@ -197,7 +197,24 @@ func (m *Manager) storedInstance(ctx context.Context, c *call, id string) (*inst
 		return nil, "", instanceNotFound(c.op, id)
 	}
 	m.latestInstances.Saw(id, rec.Seq, known)
+	m.sawRoot(rec)
 	return rec, item.Version, nil
+}
+
+// sawRoot notes which roots open the store, if that is the record of the default instance.
+func (m *Manager) sawRoot(rec *instanceRecord) {
+	for rec.ID == DefaultInstance && !rec.destroyed() {
+		known := m.oldestRoot.Load()
+		if known >= rec.oldest() || m.oldestRoot.CompareAndSwap(known, rec.oldest()) {
+			return
+		}
+	}
+}
+
+// followRoot reads which roots open the store, so that no instance is shown that was never made.
+func (m *Manager) followRoot(ctx context.Context, c *call) error {
+	_, _, err := m.storedInstance(ctx, c, DefaultInstance)
+	return err
 }
 
 // readInstance reads the record of the instance that is listed under id.
@@ -226,6 +243,11 @@ func (m *Manager) namedInstance(ctx context.Context, c *call, id string) (*insta
 	if err := c.nameInstance(ctx, id); err != nil {
 		return nil, err
 	}
+	if id != DefaultInstance {
+		if err := m.followRoot(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	rec, _, err := m.getInstance(ctx, c, id)
 	return rec, err
 }
@@ -250,6 +272,11 @@ func (m *Manager) updateInstance(ctx context.Context, op Op, id string, bad erro
 // changeInstance reads an instance that is not Released, lets change change it, and writes
 // it if it is still what was read; else again from the start.
 func (m *Manager) changeInstance(ctx context.Context, c *call, id string, change func(c *call, rec *instanceRecord) error) (rec *instanceRecord, err error) {
+	if id != DefaultInstance {
+		if err := m.followRoot(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	err = c.retry(ctx, "", func() error {
 		var version keystore.Version
 		if rec, version, err = m.getInstance(ctx, c, id); err != nil {

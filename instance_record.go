@@ -167,9 +167,9 @@ func (rec *instanceRecord) sealedFrom() uint64 {
 }
 
 // lost reports whether an instance was never made: its record came too late for a rotation of the
-// root, and so its creation failed. See secure.
-func (rec *instanceRecord) lost(home *instanceRecord) bool {
-	return !rec.destroyed() && rec.Rooted < home.oldest()
+// root, after which no root older than oldest opens the store, and so its creation failed. See secure.
+func (rec *instanceRecord) lost(oldest uint64) bool {
+	return rec.ID != DefaultInstance && !rec.destroyed() && rec.Rooted < oldest
 }
 
 // unseal opens the instance key and, while the instance is shredded, the former one. The caller wipes
@@ -247,7 +247,7 @@ func (rec *instanceRecord) carry(op Op, roots []Root, next sealer, again bool, n
 		}
 	}
 	if again {
-		was := rec.Seals[0]
+		was := rec.Seals[max(0, slices.IndexFunc(rec.Seals, func(s rootSeal) bool { return rec.opens(&s, next.root) }))]
 		seal.Since, seal.From, seal.At = was.Since, was.From, was.At
 	}
 	rec.Seals, rec.Rooted = append(slices.Clip(rec.Seals), seal), next.generation

@@ -22,6 +22,7 @@ import (
 type Manager struct {
 	store       keystore.Store
 	rootsNow    atomic.Pointer[[]Root]        // the newest first: one, but while the root is rotated
+	oldestRoot  atomic.Uint64                 // the generation that opened the store when it was last read
 	home        atomic.Pointer[instanceEntry] // the default instance
 	opened      sync.Map                      // instance ID -> *openedInstance
 	providers   map[Protection]provider.Provider
@@ -110,6 +111,7 @@ func Open(ctx context.Context, cfg Config) (_ *Manager, err error) {
 		return nil, err
 	}
 	m.settleHome(home)
+	m.sawRoot(&home.rec)
 	m.latestInstances.Saw(DefaultInstance, home.rec.Seq, m.latestInstances.Before(DefaultInstance))
 	return m, nil
 }

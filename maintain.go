@@ -262,23 +262,28 @@ func (m *Manager) maintainKey(ctx context.Context, c *call, r *record, ie *insta
 		return m.step(ctx, c, r, version, StepCorrected, report)
 	case f.material && f.expired(c.now()):
 		r.dropMaterial()
-	case r.retireDue(c.now()) && m.retireNow(c, r): // before a rotation, for which it makes room
-	case r.retireDue(c.now()) && !r.retireNoted(c.now()):
-		return m.stepRetirement(ctx, c, r, version, report)
 	case rotation.due(c.now()):
-		if err := m.addVersion(ctx, c, r); err != nil {
+		switch err := m.addVersion(ctx, c, r); {
+		case err == nil:
+			return m.step(ctx, c, r, version, StepRotated, report)
+		case r.retireDue(c.now()): // which may make the room that is wanted
+			return errors.Join(err, m.stepRetirement(ctx, c, r, version, report))
+		default:
 			return err
 		}
-		return m.step(ctx, c, r, version, StepRotated, report)
 	case r.retireDue(c.now()):
-		report.Waiting = append(report.Waiting, r.id())
-		return nil
+		return m.stepRetirement(ctx, c, r, version, report)
 	case !r.RunsOutTold && rotation.runsOut(state, c.now()):
 		r.RunsOutTold = true
 		return m.step(ctx, c, r, version, StepNoticed, report)
 	default:
 		return nil
 	}
+	return m.doom(ctx, c, r, version, report)
+}
+
+// doom writes a record that dooms material, and destroys that.
+func (m *Manager) doom(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
 	version, err := m.write(ctx, c, r, version)
 	switch {
 	case errors.Is(err, errStale):

@@ -19,7 +19,10 @@ type InstanceReport struct {
 
 // maintainInstances takes the next steps of every instance.
 func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report) (failed []error) {
-	home := m.home.Load()
+	if err := m.followRoot(ctx, c); err != nil {
+		return []error{err}
+	}
+	oldest := m.oldestRoot.Load()
 	for item, err := range m.store.List(ctx, instanceSegment, "") {
 		if err != nil {
 			return append(failed, c.storeFailed("", err))
@@ -29,7 +32,7 @@ func (m *Manager) maintainInstances(ctx context.Context, c *call, report *Report
 			continue
 		}
 		rec, err := m.readInstance(ctx, c, id, item.Value)
-		if err == nil && !rec.lost(&home.rec) {
+		if err == nil && !rec.lost(oldest) {
 			err = m.maintainInstance(ctx, c, rec, item.Version, report)
 		}
 		if err != nil && !errors.Is(err, errStale) { // somebody was quicker: the rest is his
@@ -103,6 +106,9 @@ func (m *Manager) protectedIn(ctx context.Context, c *call, rec *instanceRecord)
 		return nil, nil
 	}
 	s, err := m.survey(ctx, c, rec, nil)
+	if refusedAs(err, ErrRoot) { // the notice is given all the same
+		return nil, nil
+	}
 	return s.protected.first, err
 }
 

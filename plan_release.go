@@ -140,7 +140,7 @@ func (m *Manager) PlanRelease(ctx context.Context, id string) (_ ReleasePlan, er
 	if p.Blockers, err = m.instanceObstacles(ctx, asked, rec); err != nil {
 		return ReleasePlan{}, err
 	}
-	p.Steps = []PlanStep{p.confirm(&s, &recent), p.backup(m.onRelease != nil), p.unprotect()}
+	p.Steps = []PlanStep{p.confirm(&s, &recent), p.unprotect(), p.backup(m.onRelease != nil)} // a backup holds the protection, too
 	p.judge()
 	return p, nil
 }

@@ -75,7 +75,7 @@ func TestReleasePlanAgrees(t *testing.T) {
 		for fact, list := range map[string][]string{"protected": plan.Protected, "in use": plan.InUse, "used": plan.Recent} {
 			require.Equal(t, is[fact], len(list) == 1 && list[0] == id, "%s: %s", fact, what)
 		}
-		require.Equal(t, []bool{!is["protected"] && !is["in use"] && !is["used"], !is["no backup"], !is["instance protected"]},
+		require.Equal(t, []bool{!is["protected"] && !is["in use"] && !is["used"], !is["instance protected"], !is["no backup"]},
 			[]bool{plan.Steps[0].Done, plan.Steps[1].Done, plan.Steps[2].Done}, what)
 		page := plan.String()
 		require.True(t, strings.HasPrefix(page, "Instance acme: "+string(plan.Verdict)+"\n"))

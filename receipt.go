@@ -168,7 +168,7 @@ func (d *DeletionReceipt) judge(r *record, rec *instanceRecord) {
 			"Rotate the root with RotateRoot, and destroy the old one with every copy.")
 	default:
 		roots := "if every root that was in use before RotateRoot at " + instant(rec.RootedAt) +
-			" was destroyed, and so was the recipient of every backup from before " + instant(rec.KeyedAt)
+			" was destroyed, of which the present one is none, and so was the recipient of every backup from before " + instant(rec.KeyedAt)
 		d.reach(DeletionLevel4, rec.RootedAt, both(roots, hardware, r.elsewhere()))
 	}
 }
@@ -211,7 +211,7 @@ func (d *DeletionReceipt) judgeRelease(rec, home *instanceRecord) {
 		d.lacks("it is Active", "See PlanRelease for whether it may go, then ReleaseInstance.")
 		return
 	}
-	d.reach(DeletionLevel0, rec.ExpiresAt, "")
+	d.reach(DeletionLevel0, earliest(rec.ExpiresAt, rec.ReleasedAt), "")
 	if state == InstanceExpired {
 		d.lacks("it can be renewed until "+instant(rec.releasesAt()), "Wait, or release it with ReleaseInstance. Until then RenewInstance gives its keys back.")
 		return
@@ -229,13 +229,14 @@ func (d *DeletionReceipt) judgeRelease(rec, home *instanceRecord) {
 		destroyed, hardware = time.Time{}, hardwareDestroyed // it may have taken Maintain to finish
 	}
 	d.reach(DeletionLevel2, destroyed, "")
-	d.reach(DeletionLevel3, destroyed, "")
+	const elsewhere = "if what others have of keys that were imported or taken over was destroyed, too"
+	d.reach(DeletionLevel3, destroyed, elsewhere)
 	switch {
 	case home.Seals[0].Since <= rec.SealedBy:
 		d.lacks("the present root opens the instance key on old media", "Rotate the root with RotateRoot, and destroy the old one with every copy.")
 	default:
 		d.reach(DeletionLevel4, home.RootedAt, both("if every root that was in use before RotateRoot at "+instant(home.RootedAt)+
-			" was destroyed, and so was the recipient of every backup of the instance", hardware))
+			" was destroyed, of which the present one is none, and so was the recipient of every backup of the instance", elsewhere, hardware))
 	}
 }
 

@@ -182,7 +182,7 @@ func (m *Manager) secure(ctx context.Context, c *call, rec *instanceRecord) erro
 			return err
 		case rec.Rooted >= home.newest():
 			return nil
-		case rec.lost(home):
+		case rec.lost(home.oldest()):
 			replaced, err = m.replaced(ctx, c, rec, home)
 			return err
 		}
@@ -200,7 +200,7 @@ func (m *Manager) replaced(ctx context.Context, c *call, rec, home *instanceReco
 	switch {
 	case err != nil && !refusedAs(err, ErrNotFound):
 		return false, err
-	case err == nil && !stored.lost(home):
+	case err == nil && !stored.lost(home.oldest()):
 		return true, nil
 	}
 	return false, &refusal{op: c.op, inst: rec.ID, cond: ErrRoot, text: "the root was rotated before the instance was made",
@@ -217,7 +217,7 @@ func (m *Manager) createInstance(ctx context.Context, c *call, rec, home *instan
 		if stored, version, err = m.storedInstance(ctx, c, rec.ID); err != nil {
 			return err
 		}
-		if !stored.lost(home) || stored.Restored > 0 {
+		if !stored.lost(home.oldest()) || stored.Restored > 0 {
 			return errStale
 		}
 		rec.Seq = stored.Seq
@@ -256,7 +256,7 @@ func (m *Manager) lostInstance(ctx context.Context, c *call, id string) (*instan
 	left := &instanceRecord{Seq: rec.Seq, Generation: rec.Generation}
 	if rec.Restored > 0 { // it was to be what was released before it
 		left.Check, left.KeyedAt, left.Mixed = rec.Check, rec.KeyedAt, rec.Mixed
-		left.Protected, left.ProtectedWhy = rec.Protected, rec.ProtectedWhy
+		left.Protected, left.ReleaseOnly, left.ProtectedWhy, left.ExpiresAt = rec.Protected, rec.ReleaseOnly, rec.ProtectedWhy, rec.ExpiresAt
 	}
 	return left, version, nil
 }

@@ -200,7 +200,12 @@ func (m *Manager) destroyInstanceKey(ctx context.Context, c *call, rec *instance
 func (m *Manager) destroyAll(ctx context.Context, c *call, id string, report *Report) error {
 	for item, err := range m.scan(ctx, c, "") {
 		switch {
-		case item == nil, refusedAs(err, ErrRoot): // it may be a key of this instance
+		case item == nil:
+			return err
+		case refusedAs(err, ErrRoot): // it may be a key of this instance
+			if named, ok := instanceNamed(item.value); ok && named != id {
+				continue
+			}
 			return err
 		case err != nil || item.record.keys.ID() != id:
 			continue

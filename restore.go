@@ -314,8 +314,8 @@ func (rs *restoring) look(ctx context.Context) (*instanceRecord, keystore.Versio
 		err = unavailableInstance(c.op, was.ID, "its keys in hardware are being destroyed", "Let Maintain finish the release first.", nil)
 	case len(rec.Check) > 0 && subtle.ConstantTimeCompare(rec.Check, rs.backup.keys.Check()) != 1:
 		err = newOtherInstanceKey(c.op, rec)
-	case rs.opts.ExpiresAt.IsZero() && !rs.opts.NeverExpires && !rs.dated():
-		err = &refusal{op: c.op, inst: was.ID, cond: ErrInvalid, text: "the instance expired at " + instant(was.ExpiresAt) + ", and no later date is given",
+	case rs.opts.ExpiresAt.IsZero() && !rs.opts.NeverExpires && !rs.dated(rec):
+		err = &refusal{op: c.op, inst: was.ID, cond: ErrInvalid, text: "the instance expired at " + instant(earliest(rec.ExpiresAt, was.ExpiresAt)) + ", and no later date is given",
 			hint: "Say when the instance expires with RestoreOptions.ExpiresAt, or with NeverExpires that it does not."}
 	default:
 		_, err = m.level(c.op, was.Protection)
@@ -328,9 +328,10 @@ func (rs *restoring) living(rec *instanceRecord) bool {
 	return rec.ID != "" && rec.state(rs.c.now()) != InstanceReleased
 }
 
-// dated reports whether the expiry in the backup can still be that of the instance.
-func (rs *restoring) dated() bool {
-	was := rs.backup.rec.ExpiresAt
+// dated reports whether the expiry in the backup, or the one that the instance had here if that is
+// earlier, can still be that of the instance.
+func (rs *restoring) dated(old *instanceRecord) bool {
+	was := earliest(old.ExpiresAt, rs.backup.rec.ExpiresAt)
 	return was.IsZero() || was.After(rs.c.now())
 }
 
@@ -363,10 +364,10 @@ func (rs *restoring) make(ctx context.Context, old *instanceRecord, version keys
 	m, c := rs.m, rs.c
 	rec := rs.backup.rec.lasting()
 	rec.Store, rec.Seq, rec.KeyedAt, rec.Mixed = m.home.Load().keys.StoreID(), old.Seq, old.KeyedAt, rs.mixed
-	if old.Protected && !rec.Protected {
-		rec.Protected, rec.ProtectedWhy = true, old.ProtectedWhy
+	if old.Protected && (!rec.Protected || (rec.ReleaseOnly && !old.ReleaseOnly)) {
+		rec.Protected, rec.ReleaseOnly, rec.ProtectedWhy = true, old.ReleaseOnly, old.ProtectedWhy
 	}
-	if !rs.dated() {
+	if rec.ExpiresAt = earliest(old.ExpiresAt, rec.ExpiresAt); !rs.dated(old) {
 		rec.ExpiresAt = rs.opts.ExpiresAt.Round(0).UTC()
 	}
 	if old.Seq > 0 {
@@ -381,10 +382,14 @@ func (rs *restoring) make(ctx context.Context, old *instanceRecord, version keys
 	if err != nil {
 		return err
 	}
-	if err := m.writeInstance(ctx, c, &rec, version); err != nil {
+	if version, err = m.writeInstanceBy(ctx, c, m.home.Load().keys, &rec, version); err != nil {
 		return err
 	}
 	if err := m.secureNew(ctx, c, &rec); err != nil {
+		if was := *old; refusedAs(err, ErrRoot) && was.ID != "" { // what was here stays what it was
+			was.Seq = rec.Seq
+			return cmp.Or(m.writeInstance(ctx, c, &was, version), err)
+		}
 		return err
 	}
 	m.keepOpened(keys)

@@ -125,6 +125,9 @@ func (rs *restoring) oldKey(ctx context.Context, was *record, item keystore.Item
 	if changed {
 		merged.Seq = max(r.Seq, was.Seq)
 		merged.settle(now)
+		if !merged.sound(&rs.backup.rec) { // no calls could have made it of the one that is here
+			return rs.skip(was.ID, "", SkippedOther)
+		}
 		if merged.checkRoom(rs.c.op, false) != nil {
 			return rs.skip(was.ID, "", SkippedTooLarge)
 		}
@@ -226,8 +229,8 @@ func (r *record) merge(b *record, now time.Time) bool {
 	if b.Protected && !r.Protected {
 		r.Protected, r.ProtectedWhy = true, b.ProtectedWhy
 	}
-	for _, d := range b.Dependents {
-		if !slices.ContainsFunc(r.Dependents, func(known Dependent) bool { return known.Name == d.Name }) {
+	for _, d := range b.Dependents { // a key that has as many as it may have is guarded
+		if len(r.Dependents) < MaxDependents && !slices.ContainsFunc(r.Dependents, func(known Dependent) bool { return known.Name == d.Name }) {
 			r.Dependents = append(slices.Clip(r.Dependents), d)
 		}
 	}

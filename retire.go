@@ -214,8 +214,16 @@ func (r *record) retireNoted(now time.Time) bool {
 	return !r.RetireSeenAt.IsZero() && !r.RetireSeenAt.After(now)
 }
 
-// stepRetirement notes that the date of a retirement was seen passed.
+// stepRetirement takes the next step of a retirement whose date has passed: it notes that, waits, or
+// ends the versions.
 func (m *Manager) stepRetirement(ctx context.Context, c *call, r *record, version keystore.Version, report *Report) error {
+	switch {
+	case m.retireNow(c, r):
+		return m.doom(ctx, c, r, version, report)
+	case r.retireNoted(c.now()):
+		report.Waiting = append(report.Waiting, r.id())
+		return nil
+	}
 	r.RetireSeenAt = c.now()
 	return m.step(ctx, c, r, version, StepNoted, report)
 }
@@ -247,10 +255,12 @@ func (r *record) mergeRetirement(b *record, later bool, now time.Time) bool {
 	if b.RetiredBefore > r.RetiredBefore {
 		r.retire(b.RetiredBefore)
 	}
+	retiring := min(b.RetiringBefore, r.Primary) // which may have stayed here
 	switch {
 	case later && b.retireDue(now): // it was cancelled here, and its date is no reason to lose data
-	case b.RetiringBefore > max(r.RetiringBefore, r.RetiredBefore):
-		r.RetiringBefore, r.RetireAt, r.RetireWhy = b.RetiringBefore, b.RetireAt, b.RetireWhy
+	case len(r.Versions) == 0:
+	case retiring > max(r.RetiringBefore, r.RetiredBefore, r.Versions[0].Version):
+		r.RetiringBefore, r.RetireAt, r.RetireWhy = retiring, b.RetireAt, b.RetireWhy
 	case b.RetiringBefore == r.RetiringBefore:
 		r.RetireAt = earliest(r.RetireAt, b.RetireAt)
 	}

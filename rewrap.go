@@ -7,6 +7,70 @@ import (
 	"time"
 )
 
+// ReEncrypt decrypts a ciphertext under one encryption context and encrypts what was in
+// it under a key and another context; the plaintext does not leave the service. It asks
+// and tells twice: ReEncryptFrom the one key, ReEncryptTo the other. Like Decrypt it opens the
+// ciphertext with the key that this is of; ReEncryptWithKey with one that the caller names.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly, ErrRetired and ErrUsage.
+func (m *Manager) ReEncrypt(ctx context.Context, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, error) {
+	if to.check(OpReEncryptTo) != nil {
+		return m.reEncryptTo(ctx, ref, nil, to) // which refuses it
+	}
+	plaintext, _, err := m.reEncryptFrom(ctx, ciphertext, from)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plaintext)
+	return m.reEncryptTo(ctx, ref, plaintext, to)
+}
+
+// ReEncryptWithKey is ReEncrypt from the key that source names, a key ID or an alias, and from no
+// other, as DecryptWithKey opens. It says which key version that was.
+//
+// By what the key is, it is refused with ErrBrownout, ErrDisabled, ErrInstanceExpired,
+// ErrNotFound, ErrPendingDeletion, ErrPendingImport, ErrReadOnly, ErrRetired and ErrUsage.
+func (m *Manager) ReEncryptWithKey(ctx context.Context, source string, ciphertext []byte, from EncryptionContext, ref string, to EncryptionContext) ([]byte, Used, error) {
+	if to.check(OpReEncryptTo) != nil {
+		_, err := m.reEncryptTo(ctx, ref, nil, to) // which refuses it
+		return nil, Used{}, err
+	}
+	plaintext, used, err := m.reEncryptFromKey(ctx, source, ciphertext, from)
+	if err != nil {
+		return nil, Used{}, err
+	}
+	defer clear(plaintext)
+	moved, err := m.reEncryptTo(ctx, ref, plaintext, to)
+	if err != nil {
+		return nil, Used{}, err
+	}
+	return moved, used, nil
+}
+
+func (m *Manager) reEncryptFrom(ctx context.Context, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
+	c := m.begin(OpReEncryptFrom)
+	defer c.end(ctx, &err)
+	plaintext, err = m.decrypt(ctx, c, nil, ciphertext, ec)
+	return plaintext, c.used(), err
+}
+
+func (m *Manager) reEncryptFromKey(ctx context.Context, source string, ciphertext []byte, ec EncryptionContext) (plaintext []byte, used Used, err error) {
+	c := m.begin(OpReEncryptFrom)
+	defer c.end(ctx, &err)
+	return m.decryptWithKey(ctx, c, source, ciphertext, ec)
+}
+
+func (m *Manager) reEncryptTo(ctx context.Context, ref string, plaintext []byte, ec EncryptionContext) (_ []byte, err error) {
+	c := m.begin(OpReEncryptTo)
+	defer c.end(ctx, &err)
+	e, err := m.encryptor(ctx, c, ref, ec)
+	if err != nil {
+		return nil, err
+	}
+	return m.seal(ctx, c, e, nil, plaintext, ec)
+}
+
 // Wrapped is a ciphertext that a caller keeps somewhere, with what belongs to it.
 type Wrapped struct {
 	ID         string // the caller's name for it

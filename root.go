@@ -157,7 +157,7 @@ func (r *rotation) announce(ctx context.Context) error {
 		if !known || (len(home.Seals) == 1 && home.opens(last, r.own...)) { // it is not the unfinished one
 			r.next.generation++
 		}
-		r.again, r.whole = false, true
+		r.again, r.whole = known && last.Root < r.next.generation, true
 		for i := range home.Seals {
 			s := &home.Seals[i]
 			previous := s.Root < r.next.generation
@@ -228,7 +228,7 @@ func (r *rotation) all(ctx context.Context, taken func(*instanceRecord) bool, st
 }
 
 func (r *rotation) carried(rec *instanceRecord) bool {
-	return rec.destroyed() || rec.lost(r.home) || rec.newest() >= r.next.generation
+	return rec.destroyed() || rec.lost(r.home.oldest()) || rec.newest() >= r.next.generation
 }
 
 // carry adds a seal by the next root to one instance. If no root opens it, carry notes that in its
@@ -241,8 +241,7 @@ func (r *rotation) carry(ctx context.Context, id string) error {
 		}
 		switch err := rec.carry(r.c.op, r.roots, r.next, r.again, r.c.now()); {
 		case refusedAs(err, ErrRoot) && r.works(ctx):
-			r.left = append(r.left, &refusal{op: r.c.op, inst: id, cond: ErrRoot, text: "none of the roots opens it", cause: err,
-				hint: "Repeat RotateRoot and give the root that the instance is under, too, or release the instance with ReleaseInstance by force."})
+			r.leave(id, err)
 			if !r.whole || rec.Rooted == r.next.generation {
 				return nil
 			}
@@ -256,6 +255,13 @@ func (r *rotation) carry(ctx context.Context, id string) error {
 		}
 		return r.m.writeInstance(ctx, r.c, rec, version)
 	})
+}
+
+// leave notes an instance that none of the roots opens, once in a round.
+func (r *rotation) leave(id string, cause error) {
+	same := func(err error) bool { return refusalOf(err).inst == id }
+	r.left = append(slices.DeleteFunc(r.left, same), &refusal{op: r.c.op, inst: id, cond: ErrRoot, text: "none of the roots opens it", cause: cause,
+		hint: "Repeat RotateRoot and give the root that the instance is under, too, or release the instance with ReleaseInstance by force."})
 }
 
 // works reports whether the roots at hand still do what they did when the rotation began.

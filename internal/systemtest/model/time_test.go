@@ -95,10 +95,6 @@ func (m *model) maintainKey(k *modelKey, r *modelReport) {
 		return
 	}
 	last := func() time.Time { return k.material[len(k.material)-1] }
-	retires, note, wait := m.passed(k.retireAt), false, false
-	if retires {
-		note, wait = m.waits(k.overSeen)
-	}
 	switch {
 	case !k.seen.IsZero(), !k.overSeen.IsZero() && !m.passed(k.retireAt): // one step in each pass
 		k.seen = time.Time{}
@@ -109,16 +105,19 @@ func (m *model) maintainKey(k *modelKey, r *modelReport) {
 	case len(k.material) > 0 && m.passed(k.until):
 		k.material, k.until = nil, time.Time{}
 		r.expired = append(r.expired, k.name)
-	case retires && note:
-		k.overSeen = m.now
-		r.noted = append(r.noted, k.name)
-	case retires && !wait:
-		k.retired, k.retiring, k.retireAt, k.overSeen = k.retiring, 0, time.Time{}, time.Time{}
-		r.retired = append(r.retired, k.name)
 	case k.days > 0 && m.state(k) == "Enabled" && k.live() < m.maxVersions && m.passed(last().Add(time.Duration(k.days)*24*time.Hour)):
 		k.material = append(k.material, m.now)
 		r.rotated = append(r.rotated, k.name)
-	case retires:
-		r.waiting = append(r.waiting, k.name)
+	case m.passed(k.retireAt):
+		switch note, wait := m.waits(k.overSeen); {
+		case note:
+			k.overSeen = m.now
+			r.noted = append(r.noted, k.name)
+		case wait:
+			r.waiting = append(r.waiting, k.name)
+		default:
+			k.retired, k.retiring, k.retireAt, k.overSeen = k.retiring, 0, time.Time{}, time.Time{}
+			r.retired = append(r.retired, k.name)
+		}
 	}
 }

@@ -267,3 +267,72 @@ func (r *oddRoot) of(ad []byte) kms.Root {
 
 func (r *oddRoot) Encrypt(plain, ad []byte) ([]byte, error)  { return r.of(ad).Encrypt(plain, ad) }
 func (r *oddRoot) Decrypt(sealed, ad []byte) ([]byte, error) { return r.of(ad).Decrypt(sealed, ad) }
+
+// TestRotationHidesWhatWasLost: an instance whose creation lost to a rotation is in no list, and no call
+// changes it, also by a process that was there before; a restore that lost leaves what was there before.
+func TestRotationHidesWhatWasLost(t *testing.T) {
+	s, ctx := newScene(t), t.Context()
+	for _, d := range []deed{deeds[0], restore("released")} {
+		w := s.world(t)
+		p, late := w.process(w.old)
+		_, before := w.process(w.old)
+		was, _ := before.DescribeInstance(ctx, "released")
+		hook := &hooked{Store: p.Store}
+		p.Store = hook
+		hook.put = func(name string) {
+			if name == "instance/new" || name == "instance/released" {
+				hook.put = nil
+				require.NoError(t, w.opens(w.old).RotateRoot(ctx, w.next))
+			}
+		}
+		require.ErrorIs(t, d.do(ctx, w, late), kms.ErrRoot)
+		for _, m := range []*kms.Manager{before, w.opens(w.next)} {
+			for in, err := range m.Instances(ctx) {
+				require.NoError(t, err)
+				require.NotEqual(t, "new", in.ID)
+			}
+			require.ErrorIs(t, kit.Err(m.DescribeInstance(ctx, "new")), kms.ErrNotFound)
+			require.ErrorIs(t, kit.Err(m.RenewInstance(ctx, "new", now.AddDate(3, 0, 0))), kms.ErrNotFound)
+			require.ErrorIs(t, kit.Err(m.ReleaseInstance(ctx, "new", kit.Force())), kms.ErrNotFound)
+			if err := kit.Err(m.Maintain(ctx)); err != nil { // of keys that it has not met before
+				require.ErrorIs(t, err, kms.ErrRoot)
+				require.NotContains(t, err.Error(), "new")
+			}
+			is, err := m.DescribeInstance(ctx, "released")
+			require.NoError(t, err)
+			require.Equal(t, was, is)
+			require.ErrorIs(t, kit.Err(m.DescribeKey(ctx, s.keys["released"])), kms.ErrNotFound)
+		}
+		d.again(w, w.opens(w.next))
+	}
+}
+
+// A hooked store does something before a Put.
+type hooked struct {
+	keystore.Store
+	put func(name string)
+}
+
+func (h *hooked) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
+	if h.put != nil {
+		h.put(name)
+	}
+	return h.Store.Put(ctx, name, old, value)
+}
+
+// TestRotationRepeatedByTheNext: a rotation that was killed in its second phase and repeated by a process
+// that has the next root alone leaves the dates and the receipts of a rotation to another root.
+func TestRotationRepeatedByTheNext(t *testing.T) {
+	s, ctx := newScene(t), t.Context()
+	w := s.world(t)
+	w.half(3)
+	m := w.opens(w.next)
+	require.NotNil(t, m, "the second phase has begun")
+	require.NoError(t, m.RotateRoot(ctx, w.next))
+	w.settled()
+	for _, id := range []string{"a", "b", kms.DefaultInstance} {
+		in, err := m.DescribeInstance(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, now, in.RootedAt, id)
+	}
+}
