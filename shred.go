@@ -11,28 +11,27 @@ import (
 	"github.com/keyhold/kms/keystore"
 )
 
-// Shred gives an instance a new instance key, seals and authenticates all that is the instance's
-// under that, and forgets the old one. What old media hold of it (copies of the store, logs,
-// free pages) can then be opened by nobody who has not the old key, and that is sealed
-// on those media by the root of then. So, for a key that was deleted to be unreadable even for
-// those who have every byte that the store ever wrote and the root: purge it with Maintain,
-// then Shred, then RotateRoot, then destroy the old root. In this order: what the new root
-// once sealed it opens. DeletionReceipt tells how far a key is.
+// Shred replaces the key of an instance. It seals and authenticates everything that is the instance's
+// under a new instance key and forgets the old one. Earlier copies of the store (snapshots, logs, free
+// pages) can then be opened only with the previous instance key, which those copies hold sealed under
+// the root of that time. To make a deleted key unreadable even to an attacker who has every byte that
+// the store ever wrote, and the root: purge the key with Maintain, call Shred, then RotateRoot, then
+// destroy the previous root. The order matters: what the new root once sealed it opens. DeletionReceipt
+// reports how far a key is.
 //
-// Keys, ciphertexts and their life stay what they are, whether the instance is Active or
-// Expired; one that was released is ErrNotFound. The default instance is shredded like any other.
-// Each item is one write, and everything goes on meanwhile. Shred may be killed at any point: the
-// instance then has both keys, and the next Shred goes on where it stopped, with the key that was
-// begun with. Other processes learn of the new key from the store, for which they need the root:
-// a Manager that was opened with a root of before is ErrRoot until it is opened anew.
+// Keys, ciphertexts and their life stay what they are, whether the instance is Active or Expired. One
+// that was released is ErrNotFound. Each item is one write, and other calls continue meanwhile. Shred may
+// be killed at any point: the instance then has both keys, and the next Shred continues with the key
+// that was begun with. Other processes learn of the new key from the store, for which they need the root:
+// a Manager that was opened with a previous root returns ErrRoot until it is opened with the present one.
 //
-// Import tokens that were issued before are no longer good: get new parameters. A backup
-// from before has the old key, for its recipient; make a new one, and destroy the recipient of
-// the others. ReleaseInstance asks for one. A backup from before is still restored into the instance
-// while that is not released, and into another key store. Once the instance was released, Restore
-// refuses it here with ErrBackup: what stands of the instance is sealed under the later key. Items that
-// are none of this service's are reported as ErrTampered, and do not keep the others: a copy of them from before is of no use any more. So
-// may be what a process that missed two Shreds is just creating; it sees to that itself.
+// Import tokens that were issued before are no longer valid: get new parameters. A backup made before
+// Shred holds the old key, for its recipient: make a new backup, which ReleaseInstance asks for, and
+// destroy the recipient of the others. Such a backup can be restored while the instance is not released,
+// and into another key store. Once the instance was released here, Restore refuses it with ErrBackup.
+//
+// Items that this service did not write are reported as ErrTampered and skipped. An earlier copy of such
+// an item is useless from then on.
 func (m *Manager) Shred(ctx context.Context, instance string) (_ Instance, err error) {
 	c := m.begin(OpShred)
 	defer c.end(ctx, &err)
