@@ -48,7 +48,7 @@ type Instance struct {
 	RootedAt     time.Time // when RotateRoot last sealed its key; zero: never
 
 	// PendingDeletions is how many of its keys are PendingDeletion. SetInstanceDeletionProtection
-	// fills it, and nothing else does.
+	// alone fills it in, and leaves it 0 if the root does not open the instance.
 	PendingDeletions int
 }
 

@@ -36,7 +36,10 @@ func TestRootFaults(t *testing.T) {
 	kit.Backup(t, s.Manager, s.Instance, s.Root)
 	stored, asked := kit.CopyStore(t, s.Store), map[string]int{}
 	for name, call := range kit.EveryCall(t.Context(), s, s.Manager) {
-		if call == nil || name == "DeleteAlias" || name == "RotateRoot" { // needs no key; see below
+		switch {
+		case call == nil, name == "DeleteAlias", name == "RotateRoot": // needs no key; see below
+			continue
+		case name == "SetInstanceDeletionProtection": // is done whatever the root opens: TestProtectionNeedsNoRoot
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -98,5 +101,20 @@ func TestRootFaultsAmidShred(t *testing.T) {
 			require.NoError(t, kit.Err(m.Shred(ctx, s.Instance)))
 			require.NoError(t, kit.Err(m.Decrypt(ctx, s.Ciphertext, nil)))
 		}
+	}
+}
+
+// TestProtectionNeedsNoRoot: the deletion protection of an instance is switched on and off though the root
+// does not open the instance. Only the deletions that are scheduled are not counted then.
+func TestProtectionNeedsNoRoot(t *testing.T) {
+	ctx := t.Context()
+	s := kit.NewSubject(t, kms.OriginExternal, kms.Enabled)
+	m := s.Another(t)
+	require.NoError(t, s.RotateRoot(ctx, kit.Root(t, 2)))
+	for _, on := range []bool{true, false} {
+		in, err := m.SetInstanceDeletionProtection(ctx, s.Instance, kms.InstanceProtection{On: on})
+		require.NoError(t, err)
+		require.Equal(t, on, in.Protected)
+		require.Zero(t, in.PendingDeletions)
 	}
 }

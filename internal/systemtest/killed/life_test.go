@@ -235,6 +235,9 @@ func (l *life) step(ctx context.Context) {
 			t.Op = "drop"
 		case n == 1 && key.Origin == kms.OriginExternal:
 			t.Op, t.N = "import", rand.IntN(2)
+			if key.Protected { // an end that comes nearer is refused
+				t.N = 0
+			}
 		case n == 0:
 			t.Op = "rotate"
 		case n <= 3:
