@@ -222,7 +222,7 @@ func (rec *instanceRecord) opens(s *rootSeal, roots ...Root) bool {
 func (rec *instanceRecord) sealUnder(op Op, root Root, key []byte) ([]byte, error) {
 	sealed, err := sealUnder(root, key, sealing.RootContext(rec.Store, rec.ID))
 	if err != nil {
-		return nil, refuseBecause(op, "", ErrRoot, "sealing the instance key", err)
+		return nil, notSealed(op, err)
 	}
 	return sealed, nil
 }
