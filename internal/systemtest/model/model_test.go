@@ -193,7 +193,7 @@ func (m *model) answers(verb string, k *modelKey, caller string) string {
 		return "ErrUsage"
 	}
 	var blocked []string
-	if is("guarded") && !m.force && (k.protected || k.home.protected && !k.home.mild) {
+	if is("guarded") && m.guards(k) {
 		blocked = append(blocked, "ErrProtected")
 	}
 	if is("blocked") && len(k.users) > 0 {
@@ -247,6 +247,11 @@ func modelFields(k modelKey) [12]any {
 }
 
 // live is how many versions a key has that are not destroyed.
+// guards says that protection refuses what would take the key away.
+func (m *model) guards(k *modelKey) bool {
+	return !m.force && (k.protected || k.home.protected && !k.home.mild)
+}
+
 func (k *modelKey) live() int { return len(k.material) - max(k.retired-1, 0) }
 
 // lost is the version below which all are retired, whether or not they are destroyed.

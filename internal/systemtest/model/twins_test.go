@@ -159,7 +159,7 @@ func (w *twins) describe(k *modelKey) kms.Key {
 		case w.state(k) != "Enabled":
 			d.Rotation.Reason = "the key is " + w.state(k)
 		case d.Rotation.VersionsLeft == 0:
-			d.Rotation.Reason = fmt.Sprintf("the key has as many versions as it may have: %d versions", k.live())
+			d.Rotation.Reason = fmt.Sprintf("there is room for no further version of the key, which has %d versions", k.live())
 		default:
 			d.Rotation.Status = kms.RotationEnabled
 		}

@@ -156,6 +156,11 @@ func (w *twins) parameters() {
 	}
 }
 
+// nearer says that an import until then takes material away before its time.
+func (w *twins) nearer(k *modelKey, until time.Time) bool {
+	return !until.IsZero() && (k.until.IsZero() || until.Before(k.until))
+}
+
 func (w *twins) importMaterial() {
 	if len(w.tokens) == 0 {
 		w.parameters()
@@ -196,6 +201,8 @@ func (w *twins) importMaterial() {
 			return "ErrImportToken"
 		case kind == "short" || k.bound != "" && k.bound != kind:
 			return "ErrMaterial"
+		case w.own(k) != "PendingImport" && w.nearer(k, until) && w.guards(k):
+			return "ErrProtected"
 		case w.own(k) == "PendingImport":
 			k.rest = k.rest || len(k.material) > 0
 			k.material = []time.Time{w.now}
