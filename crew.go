@@ -15,7 +15,11 @@ type crew struct {
 	failed error // the first
 }
 
-func newCrew() *crew { return &crew{places: make(chan struct{}, crewSize)} }
+// crew makes one for jobs of a call. They share it, and so it has read its clock before.
+func (c *call) crew() *crew {
+	c.began()
+	return &crew{places: make(chan struct{}, crewSize)}
+}
 
 // do has a job done as soon as there is a place. It returns the error of an earlier one.
 func (w *crew) do(job func() error) error {

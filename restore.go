@@ -151,7 +151,7 @@ func (rs *restoring) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys := newCrew()
+	keys := rs.c.crew()
 	info, err := rs.backup.each(ctx, backupVisitor{key: func(r *record) error {
 		return keys.do(func() error { return rs.askProvider(ctx, r) })
 	}})
@@ -190,7 +190,7 @@ func (rs *restoring) write(ctx context.Context) error {
 		return err
 	}
 	rs.m.forgetAll()
-	keys, aliases := newCrew(), newCrew()
+	keys, aliases := rs.c.crew(), rs.c.crew()
 	_, err := rs.backup.each(ctx, backupVisitor{
 		count: func(r *allowanceRecord) error { rs.counts[r.Key] = r; return nil },
 		key:   func(r *record) error { return keys.do(func() error { return rs.restoreKey(ctx, r) }) },

@@ -140,7 +140,7 @@ type shredding struct {
 // meanwhile, must not be lost for that.
 func (s *shredding) untilAll(ctx context.Context) error {
 	for pass := 0; pass < 2 || s.changed > 0; pass++ {
-		s.changed, s.foreign, s.all = 0, nil, newCrew()
+		s.changed, s.foreign, s.all = 0, nil, s.c.crew()
 		if err := s.everything(ctx); err != nil {
 			return err
 		}

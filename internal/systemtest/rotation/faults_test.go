@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync/atomic"
 	"testing"
 
 	"github.com/keyhold/kms"
@@ -137,11 +138,12 @@ func TestRotationServes(t *testing.T) {
 // A failing store fails at one of its calls.
 type failing struct {
 	keystore.Store
-	calls, at int
+	at    int64
+	calls atomic.Int64
 }
 
 func (f *failing) Put(ctx context.Context, name string, old keystore.Version, value []byte) (keystore.Version, error) {
-	if f.calls++; f.calls == f.at {
+	if f.calls.Add(1) == f.at {
 		return "", errOutage
 	}
 	return f.Store.Put(ctx, name, old, value)
@@ -150,7 +152,7 @@ func (f *failing) Put(ctx context.Context, name string, old keystore.Version, va
 // half begins a rotation that fails after the seal of the default instance, and n others.
 func (w *world) half(n int) {
 	p, m := w.process(w.old)
-	p.Store = &failing{Store: w.store, at: n + 2}
+	p.Store = &failing{Store: w.store, at: int64(n) + 2}
 	require.ErrorIs(w, m.RotateRoot(w.Context(), w.next), errOutage)
 }
 
