@@ -136,7 +136,6 @@ func (l life) call(op string) (answer string, after life) {
 		answer, after.noMaterial = may("PendingImport", "Enabled", "Disabled", "PendingDeletion"), true
 	case "import":
 		answer, after.noMaterial = may("PendingImport", "Enabled", "Disabled"), false
-		after.disabled = l.disabled && !l.noMaterial
 	}
 	if answer != "ok" {
 		after = l

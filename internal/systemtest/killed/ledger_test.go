@@ -304,27 +304,28 @@ func (l *ledger) check(ctx context.Context, m *kms.Manager) error {
 	return l.checkAliases(ctx, m)
 }
 
-// settle finds which of the facts is true.
+// settle keeps the facts that fit what is seen: more than one where two of them look alike, as a key
+// without material does whether it is disabled or not.
 func (a *account) settle(key kms.Key, ok bool) error {
-	is := fact{gone: true}
+	var fit []fact
 	for _, f := range a.may {
-		if !ok {
-			break
+		is := fact{gone: true}
+		if ok {
+			is = fact{disabled: f.disabled, material: f.material, expires: !key.MaterialExpiresAt.IsZero(),
+				protected: key.Protected, primary: key.PrimaryVersion}
+			_, _ = fmt.Sscan(key.Tags["n"], &is.tag)
+			if !key.DeletionDate.IsZero() {
+				is.days = int(key.DeletionDate.Sub(lifeNow).Hours() / 24)
+			}
 		}
-		is = fact{disabled: f.disabled, material: f.material, expires: !key.MaterialExpiresAt.IsZero(),
-			protected: key.Protected, primary: key.PrimaryVersion}
-		_, _ = fmt.Sscan(key.Tags["n"], &is.tag)
-		if !key.DeletionDate.IsZero() {
-			is.days = int(key.DeletionDate.Sub(lifeNow).Hours() / 24)
-		}
-		if f == is && f.state() == key.State {
-			break
+		if f == is && (!ok || f.state() == key.State) {
+			fit = append(fit, f)
 		}
 	}
-	if !slices.Contains(a.may, is) || ok && is.state() != key.State {
-		return fmt.Errorf("is %v %+v, may be %+v", key.State, is, a.may)
+	if len(fit) == 0 {
+		return fmt.Errorf("is %v %+v, may be %+v", key.State, key, a.may)
 	}
-	a.may = []fact{is}
+	a.may = fit
 	return nil
 }
 
